@@ -1,0 +1,253 @@
+//! **Step 1.** How does text become numbers, and numbers text?
+//!
+//! A model reads and writes *tokens*: numbers from 0 to 50,256. A token for each word would leave out every word
+//! that is not in the list; a token for each byte would make texts long. Byte-pair encoding lies between: it
+//! starts from bytes, so that nothing is left out, and joins what often stands together.
+//!
+//! OpenAI counted pairs in 40 GB of text and wrote down the most frequent one, joined it everywhere, and so on,
+//! 50,000 times. That list of merges, in order, is the tokenizer. To encode a text is to replay it:
+//!
+//! ```text
+//! for piece in split(text) {                            // words, numbers, punctuation; no merge goes across
+//!     let mut ids = one token for each byte of piece;
+//!     while some adjacent pair of ids is in the list {
+//!         replace the pair that is first in the list, leftmost if it is there twice, by its merged token
+//!     }
+//! }
+//! ```
+//!
+//! In ` lower` (`Ġ` is how the files write a space), merge number 7 comes first, then 44, and so on:
+//!
+//! ```text
+//!          Ġ l o w e r
+//!       7  Ġ l o w er
+//!      44  Ġl o w er
+//!      66  Ġl ow er
+//!     533  Ġl ower
+//!    2537  Ġlower           one token, 2793
+//! ```
+//!
+//! [`Bpe::merges`] shows these steps for any text. Decoding only looks up the bytes of each token.
+//!
+//! What comes next: `split` cuts the pieces, `merge` finds the first pair quickly, `vocabulary` holds the
+//! list; `files`, `symbols` and `builder` read and check it. `cache` and `hash` make it fast, `added` finds `<|endoftext|>`, and `stream` decodes
+//! while tokens are still being made.
+//!
+//! The result equals that of OpenAI's tiktoken (`gpt2`) and of Hugging Face's tokenizers on every text. The
+//! classes of characters are those of Unicode 16.0. Bytes that are not UTF-8 are kept as they are: `decode` of
+//! `encode` gives every input back.
+
+mod added;
+mod builder;
+mod cache;
+mod files;
+mod hash;
+mod merge;
+mod split;
+mod stream;
+mod symbols;
+mod vocabulary;
+
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+};
+
+use serde::Serialize;
+
+use self::{cache::Cache, merge::Merger, split::split, vocabulary::Vocabulary};
+pub use self::{
+    merge::{Merge, PieceMerges},
+    stream::StreamDecoder,
+};
+use crate::error::{Error, Result};
+
+/// The number of a token: a row of the embedding table.
+pub type TokenId = u32;
+
+/// GPT-2's merges, as OpenAI published them.
+const GPT2_MERGES: &str = include_str!("../data/tales-8m/merges.txt");
+
+/// A byte-pair tokenizer. Clones share their tables.
+///
+/// ```
+/// use gpt2::bpe::Bpe;
+///
+/// let bpe = Bpe::gpt2();
+/// let ids = bpe.encode("Once upon a time");
+/// assert_eq!(ids, [7454, 2402, 257, 640]);
+/// assert_eq!(bpe.decode(&ids)?, b"Once upon a time");
+/// assert_eq!(bpe.token_text(2402).as_deref(), Some("Ġupon"));
+/// # Ok::<(), gpt2::error::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Bpe {
+    vocabulary: Arc<Vocabulary>,
+}
+
+/// A token and the bytes of the text that it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Token {
+    /// Its number.
+    pub id: TokenId,
+    /// Where its bytes begin in the text.
+    pub start: usize,
+    /// Where they end. The next token begins there.
+    pub end: usize,
+}
+
+/// A stretch of a text.
+enum Segment<'t> {
+    /// For the pattern and the merges.
+    Plain(&'t [u8]),
+    /// An added token, like `<|endoftext|>`.
+    Added(TokenId, &'t [u8]),
+}
+
+impl Bpe {
+    /// GPT-2's own vocabulary, which is part of the library.
+    pub fn gpt2() -> Self {
+        static GPT2: LazyLock<Arc<Vocabulary>> =
+            LazyLock::new(|| Arc::new(Vocabulary::from_merges(GPT2_MERGES)));
+        Self { vocabulary: Arc::clone(&GPT2) }
+    }
+
+    /// A vocabulary in GPT-2's two files, `vocab.json` and `merges.txt`. The ids may be any.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or the two do not make a byte-level BPE: the file, the place, what to do.
+    pub fn from_files(vocab: &Path, merges: &Path) -> Result<Self> {
+        Ok(Self { vocabulary: Arc::new(files::vocab_and_merges(vocab, merges)?) })
+    }
+
+    /// A vocabulary in the one file of HF's `tokenizers`, `tokenizer.json`.
+    ///
+    /// # Errors
+    /// As [`Bpe::from_files`]; and if it describes another kind of tokenizer than GPT-2's.
+    pub fn from_tokenizer_json(path: &Path) -> Result<Self> {
+        Ok(Self { vocabulary: Arc::new(files::tokenizer_json(path)?) })
+    }
+
+    /// How many ids there are: one more than the largest. In a vocabulary with gaps some stand for nothing.
+    pub fn vocab_size(&self) -> usize {
+        self.vocabulary.size()
+    }
+
+    /// The token between documents, `<|endoftext|>`.
+    pub fn end_of_text(&self) -> Option<TokenId> {
+        self.vocabulary.end_of_text
+    }
+
+    /// The tokens of a text, which is all taken as text: also `<|endoftext|>`.
+    pub fn encode(&self, text: impl AsRef<[u8]>) -> Vec<TokenId> {
+        self.ids(text.as_ref(), false)
+    }
+
+    /// The tokens of a text in which `<|endoftext|>` and other special tokens stand for themselves.
+    pub fn encode_with_special(&self, text: impl AsRef<[u8]>) -> Vec<TokenId> {
+        self.ids(text.as_ref(), true)
+    }
+
+    /// The tokens of a text, and where each stands in it. A token may end inside a character.
+    pub fn tokens(&self, text: &[u8], allow_special: bool) -> Vec<Token> {
+        let mut end = 0;
+        let place = |id| {
+            let start = end;
+            end += self.token_bytes(id).map_or(0, <[u8]>::len); // tokens spell the text: lengths add up
+            Token { id, start, end }
+        };
+        self.ids(text, allow_special).into_iter().map(place).collect()
+    }
+
+    /// Every merge that makes the tokens of a text, piece by piece.
+    pub fn merges(&self, text: &[u8], allow_special: bool) -> Vec<PieceMerges> {
+        let (mut merger, mut ids) = (Merger::default(), Vec::new());
+        let mut pieces: Vec<PieceMerges> = Vec::new();
+        self.segments(text, allow_special, |segment| {
+            let mut add = |len, symbols, merges| {
+                let start = pieces.last().map_or(0, |piece| piece.end);
+                pieces.push(PieceMerges { start, end: start + len, symbols, merges });
+            };
+            match segment {
+                Segment::Added(id, content) => add(content.len(), vec![id], Vec::new()),
+                Segment::Plain(text) => {
+                    for piece in split(text) {
+                        let symbols = piece.iter().map(|&byte| self.vocabulary.byte_id(byte)).collect();
+                        let mut merges = Vec::new();
+                        merger.merge(&self.vocabulary, piece, &mut ids, |merge| merges.push(merge));
+                        add(piece.len(), symbols, merges);
+                    }
+                }
+            }
+        });
+        for piece in &mut pieces {
+            piece.merges.iter_mut().for_each(|merge| merge.at += piece.start);
+        }
+        pieces
+    }
+
+    /// The bytes that the tokens stand for. Spaces stay as they are.
+    ///
+    /// # Errors
+    /// If the vocabulary does not have an id: which one, and its place in `ids`.
+    pub fn decode(&self, ids: &[TokenId]) -> Result<Vec<u8>> {
+        self.vocabulary.decode(ids).map_err(|place| self.unknown_id(ids[place], place))
+    }
+
+    /// The text that the tokens stand for, where a broken character is U+FFFD, as with Python's
+    /// `errors="replace"`.
+    ///
+    /// # Errors
+    /// As [`Bpe::decode`].
+    pub fn decode_lossy(&self, ids: &[TokenId]) -> Result<String> {
+        let text = String::from_utf8(self.decode(ids)?);
+        Ok(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    /// The bytes of a token: `b" once"`.
+    #[inline]
+    pub fn token_bytes(&self, id: TokenId) -> Option<&[u8]> {
+        self.vocabulary.token_bytes(id)
+    }
+
+    /// The spelling of a token in the files: `"Ġonce"`.
+    pub fn token_text(&self, id: TokenId) -> Option<String> {
+        self.vocabulary.token_text(id)
+    }
+
+    /// The tokens of a text.
+    fn ids(&self, text: &[u8], allow_special: bool) -> Vec<TokenId> {
+        let mut ids = Vec::with_capacity(text.len() / 4 + 1);
+        let (mut merger, mut cache) = (Merger::default(), Cache::new(text.len()));
+        self.segments(text, allow_special, |segment| match segment {
+            Segment::Added(id, _) => ids.push(id),
+            Segment::Plain(text) => {
+                for piece in split(text) {
+                    cache.append(piece, &mut ids, |ids| merger.merge(&self.vocabulary, piece, ids, |_| ()));
+                }
+            }
+        });
+        ids
+    }
+
+    /// Cuts a text at its added tokens.
+    fn segments<'t>(&self, text: &'t [u8], allow_special: bool, mut each: impl FnMut(Segment<'t>)) {
+        let mut rest = text;
+        while let Some((at, token)) = self.vocabulary.added.find(rest, allow_special) {
+            let (plain, from_token) = rest.split_at(at);
+            let (content, after) = from_token.split_at(token.content.len());
+            each(Segment::Plain(plain));
+            each(Segment::Added(token.id, content));
+            rest = after;
+        }
+        each(Segment::Plain(rest));
+    }
+
+    /// The error for an id that is not in the vocabulary.
+    fn unknown_id(&self, id: TokenId, place: usize) -> Error {
+        let (number, size) = (place + 1, self.vocab_size());
+        Error::input(format!(
+            "id {id}, number {number} of the list, is not a token: the vocabulary has {size} ids"
+        ))
+    }
+}

@@ -1,0 +1,181 @@
+//! What must be true of tokens and merges from a file before they can be used?
+//!
+//! Each byte has a token, so that every text can be encoded. No two tokens share an id or a spelling. A merge
+//! joins two tokens of the vocabulary into a third. And ids, lengths and numbers are bounded, so that a file
+//! cannot take all memory.
+
+use std::collections::HashMap;
+
+use super::{
+    TokenId,
+    added::{AddedToken, AddedTokens},
+    hash::Seeds,
+    symbols::{SYMBOLS, byte_of},
+    vocabulary::{BLOCK, END_OF_TEXT, Kind, Span, Vocabulary, pair},
+};
+
+/// Ids stay below this. The largest vocabularies have about a quarter of a million tokens.
+const MOST_IDS: usize = 1 << 24;
+
+/// An added token is at most this long: each place of a text may be compared with all of it.
+const LONGEST_ADDED: usize = 1024;
+
+/// `text` in quotes for an error message, cut where it is long.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        None => format!("`{text}`"),
+        Some((end, _)) => format!("`{}...`", &text[..end]),
+    }
+}
+
+/// A vocabulary while its files are read. An error is what to say of the file.
+pub(super) struct Builder<'a> {
+    vocabulary: Vocabulary,
+    ids: HashMap<&'a str, TokenId, Seeds>,           // by spelling
+    added: HashMap<&'a str, (TokenId, bool), Seeds>, // by spelling; whether special
+}
+
+impl<'a> Builder<'a> {
+    /// Starts with tokens, by spelling, and their ids.
+    pub(super) fn new(tokens: impl Iterator<Item = (&'a str, u64)>) -> Result<Self, String> {
+        let vocabulary = Vocabulary {
+            bytes: Vec::new(),
+            spans: Vec::new(),
+            byte_ids: [0; 256],
+            ranks: HashMap::default(),
+            merged: Vec::new(),
+            added: AddedTokens::new(Vec::new()),
+            end_of_text: None,
+        };
+        let ids = HashMap::with_capacity_and_hasher(tokens.size_hint().0, Seeds::default());
+        let mut builder = Self { vocabulary, ids, added: HashMap::default() };
+        for (text, id) in tokens {
+            let kind =
+                if text.chars().all(|c| byte_of(c).is_some()) { Kind::Symbols } else { Kind::Verbatim };
+            builder.token(text, id, kind)?;
+        }
+        for (byte, symbol) in (0..=255u8).zip(SYMBOLS) {
+            let id = builder.ids.get(symbol.encode_utf8(&mut [0; 4]) as &str).ok_or_else(|| {
+                format!("no token for the byte {byte:#04x} (`{symbol}`): a byte-level vocabulary has one for each byte")
+            })?;
+            builder.vocabulary.byte_ids[usize::from(byte)] = *id;
+        }
+        Ok(builder)
+    }
+
+    /// One more token.
+    fn token(&mut self, text: &'a str, id: u64, kind: Kind) -> Result<(), String> {
+        let Vocabulary { bytes, spans, .. } = &mut self.vocabulary;
+        let start = bytes.len();
+        match kind {
+            Kind::Symbols => bytes.extend(text.chars().filter_map(byte_of)),
+            _ => bytes.extend_from_slice(text.as_bytes()),
+        }
+        let span = match (u32::try_from(start), u16::try_from(bytes.len() - start)) {
+            (Ok(start), Ok(len)) => Span { start, len, kind },
+            _ => return Err(format!("the token {} is longer than 65,535 bytes: remove it", quoted(text))),
+        };
+        let place = usize::try_from(id).ok().filter(|&place| place < MOST_IDS).ok_or_else(|| {
+            format!("the token {} has the id {id}: ids must be below {MOST_IDS}", quoted(text))
+        })?;
+        if place >= spans.len() {
+            spans.resize(place + 1, Span::default());
+        }
+        if spans[place].kind != Kind::Missing {
+            return Err(format!(
+                "two tokens have the id {id}, one of them is {}: each needs its own",
+                quoted(text)
+            ));
+        }
+        spans[place] = span;
+        match self.ids.insert(text, place as TokenId) {
+            Some(_) => Err(format!("the token {} is there twice: remove one", quoted(text))),
+            None => Ok(()),
+        }
+    }
+
+    /// The merges in order, each with its number in the file, which calls it a `unit`.
+    pub(super) fn merges(&mut self, unit: &str, merges: &[(usize, &str, &str)]) -> Result<(), String> {
+        let Vocabulary { ranks, merged, .. } = &mut self.vocabulary;
+        ranks.reserve(merges.len());
+        merged.reserve(merges.len());
+        let mut whole = String::new();
+        for (rank, &(number, left, right)) in (0..u32::MAX).zip(merges) {
+            whole.clear();
+            whole.extend([left, right]);
+            let id = |token: &str| {
+                let id = self.ids.get(token).copied();
+                id.ok_or_else(|| {
+                    let (left, right, token) = (quoted(left), quoted(right), quoted(token));
+                    format!(
+                        "{unit} {number}: the merge of {left} and {right} needs the token {token}, which the \
+                         vocabulary does not have: take both from the same model"
+                    )
+                })
+            };
+            ranks.insert(pair(id(left)?, id(right)?), rank); // of the same pair twice, the last counts, as in HF's
+            merged.push(id(&whole)?);
+        }
+        Ok(())
+    }
+
+    /// A token that is found by its spelling, and not by merges.
+    pub(super) fn added(&mut self, content: &'a str, id: u64, special: bool) -> Result<(), String> {
+        let name = quoted(content);
+        if content.is_empty() {
+            return Err(format!("the added token {id} is empty: remove it"));
+        }
+        if content.len() > LONGEST_ADDED {
+            return Err(format!("the added token {name} is longer than {LONGEST_ADDED} bytes: remove it"));
+        }
+        match self.ids.get(content) {
+            None => self.token(content, id, Kind::Verbatim)?,
+            Some(&known) if u64::from(known) != id => {
+                return Err(format!("the added token {name} has the id {id}, but {known} in the vocabulary"));
+            }
+            // Found as text, it must also come back as that text.
+            Some(&known) if self.vocabulary.token_bytes(known) != Some(content.as_bytes()) => {
+                return Err(format!(
+                    "the added token {name} spells other bytes in the vocabulary: rename it"
+                ));
+            }
+            Some(_) => (),
+        }
+        if let Some(&known) = self.ids.get(content) {
+            self.added.insert(content, (known, special));
+        }
+        Ok(())
+    }
+
+    /// The vocabulary.
+    pub(super) fn finish(mut self) -> Vocabulary {
+        self.vocabulary.end_of_text = self.ids.get(END_OF_TEXT).copied();
+        if let Some(id) = self.vocabulary.end_of_text {
+            self.added.entry(END_OF_TEXT).or_insert((id, true));
+        }
+        let added = self.added.into_iter();
+        let added = added.map(|(content, (id, special))| AddedToken { content: content.into(), id, special });
+        self.vocabulary.added = AddedTokens::new(added.collect());
+        self.vocabulary.bytes.extend_from_slice(&[0; BLOCK]);
+        self.vocabulary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_longer_than_a_block_decode_whole() {
+        let mut text: Vec<(String, u64)> = SYMBOLS.iter().map(|symbol| symbol.to_string()).zip(0..).collect();
+        text.extend((1..40).map(|len| "x".repeat(len + 1)).zip(256..));
+        let builder = Builder::new(text.iter().map(|(text, id)| (text.as_str(), *id)));
+        let vocabulary = builder.expect("sound").finish();
+        let ids: Vec<_> = (256..295).chain([0]).chain((256..295).rev()).collect();
+        let expected: Vec<_> =
+            ids.iter().flat_map(|&id| vocabulary.token_bytes(id).expect("a token")).copied().collect();
+        assert_eq!(vocabulary.decode(&ids), Ok(expected));
+        assert_eq!(vocabulary.decode(&[0, 295]), Err(1));
+        assert_eq!(vocabulary.decode(&[]), Ok(vec![]));
+    }
+}

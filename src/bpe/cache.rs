@@ -1,0 +1,87 @@
+//! Why is ordinary text so much faster than its pieces? Because most pieces have been seen before.
+//!
+//! A table with one slot for each hash value remembers, for a piece, where in the output its tokens were
+//! written; they are copied from there. A piece that finds its slot taken by another one simply takes it over:
+//! nothing is ever searched, so no text can make the table slow, and its size is fixed. All it can lose is the
+//! saving.
+
+use std::hash::BuildHasher;
+
+use super::{TokenId, hash::Seeds};
+
+/// At most this many pieces are remembered.
+const MOST_SLOTS: usize = 1 << 16;
+
+/// A piece seen before: the text it stands in, and its tokens.
+#[derive(Clone, Copy, Default)]
+struct Slot<'t> {
+    piece: &'t [u8], // empty: the slot is free
+    first: usize,    // where in the output its tokens begin
+    count: u32,
+    id: TokenId, // the only token, where there is one
+}
+
+/// The pieces of one text seen so far.
+pub(super) struct Cache<'t> {
+    slots: Vec<Slot<'t>>, // a power of two
+    seeds: Seeds,
+}
+
+impl<'t> Cache<'t> {
+    /// A cache for a text of `len` bytes.
+    pub(super) fn new(len: usize) -> Self {
+        let slots = (len / 4).clamp(1, MOST_SLOTS).next_power_of_two();
+        Self { slots: vec![Slot::default(); slots], seeds: Seeds::default() }
+    }
+
+    /// Appends the tokens of `piece` to `ids`: those of the last time, or else what `merge` appends.
+    #[inline]
+    pub(super) fn append(
+        &mut self,
+        piece: &'t [u8],
+        ids: &mut Vec<TokenId>,
+        merge: impl FnOnce(&mut Vec<TokenId>),
+    ) {
+        let place = self.seeds.hash_one(piece) as usize & (self.slots.len() - 1);
+        let slot = &mut self.slots[place];
+        if slot.piece != piece {
+            let first = ids.len();
+            merge(ids);
+            let count = u32::try_from(ids.len() - first).unwrap_or(0); // 0: such a long piece is not kept
+            if let (1.., Some(&id)) = (count, ids.last()) {
+                *slot = Slot { piece, first, count, id };
+            }
+        } else if slot.count == 1 {
+            ids.push(slot.id);
+        } else {
+            ids.extend_from_within(slot.first..slot.first + slot.count as usize);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_seen_before_is_not_merged_again() {
+        let mut cache = Cache::new(1000);
+        let mut ids = Vec::new();
+        cache.append(b"ab", &mut ids, |ids| ids.extend([1, 2]));
+        cache.append(b"ab", &mut ids, |_| panic!("merged again"));
+        cache.append(b"c", &mut ids, |ids| ids.push(3));
+        cache.append(b"c", &mut ids, |_| panic!("merged again"));
+        assert_eq!(ids, [1, 2, 1, 2, 3, 3]);
+    }
+
+    #[test]
+    fn one_slot_is_enough() {
+        let mut cache = Cache::new(0);
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            cache.append(b"a", &mut ids, |ids| ids.push(1));
+            cache.append(b"bc", &mut ids, |ids| ids.extend([2, 3]));
+        }
+        assert_eq!(ids, [1, 2, 3, 1, 2, 3]);
+    }
+}

@@ -1,0 +1,215 @@
+//! How are the merges of a piece found without looking at every pair again after each one?
+//!
+//! The rule is short: of all adjacent pairs merge the one of lowest rank, the leftmost on a tie, until no
+//! adjacent pair is in the list. Done literally,
+//!
+//! ```text
+//! while let Some(i) = (0..ids.len() - 1).filter(|&i| rank(i).is_some()).min_by_key(|&i| rank(i)) {
+//!     ids[i] = merged[rank(i)];
+//!     ids.remove(i + 1);
+//! }
+//! ```
+//!
+//! this looks at n pairs for each of up to n merges: a line of a million dashes would take hours. Two things
+//! make it n log n:
+//!
+//! 1. a linked list, so that merging two symbols moves nothing else;
+//! 2. a heap of (rank, position), so that the next merge is at its top. A merge changes the pairs to its left
+//!    and right; their old entries stay in the heap and are recognised as stale when they come up.
+//!
+//! Ranks and positions have 32 bits, which makes the heap's entries small; [`split`](super::split) makes no
+//! piece longer than that.
+//!
+//! There is one implementation. Whoever wants to see each merge passes an observer; an empty one costs nothing.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use serde::Serialize;
+
+use super::{TokenId, vocabulary::Vocabulary};
+
+/// One step of the byte-pair encoding: two neighbours became one token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Merge {
+    /// The merge's place in the list of merges, from 0; the lowest is merged first.
+    pub rank: u32,
+    /// The token on the left.
+    pub left: TokenId,
+    /// The token on the right.
+    pub right: TokenId,
+    /// The token that takes their place.
+    pub merged: TokenId,
+    /// Where the left token begins, in bytes of the text.
+    pub at: usize,
+}
+
+/// How one piece of the pattern became tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PieceMerges {
+    /// Where the piece begins in the text.
+    pub start: usize,
+    /// Where it ends.
+    pub end: usize,
+    /// What merging starts from: the token of each byte; or the one token of an added token.
+    pub symbols: Vec<TokenId>,
+    /// The merges, in order.
+    pub merges: Vec<Merge>,
+}
+
+impl PieceMerges {
+    /// The tokens after each merge, in order; the last are those of the piece.
+    ///
+    /// They are computed while iterating: to keep them all would take memory quadratic in the piece.
+    pub fn states(&self) -> impl Iterator<Item = Vec<TokenId>> {
+        let mut state: Vec<_> = (self.start..).zip(self.symbols.iter().copied()).collect();
+        self.merges.iter().map(move |merge| {
+            let left = state.partition_point(|&(at, _)| at < merge.at);
+            if left + 1 < state.len() {
+                state[left].1 = merge.merged;
+                state.remove(left + 1);
+            }
+            state.iter().map(|&(_, id)| id).collect()
+        })
+    }
+}
+
+/// A token of the piece on its way to the result. It stays at the place of its first byte.
+#[derive(Clone, Copy)]
+struct Symbol {
+    id: TokenId,
+    /// The rank of the pair that this symbol and the next one are, or [`NO_PAIR`].
+    rank: u32,
+    /// The places of the neighbours; outside the piece where there is none.
+    previous: u32,
+    next: u32,
+}
+
+/// Above every rank: the two symbols cannot be merged, or the symbol is gone.
+const NO_PAIR: u32 = u32::MAX;
+
+/// Merges piece after piece, and keeps its memory in between.
+#[derive(Default)]
+pub(super) struct Merger {
+    symbols: Vec<Symbol>,
+    queue: BinaryHeap<Reverse<(u32, u32)>>, // the lowest (rank, position) on top
+}
+
+impl Merger {
+    /// Appends the tokens of `piece` to `ids`, and tells `observe` each merge, with `at` counted from the
+    /// start of the piece.
+    #[inline]
+    pub(super) fn merge(
+        &mut self,
+        vocabulary: &Vocabulary,
+        piece: &[u8],
+        ids: &mut Vec<TokenId>,
+        mut observe: impl FnMut(Merge),
+    ) {
+        self.symbols.clear();
+        self.symbols.extend((0..).zip(piece).map(|(at, &byte): (u32, _)| Symbol {
+            id: vocabulary.byte_id(byte),
+            rank: NO_PAIR,
+            previous: at.wrapping_sub(1),
+            next: at + 1,
+        }));
+        self.queue.clear();
+        (0..piece.len() as u32).for_each(|at| self.rank_pair(vocabulary, at));
+
+        while let Some(Reverse((rank, at))) = self.queue.pop() {
+            let left = self.symbols[at as usize];
+            if left.rank != rank {
+                continue; // stale: one of the two symbols has changed since
+            }
+            let right = self.symbols[left.next as usize];
+            let merged = vocabulary.merged(rank);
+            observe(Merge { rank, left: left.id, right: right.id, merged, at: at as usize });
+            self.symbols[left.next as usize].rank = NO_PAIR; // the right symbol is gone
+            self.symbols[at as usize] = Symbol { id: merged, next: right.next, ..left };
+            if let Some(next) = self.symbols.get_mut(right.next as usize) {
+                next.previous = at;
+            }
+            self.rank_pair(vocabulary, at);
+            self.rank_pair(vocabulary, left.previous);
+        }
+
+        let mut at = 0;
+        while let Some(symbol) = self.symbols.get(at) {
+            ids.push(symbol.id);
+            at = symbol.next as usize;
+        }
+    }
+
+    /// Looks up the pair that begins at `at`, and queues it if it can be merged.
+    #[inline]
+    fn rank_pair(&mut self, vocabulary: &Vocabulary, at: u32) {
+        let Some(&Symbol { id, next, .. }) = self.symbols.get(at as usize) else { return };
+        let rank = self.symbols.get(next as usize).and_then(|right| vocabulary.rank(id, right.id));
+        self.symbols[at as usize].rank = rank.unwrap_or(NO_PAIR);
+        if let Some(rank) = rank {
+            self.queue.push(Reverse((rank, at)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Bpe;
+    use super::*;
+
+    /// The rule, done literally.
+    fn naive(vocabulary: &Vocabulary, piece: &[u8]) -> Vec<TokenId> {
+        let mut ids: Vec<_> = piece.iter().map(|&byte| vocabulary.byte_id(byte)).collect();
+        let best = |ids: &[TokenId]| {
+            let ranks =
+                ids.windows(2).enumerate().filter_map(|(i, p)| Some((vocabulary.rank(p[0], p[1])?, i)));
+            ranks.min()
+        };
+        while let Some((rank, i)) = best(&ids) {
+            ids[i] = vocabulary.merged(rank);
+            ids.remove(i + 1);
+        }
+        ids
+    }
+
+    fn merged(vocabulary: &Vocabulary, piece: &[u8]) -> Vec<TokenId> {
+        let mut ids = Vec::new();
+        Merger::default().merge(vocabulary, piece, &mut ids, |_| ());
+        ids
+    }
+
+    proptest! {
+        #[test]
+        fn the_heap_merges_as_the_rule_says(piece in prop::collection::vec(any::<u8>(), 0..80)) {
+            let bpe = Bpe::gpt2();
+            prop_assert_eq!(merged(&bpe.vocabulary, &piece), naive(&bpe.vocabulary, &piece));
+        }
+
+        #[test]
+        fn also_where_merges_overlap(piece in "[ -~]{0,40}|[aeinst ]{0,80}|a{0,70}|(-=?){0,50}|[äöü€😀]{0,20}") {
+            let bpe = Bpe::gpt2();
+            prop_assert_eq!(merged(&bpe.vocabulary, piece.as_bytes()), naive(&bpe.vocabulary, piece.as_bytes()));
+        }
+    }
+
+    /// tiktoken merges two neighbours whenever their *bytes* are a token, whichever pair made that token; the
+    /// list of merges names one pair. The two rules agree if every token's own bytes become that token, its own
+    /// merge last. For let x and y be neighbours whose bytes are a token. No merge has reached across the ends
+    /// of xy, so what has happened between them is what happens to these bytes alone; and there, the only state
+    /// of two symbols is the pair that the list names.
+    #[test]
+    fn explicit_pairs_are_equivalent_to_ranks_of_bytes() {
+        let vocabulary = &Bpe::gpt2().vocabulary;
+        let (mut merger, mut ids) = (Merger::default(), Vec::new());
+        for rank in 0..50_000 {
+            let id = vocabulary.merged(rank);
+            let mut last = None;
+            ids.clear();
+            merger.merge(vocabulary, vocabulary.token_bytes(id).expect("a token"), &mut ids, |merge| {
+                last = Some(merge.rank);
+            });
+            assert_eq!((last, ids.as_slice()), (Some(rank), &[id][..]));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What is in a vocabulary? The bytes of every token, and the list of merges.
+//!
+//! GPT-2's ids: first the 256 bytes in the order of their symbols, then the result of each merge, and last
+//! `<|endoftext|>`. So the list of merges alone is the whole vocabulary.
+
+use std::collections::HashMap;
+
+use super::{
+    TokenId,
+    added::{AddedToken, AddedTokens},
+    hash::Seeds,
+    symbols::{SYMBOLS, byte_of, bytes_in_order},
+};
+
+/// The token that GPT-2 put between documents.
+pub(super) const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// Decoding copies this many bytes at once: no longer a call for each token, but one load and one store.
+pub(super) const BLOCK: usize = 16;
+
+/// Where a token's bytes are, among those of all tokens.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) start: u32,
+    pub(super) len: u16,
+    pub(super) kind: Kind,
+}
+
+/// How a token is spelled in the files.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// No token has this id.
+    #[default]
+    Missing,
+    /// In byte symbols.
+    Symbols,
+    /// As itself: `<pad token>` has a space, which is no byte symbol.
+    Verbatim,
+}
+
+/// The tables that encoding and decoding use.
+#[derive(Clone)]
+pub(super) struct Vocabulary {
+    pub(super) bytes: Vec<u8>,   // of all tokens, and [`BLOCK`] more
+    pub(super) spans: Vec<Span>, // by id
+    pub(super) byte_ids: [TokenId; 256],
+    pub(super) ranks: HashMap<u64, u32, Seeds>, // by pair of ids
+    pub(super) merged: Vec<TokenId>,            // by rank
+    pub(super) added: AddedTokens,
+    pub(super) end_of_text: Option<TokenId>,
+}
+
+impl Vocabulary {
+    /// GPT-2's own, from its list of merges in the form of `merges.txt`, which must be sound.
+    ///
+    /// It does what a [`Builder`](super::builder::Builder) does, without looking for mistakes: it runs whenever a program starts.
+    pub(super) fn from_merges(merges: &str) -> Self {
+        // The bytes of all tokens in the order of their ids, one after the other. A merge's line has just
+        // the bytes of its result, with a space between left and right.
+        let mut bytes: Vec<u8> = Vec::with_capacity(merges.len());
+        bytes.extend(bytes_in_order());
+        let mut spans: Vec<_> = (0..256).map(|start| Span { start, len: 1, kind: Kind::Symbols }).collect();
+        let mut middles = Vec::with_capacity(merges.len() / 9);
+        let (_version, lines) = merges.split_once('\n').unwrap_or_default();
+        let mut start = bytes.len();
+        for symbol in lines.chars() {
+            match symbol {
+                ' ' => middles.push(bytes.len()),
+                '\n' => {
+                    spans.push(Span {
+                        start: start as u32,
+                        len: (bytes.len() - start) as u16,
+                        kind: Kind::Symbols,
+                    });
+                    start = bytes.len();
+                }
+                _ => {
+                    if let Some(byte) = byte_of(symbol) {
+                        bytes.push(byte);
+                    }
+                }
+            }
+        }
+        let token = |span: &Span| &bytes[span.start as usize..][..usize::from(span.len)];
+        let mut ids: HashMap<&[u8], TokenId, Seeds> =
+            HashMap::with_capacity_and_hasher(spans.len(), Seeds::default());
+        ids.extend(spans.iter().map(token).zip(0..));
+        let mut ranks = HashMap::with_capacity_and_hasher(middles.len(), Seeds::default());
+        for ((rank, span), middle) in (0..).zip(&spans[256..]).zip(middles) {
+            let (left, right) = token(span).split_at(middle - span.start as usize);
+            ranks.insert(pair(ids[left], ids[right]), rank);
+        }
+        let mut byte_ids = [0; 256];
+        bytes_in_order().zip(0..).for_each(|(byte, id)| byte_ids[usize::from(byte)] = id);
+        let merged: Vec<_> = (256..spans.len() as TokenId).collect();
+        let end_of_text = spans.len() as TokenId;
+        spans.push(Span { start: start as u32, len: END_OF_TEXT.len() as u16, kind: Kind::Symbols });
+        bytes.extend_from_slice(END_OF_TEXT.as_bytes());
+        bytes.extend_from_slice(&[0; BLOCK]);
+        let added = AddedToken { content: END_OF_TEXT.into(), id: end_of_text, special: true };
+        let added = AddedTokens::new(vec![added]);
+        Self { bytes, spans, byte_ids, ranks, merged, added, end_of_text: Some(end_of_text) }
+    }
+
+    /// How many ids there are: one more than the largest.
+    pub(super) fn size(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// The bytes of a token.
+    #[inline]
+    pub(super) fn token_bytes(&self, id: TokenId) -> Option<&[u8]> {
+        let span = self.spans.get(id as usize).filter(|span| span.kind != Kind::Missing)?;
+        self.bytes.get(span.start as usize..)?.get(..usize::from(span.len))
+    }
+
+    /// The bytes of all the tokens, one after the other; or the place in `ids` of one that is unknown.
+    pub(super) fn decode(&self, ids: &[TokenId]) -> Result<Vec<u8>, usize> {
+        let mut len = 0;
+        for (place, &id) in ids.iter().enumerate() {
+            len += self.token_bytes(id).ok_or(place)?.len();
+        }
+        let mut text = vec![0; len + BLOCK];
+        let mut rest = text.as_mut_slice();
+        for &id in ids {
+            let Span { start, len, .. } = self.spans[id as usize];
+            let (start, len) = (start as usize, usize::from(len));
+            if len <= BLOCK {
+                rest[..BLOCK].copy_from_slice(&self.bytes[start..start + BLOCK]); // the next token overwrites the end
+            } else {
+                rest[..len].copy_from_slice(&self.bytes[start..start + len]);
+            }
+            rest = &mut rest[len..];
+        }
+        text.truncate(len);
+        Ok(text)
+    }
+
+    /// The spelling of a token in the files.
+    pub(super) fn token_text(&self, id: TokenId) -> Option<String> {
+        let bytes = self.token_bytes(id)?;
+        Some(match self.spans[id as usize].kind {
+            Kind::Verbatim => String::from_utf8_lossy(bytes).into_owned(),
+            _ => bytes.iter().map(|&byte| SYMBOLS[usize::from(byte)]).collect(),
+        })
+    }
+
+    /// The token of a single byte.
+    #[inline]
+    pub(super) fn byte_id(&self, byte: u8) -> TokenId {
+        self.byte_ids[usize::from(byte)]
+    }
+
+    /// The rank of the merge of `left` and `right`.
+    #[inline]
+    pub(super) fn rank(&self, left: TokenId, right: TokenId) -> Option<u32> {
+        self.ranks.get(&pair(left, right)).copied()
+    }
+
+    /// The token that the merge of this rank makes.
+    #[inline]
+    pub(super) fn merged(&self, rank: u32) -> TokenId {
+        self.merged[rank as usize]
+    }
+}
+
+/// Two ids as one key.
+#[inline]
+pub(super) fn pair(left: TokenId, right: TokenId) -> u64 {
+    u64::from(left) << 32 | u64::from(right)
+}

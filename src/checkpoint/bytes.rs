@@ -1,0 +1,78 @@
+//! Bytes that somebody keeps alive: a mapped file, the bundled model, or a copy.
+
+use crate::error::{Error, Result};
+use memmap2::Mmap;
+use std::{fs::File, ops::Deref, ops::Range, path::Path, sync::Arc};
+
+/// A shared, read-only range of bytes. Cloning it copies nothing.
+#[derive(Clone)]
+pub struct Bytes {
+    owner: Owner,
+    range: Range<usize>,
+}
+
+#[derive(Clone)]
+enum Owner {
+    Mapped(Arc<Mmap>),
+    Static(&'static [u8]),
+    /// u64, so that the bytes are aligned for every number type
+    Copied(Arc<[u64]>),
+}
+
+impl Bytes {
+    /// The whole file at `path`, mapped. Nothing is read until it is looked at.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be opened or mapped.
+    pub fn map(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        if file.metadata().map_err(Error::io(path))?.is_dir() {
+            return Err(Error::file(path, "is a folder, not a file"));
+        }
+        // SAFETY: the map is read-only. What can break it is another program that cuts or rewrites the
+        // file while it is in use; like every program that maps its weights, we require that none does.
+        let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
+        let range = 0..map.len();
+        Ok(Self { owner: Owner::Mapped(Arc::new(map)), range })
+    }
+
+    /// Bytes that are part of the program.
+    pub fn from_static(bytes: &'static [u8]) -> Self {
+        Self { owner: Owner::Static(bytes), range: 0..bytes.len() }
+    }
+
+    /// A copy that is aligned for every number type.
+    pub fn aligned_copy(bytes: &[u8]) -> Self {
+        let mut words = vec![0u64; bytes.len().div_ceil(8)];
+        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        Self { owner: Owner::Copied(words.into()), range: 0..bytes.len() }
+    }
+
+    /// A part of these bytes.
+    ///
+    /// # Panics
+    /// If `range` is not inside.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len(), "a slice outside");
+        let start = self.range.start;
+        Self { owner: self.owner.clone(), range: start + range.start..start + range.end }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        let whole: &[u8] = match &self.owner {
+            Owner::Mapped(map) => map,
+            Owner::Static(bytes) => bytes,
+            Owner::Copied(words) => bytemuck::cast_slice(words),
+        };
+        &whole[self.range.clone()]
+    }
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}

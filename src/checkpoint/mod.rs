@@ -1,0 +1,14 @@
+//! From files to a model: nothing is copied, everything is checked.
+//!
+//! A *folder* in Hugging Face's layout holds `config.json`, `model.safetensors` and the tokenizer. A name
+//! (`gpt2`, `ORG/NAME`) is such a folder in the Hugging Face cache. A single `.safetensors` file works too.
+//! And one small model is carried inside the program.
+
+mod bytes;
+mod folder;
+mod names;
+pub mod safetensors;
+mod weights;
+
+pub use bytes::Bytes;
+pub use folder::{LanguageModel, bundled, open, open_tokenizer};

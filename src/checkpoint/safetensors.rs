@@ -1,0 +1,204 @@
+//! The safetensors format: eight bytes of length, a JSON header, and the numbers.
+//!
+//! ```text
+//! n: u64 little-endian | header: n bytes of JSON | data
+//! header = {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ..., "__metadata__": {..}}
+//! ```
+//!
+//! Everything the header says is checked before it is used: a file may be cut, damaged or hostile.
+//! Source: <https://huggingface.co/docs/safetensors>.
+
+use super::Bytes;
+use crate::error::{Error, Result};
+use crate::tensor::Dtype;
+use byteorder::{ByteOrder, LittleEndian};
+use serde::Deserialize;
+use std::{collections::BTreeMap, path::Path};
+
+/// The format's own limit on the header's length.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// A tensor of a file.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// As written: `F32`, `BF16`, `U8`, ...
+    pub dtype: String,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Its numbers, little-endian, row-major, not copied.
+    pub bytes: Bytes,
+}
+
+/// The tensors of a file, by name.
+#[derive(Clone, Debug, Default)]
+pub struct SafeTensors {
+    /// In order of their names.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// What `__metadata__` says.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// An entry of the header.
+#[derive(Deserialize)]
+struct Entry {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: [usize; 2],
+}
+
+/// Bits of one element; `None` for a type that the format does not have.
+fn bits(dtype: &str) -> Option<usize> {
+    Some(match dtype {
+        "F64" | "I64" | "U64" | "C64" => 64,
+        "F32" | "I32" | "U32" => 32,
+        "F16" | "BF16" | "I16" | "U16" => 16,
+        "F8_E4M3" | "F8_E5M2" | "F8_E8M0" | "I8" | "U8" | "BOOL" => 8,
+        "F6_E2M3" | "F6_E3M2" => 6,
+        "F4" => 4,
+        _ => return None,
+    })
+}
+
+impl SafeTensors {
+    /// Reads the header of a file; the numbers stay where they are.
+    ///
+    /// # Errors
+    /// [`Error::File`] that names `path` and what is wrong with it.
+    pub fn parse(path: &Path, file: &Bytes) -> Result<Self> {
+        Self::parse_bytes(file).map_err(|problem| Error::file(path, problem))
+    }
+
+    fn parse_bytes(file: &Bytes) -> std::result::Result<Self, String> {
+        if file.len() < 8 {
+            return Err(format!(
+                "not a safetensors file: {} bytes, shorter than the length of a header",
+                file.len()
+            ));
+        }
+        let length = LittleEndian::read_u64(file);
+        if length > LONGEST_HEADER {
+            return Err(format!(
+                "not a safetensors file: it announces a header of {length} bytes, the limit is {LONGEST_HEADER}"
+            ));
+        }
+        let data_start = 8 + length as usize;
+        if data_start > file.len() {
+            let rest = file.len() - 8;
+            return Err(format!("cut short: the header should have {length} bytes, only {rest} are there"));
+        }
+        let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&file[8..data_start])
+            .map_err(|e| format!("not a safetensors file: the header is not JSON ({e})"))?;
+        let data = file.slice(data_start..file.len());
+
+        let mut found = Self::default();
+        let mut parts = Vec::with_capacity(header.len());
+        for (name, value) in header {
+            if name == "__metadata__" {
+                found.metadata = serde_json::from_value(value)
+                    .map_err(|e| format!("__metadata__ is not text to text: {e}"))?;
+                continue;
+            }
+            let entry: Entry = serde_json::from_value(value).map_err(|e| format!("tensor {name:?}: {e}"))?;
+            let tensor = check(&entry, &data).map_err(|problem| format!("tensor {name:?}: {problem}"))?;
+            if entry.data_offsets[0] < entry.data_offsets[1] {
+                parts.push((entry.data_offsets, name.clone()));
+            }
+            found.tensors.insert(name, tensor);
+        }
+        parts.sort();
+        for pair in parts.windows(2) {
+            if pair[1].0[0] < pair[0].0[1] {
+                return Err(format!("tensors {:?} and {:?} overlap", pair[0].1, pair[1].1));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The tensor that an entry of the header describes, if it can be true.
+fn check(entry: &Entry, data: &Bytes) -> std::result::Result<Tensor, String> {
+    let Entry { dtype, shape, data_offsets: [begin, end] } = entry;
+    let bits = bits(dtype).ok_or_else(|| format!("unknown dtype {dtype:?}"))?;
+    if begin > end || *end > data.len() {
+        return Err(format!(
+            "data_offsets [{begin}, {end}] outside the {} bytes of data; is the file cut?",
+            data.len()
+        ));
+    }
+    let size = (shape.iter().try_fold(bits, |n, dimension| n.checked_mul(*dimension)))
+        .ok_or_else(|| format!("shape {shape:?} is larger than any memory"))?;
+    if size != (end - begin).saturating_mul(8) {
+        return Err(format!(
+            "shape {shape:?} of {dtype} needs {} bytes, data_offsets give {}",
+            size / 8,
+            end - begin
+        ));
+    }
+    Ok(Tensor { dtype: dtype.clone(), shape: shape.clone(), bytes: data.slice(*begin..*end) })
+}
+
+impl Tensor {
+    /// The number type, if weights can be stored in it.
+    pub fn weight_dtype(&self) -> Option<Dtype> {
+        match self.dtype.as_str() {
+            "F32" => Some(Dtype::F32),
+            "F16" => Some(Dtype::F16),
+            "BF16" => Some(Dtype::Bf16),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(header: &str, data: &[u8]) -> Bytes {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(data);
+        Bytes::aligned_copy(&bytes)
+    }
+
+    fn problem(bytes: &Bytes) -> String {
+        SafeTensors::parse(Path::new("model"), bytes).expect_err("a problem").to_string()
+    }
+
+    #[test]
+    fn a_good_file() {
+        let header = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},
+            "empty":{"dtype":"F16","shape":[0,7],"data_offsets":[8,8]}}"#;
+        let found = SafeTensors::parse(Path::new("m"), &file(header, &[1; 8])).expect("a good file");
+        assert_eq!(found.tensors["a"].shape, [1, 2]);
+        assert_eq!(&*found.tensors["a"].bytes, [1; 8]);
+        assert_eq!(found.metadata["format"], "pt");
+    }
+
+    #[test]
+    fn bad_files_say_what_is_wrong() {
+        for (header, part) in [
+            ("", "header is not JSON"),
+            ("[]", "header is not JSON"),
+            (r#"{"a": 3}"#, "tensor \"a\""),
+            (r#"{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}"#, "F31"),
+            (r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, "needs 12 bytes"),
+            (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, "outside"),
+            (r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, "cut"),
+            (
+                r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}"#,
+                "larger than any",
+            ),
+            (r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,8]}}"#, "tensor \"a\""),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#,
+                "overlap",
+            ),
+        ] {
+            let problem = problem(&file(header, &[0; 8]));
+            assert!(problem.contains(part), "{header}: {problem}");
+        }
+        assert!(problem(&Bytes::aligned_copy(&[1, 2, 3])).contains("3 bytes"));
+        assert!(problem(&Bytes::aligned_copy(&(1u64 << 60).to_le_bytes())).contains("limit"));
+        assert!(problem(&Bytes::aligned_copy(&100u64.to_le_bytes())).contains("cut short"));
+    }
+}

@@ -1,0 +1,44 @@
+//! How a command ends when it does not end well: the exit codes.
+
+use std::io;
+use std::process::ExitCode;
+
+/// Why a command stopped.
+pub enum Failure {
+    /// The work failed: exit code 1.
+    Work(String),
+    /// Bad usage that clap cannot see: exit code 2.
+    Usage(String),
+    /// Ctrl-C: exit code 130.
+    Interrupted,
+    /// Whoever read our output has seen enough: exit code 0.
+    ClosedPipe,
+}
+
+impl From<gpt2::error::Error> for Failure {
+    fn from(error: gpt2::error::Error) -> Self {
+        Self::Work(error.to_string())
+    }
+}
+
+impl Failure {
+    /// A failed write to standard output.
+    pub fn output(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            _ => Self::Work(format!("standard output: {error}")),
+        }
+    }
+
+    /// Says what is to be said, and gives the exit code.
+    pub fn report(self) -> ExitCode {
+        let (code, message) = match self {
+            Self::Work(message) => (1, message),
+            Self::Usage(message) => (2, message),
+            Self::Interrupted => return ExitCode::from(130),
+            Self::ClosedPipe => return ExitCode::SUCCESS,
+        };
+        let _ = io::Write::write_all(&mut io::stderr(), format!("error: {message}\n").as_bytes());
+        ExitCode::from(code)
+    }
+}

@@ -1,0 +1,117 @@
+//! One file a command; here is what they share.
+
+mod failure;
+mod generate;
+mod info;
+mod score;
+mod text;
+mod tokenize;
+
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
+use failure::Failure;
+use gpt2::checkpoint::{self, LanguageModel};
+use gpt2::simd::Simd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// GPT-2: how a language model writes text, step by step.
+#[derive(Parser)]
+#[command(name = "gpt2", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(clap::Args)]
+struct Common {
+    /// Threads to compute with [default: one a core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Colored help and tables
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+    /// Say more
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write a continuation of a text
+    Generate(generate::Args),
+    /// Text to token ids
+    Tokenize(tokenize::Args),
+    /// Token ids to text
+    Detokenize(tokenize::DetokenizeArgs),
+    /// How likely a text is: the log-probability of each token, and perplexity
+    Score(score::Args),
+    /// A model's configuration, parameters, tensors and memory
+    Info(info::Args),
+}
+
+/// Which model.
+#[derive(clap::Args)]
+struct ModelArgs {
+    /// A folder in Hugging Face's layout, a .safetensors file, or a name in the Hugging Face cache
+    /// [default: the bundled model]
+    #[arg(long, short, value_name = "MODEL")]
+    model: Option<PathBuf>,
+}
+
+impl ModelArgs {
+    fn open(&self) -> gpt2::error::Result<LanguageModel> {
+        match &self.model {
+            Some(model) => checkpoint::open(model),
+            None => Ok(checkpoint::bundled()),
+        }
+    }
+
+    fn tokenizer(&self) -> gpt2::error::Result<gpt2::bpe::Bpe> {
+        match &self.model {
+            Some(model) => checkpoint::open_tokenizer(model),
+            None => Ok(gpt2::bpe::Bpe::gpt2()),
+        }
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    // The color of help and usage errors must be known before the arguments are parsed.
+    let color = std::env::args_os().skip_while(|a| a != "--color").nth(1);
+    let color = match color.as_deref().and_then(|c| c.to_str()) {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        _ => ColorChoice::Auto,
+    };
+    let matches = Cli::command().color(color).try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print(); // nobody is left to tell
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    Simd::from_environment()?;
+    let mut pool = rayon::ThreadPoolBuilder::new();
+    if let Some(threads) = cli.common.threads {
+        pool = pool.num_threads(threads.into());
+    }
+    let pool = pool.build().map_err(|e| Failure::Work(format!("threads could not be started: {e}")))?;
+    let common = &cli.common;
+    pool.install(|| match cli.command {
+        Command::Generate(args) => generate::run(&args, common),
+        Command::Tokenize(args) => tokenize::run(&args, common),
+        Command::Detokenize(args) => tokenize::detokenize(&args),
+        Command::Score(args) => score::run(&args, common),
+        Command::Info(args) => info::run(&args, common),
+    })
+}

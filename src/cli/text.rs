@@ -1,0 +1,74 @@
+//! Where a command's text comes from: an argument, a file, a pipe, or as token ids.
+
+use super::failure::Failure;
+use gpt2::bpe::{Bpe, TokenId};
+use gpt2::error::Error;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+
+/// A text.
+#[derive(clap::Args)]
+pub struct TextArgs {
+    /// The text; left out, it is read from a pipe
+    #[arg(value_name = "TEXT")]
+    text: Option<OsString>,
+    /// Read the text from a file, exactly its bytes
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    file: Option<PathBuf>,
+    /// Let <|endoftext|> in the text be the special token; otherwise it is plain text
+    #[arg(long)]
+    pub allow_special: bool,
+}
+
+/// A text for a model, which can also be given as ids.
+#[derive(clap::Args)]
+pub struct PromptArgs {
+    #[command(flatten)]
+    text: TextArgs,
+    /// Token ids in place of a text, separated by commas or spaces
+    #[arg(long, value_name = "IDS", conflicts_with_all = ["text", "file"])]
+    ids: Option<String>,
+}
+
+impl TextArgs {
+    /// The bytes of the text.
+    pub fn read(&self) -> Result<Vec<u8>, Failure> {
+        if let Some(text) = &self.text {
+            return Ok(text.as_encoded_bytes().to_vec());
+        }
+        if let Some(path) = &self.file {
+            return Ok(std::fs::read(path).map_err(Error::io(path))?);
+        }
+        if std::io::stdin().is_terminal() {
+            return Err(Failure::Usage(
+                "no text; give it as an argument, with --file, or through a pipe".into(),
+            ));
+        }
+        let mut text = Vec::new();
+        std::io::stdin().read_to_end(&mut text).map_err(Error::io("standard input"))?;
+        Ok(text)
+    }
+}
+
+impl PromptArgs {
+    /// The ids of the text, or those given. `echo` ends its output with a line break that nobody means: where
+    /// `trim`, one at the end of a pipe is left out.
+    pub fn encode(&self, bpe: &Bpe, trim: bool) -> Result<Vec<TokenId>, Failure> {
+        if let Some(ids) = &self.ids {
+            return parse_ids(ids);
+        }
+        let mut text = self.text.read()?;
+        if trim && self.text.text.is_none() && self.text.file.is_none() && text.ends_with(b"\n") {
+            text.pop();
+            text.pop_if(|last| *last == b'\r');
+        }
+        Ok(if self.text.allow_special { bpe.encode_with_special(text) } else { bpe.encode(text) })
+    }
+}
+
+/// Ids separated by commas or white space.
+pub fn parse_ids(text: &str) -> Result<Vec<TokenId>, Failure> {
+    let parts = text.split([',', ' ', '\t', '\r', '\n']).filter(|part| !part.is_empty());
+    parts.map(|part| part.parse().map_err(|_| Failure::Work(format!("{part:?} is not a token id")))).collect()
+}

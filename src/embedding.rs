@@ -1,0 +1,53 @@
+//! How does a token id become numbers, and where is it said which token comes first?
+//!
+//! `x[t] = wte[token id] + wpe[position]`
+//!
+//! ```text
+//! for t, id in enumerate(ids):
+//!     x[t] = wte[id] + wpe[past + t]
+//! ```
+//!
+//! Two tables that training fills: one row a token of the vocabulary, one row a position. What follows
+//! sees only the sum. Attention alone does not know about order; `wpe` is what tells "dog bites man" from
+//! "man bites dog". Next: [`layer_norm`](crate::layer_norm).
+
+use crate::bpe::TokenId;
+use crate::tensor::{Matrix, Weights};
+
+/// wte[ids]: [T] -> [T, C]
+///
+/// # Panics
+/// If an id has no row.
+pub fn tokens(wte: &Weights, ids: &[TokenId]) -> Matrix {
+    rows(wte, ids.iter().map(|id| *id as usize))
+}
+
+/// wpe[positions]: [T] -> [T, C]
+///
+/// # Panics
+/// If a position has no row.
+pub fn positions(wpe: &Weights, positions: impl ExactSizeIterator<Item = usize>) -> Matrix {
+    rows(wpe, positions)
+}
+
+/// A row of the table for each index: [T] -> [T, C]
+fn rows(table: &Weights, indices: impl ExactSizeIterator<Item = usize>) -> Matrix {
+    let mut x = Matrix::scratch(indices.len(), table.cols());
+    for (t, i) in indices.enumerate() {
+        assert!(i < table.rows(), "row {i} of a table with {} rows", table.rows());
+        table.read_row(i, x.row_mut(t));
+    }
+    x // [T, C]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_for_each_id() {
+        let wte = Weights::from_f32(3, 2, &[0.0, 1.0, 10.0, 11.0, 20.0, 21.0]);
+        assert_eq!(tokens(&wte, &[2, 0, 2]).data(), [20.0, 21.0, 0.0, 1.0, 20.0, 21.0]);
+        assert_eq!(positions(&wte, 1..3).data(), [10.0, 11.0, 20.0, 21.0]);
+    }
+}

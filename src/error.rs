@@ -1,0 +1,80 @@
+//! What can go wrong at the edges: files and inputs. Arithmetic inside never fails.
+
+use std::{fmt, io, path::PathBuf};
+
+/// An error at the edge of the library. Its text is one line: what is wrong, where, and what to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be opened, read or written.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file was read, but what it holds cannot be used.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// A text, an id or an option cannot be used with this model.
+    Input(String),
+}
+
+/// A result whose error is this crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An [`Error::Io`] for `path`, shaped for `map_err`.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+
+    /// An [`Error::File`] for `path`.
+    pub fn file(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+        Self::File { path: path.into(), problem: problem.into() }
+    }
+
+    /// An [`Error::Input`].
+    pub fn input(problem: impl Into<String>) -> Self {
+        Self::Input(problem.into())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = match self {
+            Self::Io { path, source } => format!("{}: {source}", path.display()),
+            Self::File { path, problem } => format!("{}: {problem}", path.display()),
+            Self::Input(problem) => problem.clone(),
+        };
+        // Names come from files, and files may be hostile: the message stays one printable line.
+        line.chars().try_for_each(|c| {
+            if c.is_control() { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") }
+        })
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_is_one_line() {
+        let error = Error::file("a\nb", "tensor \u{1b}[31m");
+        assert_eq!(error.to_string(), "a\\nb: tensor \\u{1b}[31m");
+    }
+}

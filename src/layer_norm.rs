@@ -1,0 +1,74 @@
+//! How is a vector kept at a size that the next layer can work with?
+//!
+//! `y = (x - mean) / sqrt(variance + eps) * weight + bias`, for each position on its own
+//!
+//! ```text
+//! for x in rows:
+//!     mean = sum(x) / C
+//!     variance = sum((x - mean)^2) / C
+//!     y = (x - mean) / sqrt(variance + eps) * weight + bias
+//! ```
+//!
+//! GPT-2 normalises what a layer *reads*, not the residual stream itself ("pre-norm"); one more layer norm,
+//! `ln_f`, stands before the output head. Source: Ba, Kiros and Hinton, "Layer Normalization" (2016).
+//! Next: [`attention`](crate::attention).
+
+use crate::math::sum_of;
+use crate::simd::kernel;
+use crate::tensor::Matrix;
+use rayon::prelude::*;
+
+/// A layer norm: `weight` and `bias` [C].
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    /// [C]
+    pub weight: Vec<f32>,
+    /// [C]
+    pub bias: Vec<f32>,
+    /// Keeps the square root away from zero: 1e-5 in GPT-2.
+    pub eps: f32,
+}
+
+impl LayerNorm {
+    /// x [T, C] -> [T, C]
+    pub fn forward(&self, x: &Matrix) -> Matrix {
+        let mut y = Matrix::scratch(x.rows(), x.cols());
+        let rows = x.data().par_chunks(x.cols()).zip(y.data_mut().par_chunks_mut(x.cols()));
+        rows.with_min_len(16).for_each(|(x, y)| normalise(x, &self.weight, &self.bias, self.eps, y));
+        y // [T, C]
+    }
+}
+
+kernel! {
+    /// x [C] -> y [C]
+    fn normalise(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+        let c = x.len() as f32;
+        let mean = sum_of(x, |x| x) / c;
+        let variance = sum_of(x, |x| (x - mean) * (x - mean)) / c;
+        let scale = 1.0 / (variance + eps).sqrt();
+        for (((x, w), b), y) in x.iter().zip(weight).zip(bias).zip(y) {
+            *y = ((x - mean) * scale).mul_add(*w, *b);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mean_zero_variance_one() {
+        let ln = LayerNorm { weight: vec![1.0; 100], bias: vec![0.0; 100], eps: 0.0 };
+        let x = Matrix::from_vec(1, 100, (0..100).map(|i| 3.0 + (i * i % 17) as f32).collect());
+        let y = ln.forward(&x);
+        let mean: f32 = y.data().iter().sum::<f32>() / 100.0;
+        let variance: f32 = y.data().iter().map(|y| y * y).sum::<f32>() / 100.0;
+        assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-5, "{mean} {variance}");
+    }
+
+    #[test]
+    fn a_constant_row_gives_the_bias() {
+        let ln = LayerNorm { weight: vec![2.0; 3], bias: vec![1.0, -1.0, 0.5], eps: 1e-5 };
+        assert_eq!(ln.forward(&Matrix::from_vec(1, 3, vec![7.0; 3])).data(), [1.0, -1.0, 0.5]);
+    }
+}

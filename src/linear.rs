@@ -1,0 +1,23 @@
+//! The layer that is most of GPT-2: `y = x W + b`.
+//!
+//! GPT-2's `c_*` layers store `W` as [in, out] (HF calls the class `Conv1D`), so no transpose is needed.
+//! How the product is computed, and in which order it sums, is [`matmul`](crate::matmul)'s business.
+
+use crate::matmul;
+use crate::tensor::{Matrix, Weights};
+
+/// A linear layer.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// [in, out]
+    pub weight: Weights,
+    /// [out]
+    pub bias: Vec<f32>,
+}
+
+impl Linear {
+    /// x [T, in] -> [T, out]
+    pub fn forward(&self, x: &Matrix) -> Matrix {
+        matmul::affine(x, &self.weight, &self.bias)
+    }
+}

@@ -1,0 +1,97 @@
+//! What is a matrix product, and how can it be fast without changing a bit?
+//!
+//! `y[t, n] = bias[n] + sum over k of x[t, k] * w[k, n]`
+//!
+//! ```text
+//! for t, n:
+//!     y = bias[n]
+//!     for each block of 256 consecutive k:
+//!         p = 0
+//!         for k in the block, in order:  p = fma(x[t, k], w[k, n], p)
+//!         y = y + p
+//! ```
+//!
+//! That loop is [`plain`]. Floating-point addition is not associative, so the order is part of the result;
+//! it is fixed for good as the one above. What the fast versions add, none of which touches the order:
+//!
+//! 1. *Lanes*: 16 neighbouring `n` advance together through `k`, each with its own `p`.
+//! 2. *Blocks*: [`few`] rows of `x` share each weight that is read from memory; [`many`] rows are cut into
+//!    tiles that stay in the caches, by the crate `matrixmultiply`.
+//! 3. *Threads* share out outputs, never one sum.
+//!
+//! The output head multiplies by the rows of `wte` ([V, C], transposed): the same sums, other strides.
+
+mod disjoint;
+mod few;
+pub(crate) mod heads;
+mod many;
+pub mod plain;
+
+pub(crate) use disjoint::Disjoint;
+
+use crate::simd::Simd;
+use crate::tensor::{Bf16, F16, F32, Matrix, Number, Numbers, Weights};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Consecutive `k` that are summed before the sum is added to the result: the K-block of `matrixmultiply`.
+pub const K_BLOCK: usize = 256;
+
+/// Up to this many rows, reading the weights takes longer than the arithmetic.
+const FEW: usize = 16;
+
+/// x [T, K] · w [K, N] + bias [N] -> [T, N]
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
+    assert_eq!(x.cols(), w.rows(), "x [T, K] times w [K, N]");
+    assert_eq!(bias.len(), w.cols(), "w [K, N] plus bias [N]");
+    let mut y = Matrix::scratch(x.rows(), w.cols());
+    for t in 0..y.rows() {
+        y.row_mut(t).copy_from_slice(bias);
+    }
+    fn typed<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
+        if use_many(x) { many::add_product::<N>(x, w, y) } else { few::add_product::<N>(x, w, y) }
+    }
+    match w.numbers() {
+        Numbers::F32(w) => typed::<F32>(x, w, &mut y),
+        Numbers::F16(w) => typed::<F16>(x, w, &mut y),
+        Numbers::Bf16(w) => typed::<Bf16>(x, w, &mut y),
+    }
+    y // [T, N]
+}
+
+/// x [T, C] · wᵀ, w [V, C] -> [T, V]
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
+    assert_eq!(x.cols(), w.cols(), "x [T, C] times the rows of w [V, C]");
+    let mut y = Matrix::scratch(x.rows(), w.rows());
+    fn typed<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
+        if use_many(x) { many::product_by_rows::<N>(x, w, y) } else { few::product_by_rows::<N>(x, w, y) }
+    }
+    match w.numbers() {
+        Numbers::F32(w) => typed::<F32>(x, w, &mut y),
+        Numbers::F16(w) => typed::<F16>(x, w, &mut y),
+        Numbers::Bf16(w) => typed::<Bf16>(x, w, &mut y),
+    }
+    y // [T, V]
+}
+
+/// `matrixmultiply` fuses multiply and add only where the processor does, and picks its own instruction
+/// set; elsewhere, and where one is forced, our own kernel does all the work.
+fn use_many(x: &Matrix) -> bool {
+    let simd = Simd::current();
+    x.rows() > FEW && simd != Simd::Scalar && simd == Simd::detect()
+}
+
+/// Cuts `len` into one piece a thread, each a multiple of `unit` but the last.
+fn pieces(len: usize, unit: usize) -> impl IndexedParallelIterator<Item = Range<usize>> {
+    let piece = len.div_ceil(rayon::current_num_threads()).next_multiple_of(unit).max(unit);
+    (0..len.div_ceil(piece)).into_par_iter().map(move |i| i * piece..((i + 1) * piece).min(len))
+}
+
+#[cfg(test)]
+mod tests;

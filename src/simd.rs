@@ -1,0 +1,173 @@
+//! One text, many instruction sets.
+//!
+//! A loop marked [`kernel!`](crate::simd::kernel) is written once, as plain Rust over `f32`, and compiled once for each
+//! instruction set. The compiler turns it into vector code; the operations and their order stay those of
+//! the text, so the bits are the same whichever copy runs. Which one runs is decided once, at start:
+//! the widest that the processor has, or what the environment variable `GPT2_SIMD` names.
+
+use crate::error::{Error, Result};
+use std::sync::OnceLock;
+
+/// An instruction set that a kernel is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Simd {
+    /// What every machine of the target has. Without a fused multiply-add there, `f32::mul_add` is a
+    /// correctly rounded library call: slow, and the same bits.
+    Scalar,
+    /// x86-64 with AVX2, FMA and F16C: 8 lanes.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ and VL: 16 lanes.
+    Avx512,
+    /// arm64, where NEON with its fused multiply-add is always there: 4 lanes.
+    Neon,
+}
+
+impl Simd {
+    /// The name that `GPT2_SIMD` takes and that `info` and `bench` show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+        }
+    }
+
+    /// The widest instruction set of this machine.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            match (avx2, avx512) {
+                (true, true) => return Self::Avx512,
+                (true, false) => return Self::Avx2,
+                _ => {}
+            }
+        }
+        if cfg!(target_arch = "aarch64") { Self::Neon } else { Self::Scalar }
+    }
+
+    /// What `GPT2_SIMD` asks for, or the widest.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the variable names no instruction set, or one that this machine has not.
+    pub fn from_environment() -> Result<Self> {
+        let widest = Self::detect();
+        let Some(asked) = std::env::var_os("GPT2_SIMD") else { return Ok(widest) };
+        [Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon]
+            .into_iter()
+            .find(|simd| asked == simd.name() && (*simd <= widest || widest == Self::Scalar))
+            .filter(|simd| *simd == Self::Scalar || (*simd == Self::Neon) == (widest == Self::Neon))
+            .filter(|simd| *simd <= widest)
+            .ok_or_else(|| {
+                Error::input(format!(
+                    "GPT2_SIMD={}: not an instruction set of this machine; it takes scalar up to {}",
+                    asked.to_string_lossy(),
+                    widest.name()
+                ))
+            })
+    }
+
+    /// The instruction set in use. A wrong `GPT2_SIMD` counts as none; the command line refuses it earlier.
+    #[inline]
+    pub fn current() -> Self {
+        #[cfg(test)]
+        if let Some(forced) = tests::FORCED.get() {
+            return forced;
+        }
+        static CURRENT: OnceLock<Simd> = OnceLock::new();
+        *CURRENT.get_or_init(|| Self::from_environment().unwrap_or_else(|_| Self::detect()))
+    }
+}
+
+/// Compiles a function once for each instruction set; calling it runs the copy for [`Simd::current`].
+///
+/// The function may take one list of `const` parameters in square brackets.
+macro_rules! kernel {
+    (
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident $([$(const $c:ident: $ct:ty),+])? $(<$g:ident: $bound:path>)?
+        ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block
+    ) => {
+        $(#[$meta])*
+        #[inline]
+        $vis fn $name<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn text<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx2<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
+                text::<$($g,)? $($($c),+)?>($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx512<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
+                text::<$($g,)? $($($c),+)?>($($arg),*)
+            }
+
+            match $crate::simd::Simd::current() {
+                // SAFETY: `Simd::current` names an instruction set only after the processor was asked for it.
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Simd::Avx512 => unsafe { avx512::<$($g,)? $($($c),+)?>($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Simd::Avx2 => unsafe { avx2::<$($g,)? $($($c),+)?>($($arg),*) },
+                _ => text::<$($g,)? $($($c),+)?>($($arg),*),
+            }
+        }
+    };
+}
+pub(crate) use kernel;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Overrides [`Simd::current`] on this thread.
+        pub static FORCED: Cell<Option<Simd>> = const { Cell::new(None) };
+    }
+
+    /// Runs `work` under every instruction set of this machine, on this thread.
+    pub fn under_each(mut work: impl FnMut(Simd)) {
+        let widest = Simd::detect();
+        for simd in [Simd::Scalar, Simd::Avx2, Simd::Avx512, Simd::Neon] {
+            if simd == Simd::Scalar || simd == widest || (widest == Simd::Avx512 && simd == Simd::Avx2) {
+                FORCED.set(Some(simd));
+                work(simd);
+                FORCED.set(None);
+            }
+        }
+    }
+
+    kernel! {
+        /// a * b + c, elementwise, with one rounding.
+        fn fused(a: &[f32], b: &[f32], c: &mut [f32]) {
+            for ((a, b), c) in a.iter().zip(b).zip(c) {
+                *c = a.mul_add(*b, *c);
+            }
+        }
+    }
+
+    #[test]
+    fn every_copy_rounds_once() {
+        under_each(|_| {
+            let mut c = [-1.0; 19];
+            let tiny = 1.0 + f32::EPSILON;
+            fused(&[tiny; 19], &[1.0 - f32::EPSILON; 19], &mut c);
+            assert_eq!(c, [-f32::EPSILON * f32::EPSILON; 19]);
+        });
+    }
+}

@@ -1,0 +1,102 @@
+//! How do scores become probabilities?
+//!
+//! `p[i] = e^(x[i] / T) / sum over j of e^(x[j] / T)`
+//!
+//! ```text
+//! x = x / T
+//! e = exp(x - max(x))        # the same result, and no overflow
+//! p = e / sum(e)
+//! ```
+//!
+//! The temperature `T` sharpens (below 1) or flattens (above 1) the distribution. A score of -inf has
+//! probability 0: this is how attention masks the future and how filters remove tokens.
+//! Next: [`sampling`](crate::sampling).
+
+use crate::math::{self, exp, sum_of};
+use crate::simd::kernel;
+
+/// x [n] -> probabilities, in place.
+///
+/// If no score is above -inf, there is nothing to share out and all become 0.
+pub fn softmax(x: &mut [f32]) {
+    let largest = math::max(x);
+    if largest == f32::NEG_INFINITY {
+        return x.fill(0.0);
+    }
+    shifted_exp(x, largest);
+    let sum = math::sum(x);
+    divide(x, sum);
+}
+
+/// x [n] -> x / temperature, in place.
+pub fn temperature(x: &mut [f32], temperature: f32) {
+    divide(x, temperature);
+}
+
+/// The logarithm of the probability of each element asked for, in f64: `x[i] - max - ln(sum of e^(x - max))`.
+pub fn log_softmax(x: &[f32], i: usize) -> f64 {
+    let largest = math::max(x);
+    f64::from(x[i]) - f64::from(largest) - f64::from(sum_of_exp(x, largest)).ln()
+}
+
+kernel! {
+    fn shifted_exp(x: &mut [f32], shift: f32) {
+        for x in x {
+            *x = exp(*x - shift);
+        }
+    }
+}
+
+kernel! {
+    fn sum_of_exp(x: &[f32], shift: f32) -> f32 {
+        sum_of(x, |x| exp(x - shift))
+    }
+}
+
+kernel! {
+    fn divide(x: &mut [f32], by: f32) {
+        for x in x {
+            *x /= by;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_to_one_and_keeps_order() {
+        let mut x = [1.0, 3.0, 2.0, f32::NEG_INFINITY];
+        softmax(&mut x);
+        let e = std::f64::consts::E;
+        let sum = 1.0 + e * e + e;
+        for (got, truth) in x.iter().zip([1.0 / sum, e * e / sum, e / sum, 0.0]) {
+            assert!((f64::from(*got) - truth).abs() < 1e-7, "{got} {truth}");
+        }
+    }
+
+    #[test]
+    fn large_scores_do_not_overflow() {
+        let mut x = [1e30, 1e30, -1e30];
+        softmax(&mut x);
+        assert_eq!(x, [0.5, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn nothing_left() {
+        let mut x = [f32::NEG_INFINITY; 3];
+        softmax(&mut x);
+        assert_eq!(x, [0.0; 3]);
+    }
+
+    #[test]
+    fn logarithms_agree() {
+        let x = [0.3, -2.0, 5.0, 1.0];
+        let mut p = x;
+        softmax(&mut p);
+        for i in 0..4 {
+            assert!((log_softmax(&x, i) - f64::from(p[i]).ln()).abs() < 1e-6);
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The two kinds of numbers: activations, which a forward pass makes, and weights, which a checkpoint holds.
+
+use crate::checkpoint::Bytes;
+use crate::simd::kernel;
+use std::cell::RefCell;
+
+/// Activations: a row-major matrix of f32, one row a token position.
+///
+/// The memory comes from a small pool of the thread and goes back there when the matrix is dropped, so that
+/// a decoding step allocates nothing after the first.
+#[derive(Debug)]
+pub struct Matrix {
+    rows: usize,
+    cols: usize,
+    data: Vec<f32>,
+}
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// More buffers than a forward pass holds at once; further ones are given back to the system.
+const POOLED: usize = 16;
+
+impl Matrix {
+    /// All zeros. [rows, cols]
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        let mut matrix = Self::scratch(rows, cols);
+        matrix.data.fill(0.0);
+        matrix
+    }
+
+    /// Whatever an earlier matrix left there: for results of which every element is about to be written.
+    pub(crate) fn scratch(rows: usize, cols: usize) -> Self {
+        let len = rows.checked_mul(cols).expect("a matrix larger than memory");
+        let mut data = POOL.with_borrow_mut(|pool| {
+            // the smallest buffer that is large enough, else the last one, to be grown
+            let fits = |(i, b): (usize, &Vec<f32>)| (b.capacity() >= len).then_some((b.capacity(), i));
+            let best = pool.iter().enumerate().filter_map(fits).min();
+            best.map(|(_, i)| pool.swap_remove(i)).unwrap_or_default()
+        });
+        if cfg!(debug_assertions) {
+            data.clear();
+        }
+        data.resize(len, f32::NAN);
+        Self { rows, cols, data }
+    }
+
+    /// A matrix of these elements, row after row.
+    ///
+    /// # Panics
+    /// If there are not rows * cols elements.
+    pub fn from_vec(rows: usize, cols: usize, data: Vec<f32>) -> Self {
+        assert_eq!(data.len(), rows * cols, "[rows, cols] = [{rows}, {cols}]");
+        Self { rows, cols, data }
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Row `i`. [cols]
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.data[i * self.cols..][..self.cols]
+    }
+
+    /// Row `i`, to write. [cols]
+    pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
+        &mut self.data[i * self.cols..][..self.cols]
+    }
+
+    /// All elements, row after row.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// All elements, row after row, to write.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
+    /// self += other, both [rows, cols].
+    pub fn add(&mut self, other: &Self) {
+        assert_eq!((self.rows, self.cols), (other.rows, other.cols), "sum of two shapes");
+        add(&mut self.data, &other.data);
+    }
+}
+
+kernel! {
+    fn add(x: &mut [f32], y: &[f32]) {
+        for (x, y) in x.iter_mut().zip(y) {
+            *x += y;
+        }
+    }
+}
+
+impl Clone for Matrix {
+    fn clone(&self) -> Self {
+        let mut copy = Self::scratch(self.rows, self.cols);
+        copy.data.copy_from_slice(&self.data);
+        copy
+    }
+}
+
+impl Drop for Matrix {
+    fn drop(&mut self) {
+        let data = std::mem::take(&mut self.data);
+        // at the end of a thread its pool is gone before its last matrices
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < POOLED {
+                pool.push(data);
+            }
+        });
+    }
+}
+
+/// How a checkpoint stores a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision: 5 bits of exponent, 10 of mantissa.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
+}
+
+impl Dtype {
+    /// Bytes a number.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// The name that `info` and `bench` show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+/// Weights: a row-major matrix where the checkpoint has it, in its own number type.
+///
+/// Sixteen-bit numbers are widened to f32 when they are used. That is exact, so the results have the bits
+/// of an f32 checkpoint that holds the rounded values.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    rows: usize,
+    cols: usize,
+    dtype: Dtype,
+    bytes: Bytes,
+}
+
+impl Weights {
+    /// A matrix [rows, cols] of little-endian numbers. `bytes` are aligned for `dtype`.
+    ///
+    /// # Panics
+    /// If there are not rows * cols numbers, or they are not aligned.
+    pub fn new(rows: usize, cols: usize, dtype: Dtype, bytes: Bytes) -> Self {
+        assert_eq!(
+            Some(bytes.len()),
+            rows.checked_mul(cols).and_then(|n| n.checked_mul(dtype.size())),
+            "[rows, cols]"
+        );
+        assert!(bytes.as_ptr().addr().is_multiple_of(dtype.size()), "weights are aligned");
+        Self { rows, cols, dtype, bytes }
+    }
+
+    /// An f32 matrix of these elements.
+    pub fn from_f32(rows: usize, cols: usize, data: &[f32]) -> Self {
+        Self::new(rows, cols, Dtype::F32, Bytes::aligned_copy(bytemuck::cast_slice(data)))
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// How the numbers are stored.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// The numbers as they are stored.
+    pub(crate) fn numbers(&self) -> Numbers<'_> {
+        match self.dtype {
+            Dtype::F32 => Numbers::F32(bytemuck::cast_slice(&self.bytes)),
+            Dtype::F16 => Numbers::F16(bytemuck::cast_slice(&self.bytes)),
+            Dtype::Bf16 => Numbers::Bf16(bytemuck::cast_slice(&self.bytes)),
+        }
+    }
+
+    /// Row `i`, widened to f32. [cols]
+    pub fn read_row(&self, i: usize, row: &mut [f32]) {
+        let part = i * self.cols..(i + 1) * self.cols;
+        match self.numbers() {
+            Numbers::F32(w) => widen::<F32>(&w[part], row),
+            Numbers::F16(w) => widen::<F16>(&w[part], row),
+            Numbers::Bf16(w) => widen::<Bf16>(&w[part], row),
+        }
+    }
+
+    /// All numbers, widened to f32.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut all = vec![0.0; self.rows * self.cols];
+        for i in 0..self.rows {
+            self.read_row(i, &mut all[i * self.cols..][..self.cols]);
+        }
+        all
+    }
+}
+
+/// Weights as they lie in memory, a variant for each [`Dtype`].
+#[derive(Clone, Copy)]
+pub(crate) enum Numbers<'a> {
+    F32(&'a [f32]),
+    F16(&'a [u16]),
+    Bf16(&'a [u16]),
+}
+
+/// A number type of weights, for kernels that are written once for all of them.
+pub(crate) trait Number: Copy + Send + Sync + 'static {
+    type Bits: bytemuck::Pod + Send + Sync;
+    /// The stored number as f32, exactly.
+    fn widen(bits: Self::Bits) -> f32;
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct F32;
+#[derive(Clone, Copy)]
+pub(crate) struct F16;
+#[derive(Clone, Copy)]
+pub(crate) struct Bf16;
+
+impl Number for F32 {
+    type Bits = f32;
+    #[inline(always)]
+    fn widen(bits: f32) -> f32 {
+        bits
+    }
+}
+
+impl Number for Bf16 {
+    type Bits = u16;
+    #[inline(always)]
+    fn widen(bits: u16) -> f32 {
+        f32::from_bits(u32::from(bits) << 16)
+    }
+}
+
+impl Number for F16 {
+    type Bits = u16;
+    /// Exponent and mantissa move to their places in an f32; the product with 2^112 mends the exponent's
+    /// bias, and makes subnormal numbers normal.
+    #[inline(always)]
+    fn widen(bits: u16) -> f32 {
+        const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
+        let bits = u32::from(bits);
+        let (sign, rest) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
+        let finite = (f32::from_bits(rest) * REBIAS).to_bits();
+        let whole = if rest >= 0x7c00 << 13 { rest | 0x7f80_0000 } else { finite };
+        f32::from_bits(sign | whole)
+    }
+}
+
+kernel! {
+    /// Numbers of a checkpoint to f32, exactly.
+    pub(crate) fn widen<N: Number>(from: &[N::Bits], to: &mut [f32]) {
+        for (from, to) in from.iter().zip(to) {
+            *to = N::widen(*from);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::tests::under_each;
+
+    /// The value of an f16 by its definition.
+    fn f16_by_definition(bits: u16) -> f64 {
+        let sign = if bits & 0x8000 != 0 { -1.0 } else { 1.0 };
+        let (exponent, mantissa) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+        sign * match exponent {
+            0 => mantissa * 2f64.powi(-24),
+            31 if mantissa == 0.0 => f64::INFINITY,
+            31 => f64::NAN,
+            _ => (1.0 + mantissa / 1024.0) * 2f64.powi(exponent - 15),
+        }
+    }
+
+    #[test]
+    fn every_f16_widens_exactly() {
+        let all: Vec<u16> = (0..=u16::MAX).collect();
+        under_each(|simd| {
+            let mut wide = vec![0.0; all.len()];
+            widen::<F16>(&all, &mut wide);
+            for (bits, got) in all.iter().zip(&wide) {
+                let truth = f16_by_definition(*bits);
+                let same = f64::from(*got).to_bits() == truth.to_bits() || (got.is_nan() && truth.is_nan());
+                assert!(same, "{simd:?}: {bits:#06x} became {got}, not {truth}");
+            }
+        });
+    }
+
+    #[test]
+    fn memory_is_used_again() {
+        let pointer = Matrix::zeros(7, 31).data().as_ptr();
+        assert_eq!(Matrix::zeros(31, 7).data().as_ptr(), pointer);
+    }
+}

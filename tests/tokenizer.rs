@@ -1,0 +1,549 @@
+//! The tokenizer against tiktoken and Hugging Face tokenizers, whose results `make_tokenizer_fixtures.py` has
+//! written down; and against files that are not sound.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+use gpt2::bpe::{Bpe, StreamDecoder, TokenId};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn fixture(name: &str) -> PathBuf {
+    root().join("tests/fixtures/tokenizer").join(name)
+}
+
+/// The lines of a fixture; never none.
+fn cases(name: &str) -> Vec<Value> {
+    let text = fs::read_to_string(fixture(name)).expect("a fixture");
+    let cases: Vec<_> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(!cases.is_empty());
+    cases
+}
+
+fn ids(case: &Value) -> Vec<TokenId> {
+    case.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id") as TokenId).collect()
+}
+
+fn text(case: &Value) -> &str {
+    case["text"].as_str().expect("a text")
+}
+
+/// GPT-2 as the library carries it.
+fn gpt2() -> &'static Bpe {
+    static GPT2: LazyLock<Bpe> = LazyLock::new(Bpe::gpt2);
+    &GPT2
+}
+
+/// GPT-2 from its two files.
+fn gpt2_from_files() -> Bpe {
+    let folder = root().join("data/tales-8m");
+    Bpe::from_files(&folder.join("vocab.json"), &folder.join("merges.txt")).expect("GPT-2's files")
+}
+
+/// All that is known of a text and its ids.
+fn check(bpe: &Bpe, text: &str, plain: &[TokenId], special: &[TokenId]) {
+    assert_eq!(bpe.encode(text), plain, "{text:?}");
+    assert_eq!(bpe.encode_with_special(text), special, "{text:?}");
+    for (ids, allow_special) in [(plain, false), (special, true)] {
+        assert_eq!(bpe.decode(ids).expect("known ids"), text.as_bytes(), "{text:?}");
+        assert_eq!(bpe.decode_lossy(ids).expect("known ids"), text);
+        check_tokens(bpe, text.as_bytes(), ids, allow_special);
+        let merges = bpe.merges(text.as_bytes(), allow_special);
+        let last =
+            merges.iter().flat_map(|piece| piece.states().last().unwrap_or_else(|| piece.symbols.clone()));
+        assert_eq!(last.collect::<Vec<_>>(), ids, "{text:?}");
+    }
+}
+
+/// The tokens lie side by side, and each is the bytes that it says.
+fn check_tokens(bpe: &Bpe, text: &[u8], ids: &[TokenId], allow_special: bool) {
+    let tokens = bpe.tokens(text, allow_special);
+    assert!(tokens.iter().map(|token| token.id).eq(ids.iter().copied()));
+    let mut end = 0;
+    for token in tokens {
+        assert_eq!(token.start, end);
+        assert_eq!(bpe.token_bytes(token.id), text.get(token.start..token.end));
+        end = token.end;
+    }
+    assert_eq!(end, text.len());
+}
+
+#[test]
+fn ids_are_those_of_vocab_json() {
+    let vocab: Value =
+        serde_json::from_slice(&fs::read(root().join("data/tales-8m/vocab.json")).expect("a file"))
+            .expect("JSON");
+    let vocab = vocab.as_object().expect("an object");
+    let files = gpt2_from_files();
+    for bpe in [gpt2(), &files] {
+        assert_eq!((bpe.vocab_size(), bpe.end_of_text()), (50_257, Some(50_256)));
+        for (text, id) in vocab {
+            let id = id.as_u64().expect("an id") as TokenId;
+            assert_eq!(bpe.token_text(id).as_ref(), Some(text));
+            assert_eq!(bpe.token_bytes(id), gpt2().token_bytes(id));
+        }
+        assert_eq!((bpe.token_text(50_257), bpe.token_bytes(50_257)), (None, None));
+    }
+    // Every pair of tokens that merges in one merges in the other: encode what the tokens spell.
+    for id in 0..50_256 {
+        let bytes = gpt2().token_bytes(id).expect("a token");
+        assert_eq!(gpt2().merges(bytes, false), files.merges(bytes, false));
+    }
+}
+
+#[test]
+fn conformance() {
+    let files = gpt2_from_files();
+    let cases = cases("conformance.jsonl");
+    assert!(cases.len() >= 300);
+    for case in &cases {
+        let plain = ids(&case["ids"]);
+        let special = case.get("ids_with_special").map_or_else(|| plain.clone(), ids);
+        check(gpt2(), text(case), &plain, &special);
+        check(&files, text(case), &plain, &special);
+        let spelled: Vec<_> = plain.iter().map(|&id| gpt2().token_text(id)).collect();
+        assert_eq!(json!(spelled), case["tokens"]);
+    }
+}
+
+#[test]
+fn random_strings() {
+    for case in cases("random.jsonl") {
+        let plain = ids(&case["ids"]);
+        let special = case.get("ids_with_special").map_or_else(|| plain.clone(), ids);
+        check(gpt2(), text(&case), &plain, &special);
+    }
+}
+
+#[test]
+fn broken_characters_decode_as_in_python() {
+    for case in cases("decoding.jsonl") {
+        let ids = ids(&case["ids"]);
+        assert_eq!(gpt2().decode_lossy(&ids).expect("known ids"), text(&case));
+        let mut stream = StreamDecoder::new(gpt2());
+        let mut shown: String =
+            ids.iter().map(|&id| stream.push(id).expect("a known id").to_owned()).collect();
+        shown += &stream.finish();
+        assert_eq!(shown, text(&case));
+    }
+}
+
+/// A corpus written by `make_tokenizer_fixtures.py --corpus FOLDER`, many megabytes, if `GPT2_TOKENIZER_CORPUS`
+/// names the folder; the committed strings in any case.
+#[test]
+fn corpus() {
+    let mut compared = 0;
+    for case in cases("conformance.jsonl").iter().chain(&cases("random.jsonl")) {
+        assert_eq!(gpt2().encode(text(case)), ids(&case["ids"]));
+        compared += 1;
+    }
+    assert!(compared >= 1000);
+    let Some(folder) = std::env::var_os("GPT2_TOKENIZER_CORPUS") else { return };
+    let corpus = fs::read(Path::new(&folder).join("corpus.bin")).expect("the corpus");
+    let mut rest = corpus.as_slice();
+    let (mut strings, mut bytes, mut tokens) = (0, 0, 0);
+    while !rest.is_empty() {
+        let len = number(&mut rest) as usize;
+        let text = rest.split_off(..len).expect("a whole text");
+        let mut list = || (0..number(&mut rest)).map(|_| number(&mut rest)).collect::<Vec<TokenId>>();
+        let (plain, special) = (list(), list());
+        assert_eq!(gpt2().encode(text), plain, "{:?}", String::from_utf8_lossy(text));
+        assert_eq!(gpt2().encode_with_special(text), special, "{:?}", String::from_utf8_lossy(text));
+        assert_eq!(gpt2().decode(&plain).expect("known ids"), text);
+        strings += 1;
+        bytes += len;
+        tokens += plain.len();
+    }
+    println!("{strings} strings, {bytes} bytes, {tokens} tokens: all equal");
+    assert!(strings > 100_000);
+}
+
+/// The little-endian number that `bytes` begin with.
+fn number(bytes: &mut &[u8]) -> u32 {
+    let number = bytes.split_off(..4).expect("a whole number");
+    u32::from_le_bytes(number.try_into().expect("four bytes"))
+}
+
+/// A merge for each of a million bytes must not look at the whole piece each time: that would take hours.
+#[test]
+fn long_runs_take_no_quadratic_time() {
+    for unit in ["a", " ", "^", "-", "7", "\n", "ab", "🙂", "👩‍👩‍👧", "é", "\u{a0}", "\0", "the", " \t"]
+    {
+        let text = unit.repeat(1_000_000 / unit.len());
+        let ids = gpt2().encode(&text);
+        assert_eq!(gpt2().decode(&ids).expect("known ids"), text.as_bytes());
+    }
+    let markers = "<|endoftext".repeat(90_000);
+    assert_eq!(gpt2().encode_with_special(&markers), gpt2().encode(&markers));
+}
+
+#[test]
+fn special_tokens_are_text_unless_allowed() {
+    let text = "a<|endoftext|>b";
+    assert_eq!(gpt2().encode(text), [64, 27, 91, 437, 1659, 5239, 91, 29, 65]);
+    assert_eq!(gpt2().encode_with_special(text), [64, 50_256, 65]);
+    let merges = gpt2().merges(text.as_bytes(), true);
+    let special = &merges[1];
+    assert_eq!(
+        (special.start, special.end, &special.symbols[..], &special.merges[..]),
+        (1, 14, &[50_256][..], &[][..])
+    );
+}
+
+#[test]
+fn merges_show_their_steps() {
+    let merges = gpt2().merges(b"a lower", false);
+    let piece = &merges[1];
+    let spell =
+        |ids: &[TokenId]| ids.iter().filter_map(|&id| gpt2().token_text(id)).collect::<Vec<_>>().join(" ");
+    assert_eq!((piece.start, piece.end, spell(&piece.symbols)), (1, 7, "Ġ l o w e r".into()));
+    let states: Vec<_> = piece.states().map(|state| spell(&state)).collect();
+    assert_eq!(states, ["Ġ l o w er", "Ġl o w er", "Ġl ow er", "Ġl ower", "Ġlower"]);
+    assert_eq!(
+        json!(piece.merges[0]),
+        json!({"rank": 7, "left": 68, "right": 81, "merged": 263, "at": 5}) // "e" and "r" are at byte 5
+    );
+}
+
+#[test]
+fn unknown_ids_are_errors_that_name_them() {
+    let error = gpt2().decode(&[0, 1, 50_257]).expect_err("no such id").to_string();
+    assert_eq!(error, "id 50257, number 3 of the list, is not a token: the vocabulary has 50257 ids");
+    assert!(gpt2().decode_lossy(&[TokenId::MAX]).is_err());
+}
+
+#[test]
+fn a_tokenizer_serves_many_threads() {
+    fn shared<T: Send + Sync + Clone>(_: &T) {}
+    shared(gpt2());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_come_back(text in prop::collection::vec(any::<u8>(), 0..300), allow_special: bool) {
+        let ids = if allow_special { gpt2().encode_with_special(&text) } else { gpt2().encode(&text) };
+        prop_assert_eq!(gpt2().decode(&ids).expect("known ids"), &text[..]);
+        check_tokens(gpt2(), &text, &ids, allow_special);
+    }
+
+    #[test]
+    fn any_text_comes_back(text in any::<String>()) {
+        prop_assert_eq!(gpt2().decode_lossy(&gpt2().encode(&text)).expect("known ids"), text);
+    }
+
+    /// Bytes that are not UTF-8 change nothing in the pieces that they are not part of.
+    #[test]
+    fn broken_bytes_stay_where_they_are(before in "[a-z]{1,8}", after in " [a-z]{1,8}", byte in 0x80..=0xffu8) {
+        let text = [before.as_bytes(), &[byte], after.as_bytes()].concat();
+        let parts = [gpt2().encode(before), gpt2().encode([byte]), gpt2().encode(after)];
+        prop_assert_eq!(gpt2().encode(text), parts.concat());
+    }
+
+    #[test]
+    fn any_ids_decode(ids in prop::collection::vec(0..50_257u32, 0..100)) {
+        let bytes = gpt2().decode(&ids).expect("known ids");
+        let each: Vec<u8> = ids.iter().flat_map(|&id| gpt2().token_bytes(id).expect("a token")).copied().collect();
+        prop_assert_eq!(bytes, each);
+    }
+}
+
+// ---- Files
+
+/// The small tokenizer of the fixtures, as JSON to spoil.
+fn small() -> Value {
+    serde_json::from_slice(&fs::read(fixture("small/tokenizer.json")).expect("a fixture")).expect("JSON")
+}
+
+/// What `from_tokenizer_json` says to a file of this text.
+fn from_json(text: impl AsRef<[u8]>) -> Result<Bpe, String> {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("tokenizer.json");
+    fs::write(&path, text).expect("a file");
+    Bpe::from_tokenizer_json(&path).map_err(|error| one_line(&error.to_string()))
+}
+
+/// What `from_files` says to files of these texts.
+fn from_texts(vocab: impl AsRef<[u8]>, merges: impl AsRef<[u8]>) -> Result<Bpe, String> {
+    let folder = TempDir::new().expect("a folder");
+    let [vocab_path, merges_path] = ["vocab.json", "merges.txt"].map(|name| folder.path().join(name));
+    fs::write(&vocab_path, vocab).expect("a file");
+    fs::write(&merges_path, merges).expect("a file");
+    Bpe::from_files(&vocab_path, &merges_path).map_err(|error| one_line(&error.to_string()))
+}
+
+fn one_line(message: &str) -> String {
+    assert!(!message.contains('\n') && message.len() < 600, "{message}");
+    message.to_owned()
+}
+
+/// The error must say each of `parts`.
+fn refused(result: Result<Bpe, String>, parts: &[&str]) {
+    let message = result.err().expect("it must be refused");
+    assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} not all in: {message}");
+}
+
+fn small_texts() -> (String, String) {
+    let read = |name| fs::read_to_string(fixture(name)).expect("a fixture");
+    (read("small/vocab.json"), read("small/merges.txt"))
+}
+
+/// The small vocabulary with other entries.
+fn vocab_with(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> String {
+    let mut vocab = small()["model"]["vocab"].take();
+    change(vocab.as_object_mut().expect("an object"));
+    vocab.to_string()
+}
+
+#[test]
+fn ids_in_any_order_and_added_tokens() {
+    let pairs = from_json(small().to_string()).expect("a sound file");
+    let mut old = small(); // merges as they were written before 2024
+    for merge in old["model"]["merges"].as_array_mut().expect("merges") {
+        *merge = json!(format!("{} {}", merge[0].as_str().expect("left"), merge[1].as_str().expect("right")));
+    }
+    let strings = from_json(old.to_string()).expect("a sound file");
+    let (vocab, merges) = small_texts();
+    let files = from_texts(vocab, merges).expect("sound files");
+    for case in cases("small/cases.jsonl") {
+        let expected = ids(&case["ids_with_special"]);
+        for bpe in [&pairs, &strings] {
+            assert_eq!(bpe.encode_with_special(text(&case)), expected, "{:?}", text(&case));
+            assert_eq!(bpe.decode_lossy(&expected).expect("known ids"), text(&case));
+        }
+        if expected.iter().all(|&id| id < 400) {
+            assert_eq!(files.encode(text(&case)), expected); // without added tokens
+        }
+    }
+    assert_eq!((pairs.vocab_size(), pairs.end_of_text()), (404, Some(400)));
+    assert_eq!((files.vocab_size(), files.end_of_text()), (400, None));
+    assert_eq!(pairs.encode("un été").last(), Some(&402)); // it is not special: found always
+    assert_ne!(pairs.encode("<a b>"), [403]);
+    assert_eq!(pairs.encode_with_special("<a b>"), [403]);
+    assert_eq!(pairs.token_text(403).as_deref(), Some("<a b>"));
+}
+
+#[test]
+fn ids_with_gaps() {
+    let (vocab, merges) = small_texts();
+    let dense = from_texts(vocab, &merges).expect("sound files");
+    let spread = |id: u64| 40_000 * id + 7;
+    let vocab = vocab_with(|vocab| {
+        vocab.values_mut().for_each(|id| *id = json!(spread(id.as_u64().expect("an id"))));
+    });
+    let sparse = from_texts(vocab, &merges).expect("sound files");
+    let expected: Vec<_> =
+        dense.encode("Once upon a time").iter().map(|&id| spread(id.into()) as TokenId).collect();
+    assert_eq!(sparse.encode("Once upon a time"), expected);
+    assert_eq!(sparse.decode(&expected).expect("known ids"), b"Once upon a time");
+    assert_eq!(sparse.vocab_size(), 40_000 * 399 + 8);
+    assert_eq!((sparse.token_bytes(8), sparse.token_text(8)), (None, None));
+    assert!(sparse.decode(&[7, 8]).expect_err("a gap").to_string().contains("id 8, number 2"));
+}
+
+#[test]
+fn end_of_text_is_found_by_its_spelling() {
+    let (_, merges) = small_texts();
+    let vocab = vocab_with(|vocab| drop(vocab.insert("<|endoftext|>".into(), json!(5000))));
+    let bpe = from_texts(vocab, merges).expect("sound files");
+    assert_eq!((bpe.vocab_size(), bpe.end_of_text()), (5001, Some(5000)));
+    assert_eq!(bpe.encode_with_special("<|endoftext|>"), [5000]);
+}
+
+#[test]
+fn harmless_differences_are_accepted() {
+    let (vocab, merges) = small_texts();
+    let expected = from_texts(&vocab, &merges).expect("sound files").encode("Once upon a time");
+    let body = merges.split_once('\n').expect("lines").1;
+    let without_end = merges.trim_end();
+    for merges in [
+        merges.clone(),
+        body.into(),                  // no version
+        merges.replace('\n', "\r\n"), // from Windows
+        format!("\u{feff}{merges}"),  // a byte-order mark
+        merges.replace('\n', "\n\n"), // blank lines
+        without_end.into(),           // no line feed at the end
+    ] {
+        let bpe = from_texts(format!("\u{feff}{vocab}\r\n"), &merges).expect("sound files");
+        assert_eq!(bpe.encode("Once upon a time"), expected);
+    }
+    // Without merges every byte is a token.
+    assert_eq!(from_texts(&vocab, "").expect("sound files").encode("Once").len(), 4);
+    // A token that is not in byte symbols stands for its own text. No merge reaches it.
+    let odd = vocab_with(|vocab| drop(vocab.insert("日本 🙂".into(), json!(900))));
+    let bpe = from_texts(odd, &merges).expect("sound files");
+    assert_eq!(
+        (bpe.decode_lossy(&[900]).expect("known"), bpe.token_text(900)),
+        ("日本 🙂".into(), Some("日本 🙂".into()))
+    );
+    assert_eq!(bpe.encode("Once upon a time"), expected);
+    // Of a merge that is there twice the last counts, as in HF's tokenizers.
+    let first = body.lines().next().expect("a merge");
+    let twice = from_texts(&vocab, format!("{body}{first}\n")).expect("sound files");
+    let last = from_texts(&vocab, format!("{}{first}\n", &body[first.len() + 1..])).expect("sound files");
+    assert_eq!(twice.encode("Once upon a time"), last.encode("Once upon a time"));
+}
+
+#[test]
+fn unsound_vocabularies_are_refused() {
+    let (vocab, merges) = small_texts();
+    let with = |token: &str, id: Value| vocab_with(|vocab| drop(vocab.insert(token.into(), id)));
+    let long = "x".repeat(70_000);
+    let used = small()["model"]["vocab"]["A"].clone();
+    let cases: Vec<(String, &[&str])> = vec![
+        (String::new(), &["vocab.json", "EOF", "line 1"]),
+        ("{".into(), &["vocab.json", "EOF", "line 1 column 1"]),
+        (vocab[..vocab.len() / 2].into(), &["vocab.json", "EOF", "fetch the file again"]),
+        ("[]".into(), &["an object from token to id"]),
+        ("{}".into(), &["vocab.json", "no token for the byte 0x00 (`Ā`)"]),
+        (vocab_with(|vocab| drop(vocab.remove("A"))), &["no token for the byte 0x41 (`A`)"]),
+        (vocab_with(|vocab| drop(vocab.remove("ł"))), &["no token for the byte 0xa0 (`ł`)"]),
+        (with("zz", json!(1u64 << 63)), &["`zz`", "9223372036854775808", "below 16777216"]),
+        (with("zz", json!(u64::MAX)), &["`zz`", "18446744073709551615"]),
+        (with("zz", json!(1 << 24)), &["`zz`", "16777216"]),
+        (with("zz", json!(-1)), &["integer `-1`"]),
+        (with("zz", json!(1.5)), &["floating point `1.5`"]),
+        (with("zz", json!("1")), &["string \"1\""]),
+        (with("zz", json!(null)), &["null"]),
+        (with("zz", used.clone()), &["two tokens have the id", "each needs its own"]),
+        (with(&long, json!(900)), &["longer than 65,535 bytes", "xxx...`"]),
+        (vocab.replacen('{', r#"{"A": 999, "#, 1), &["`A`", "twice"]),
+        (vocab.replacen('{', r#"{"\ud800": 999, "#, 1), &["line 1"]),
+    ];
+    for (vocab, parts) in cases {
+        refused(from_texts(vocab, &merges), parts);
+    }
+    refused(from_texts(b"\xff{}", &merges), &["vocab.json", "the byte at 0 is not UTF-8"]);
+    // Control characters of a file do not reach the terminal.
+    let message = from_texts(with("\u{1b}[31m\n", json!(1u64 << 40)), &merges).err().expect("refused");
+    assert!(message.contains(r"\u{1b}[31m\n"), "{message}");
+}
+
+#[test]
+fn unsound_merges_are_refused() {
+    let (vocab, merges) = small_texts();
+    let with = |line: &str| merges.replacen('\n', &format!("\n{line}\n"), 1);
+    let last = merges.lines().count() + 1;
+    let cases: Vec<(String, Vec<String>)> = vec![
+        (
+            with("qqq r"),
+            vec!["merges.txt".into(), "line 2".into(), "the token `qqq`".into(), "same model".into()],
+        ),
+        (with("q qqq"), vec!["line 2".into(), "the token `qqq`".into()]),
+        (with("q z"), vec!["line 2".into(), "the token `qz`".into()]),
+        (with("q"), vec!["line 2".into(), "`q` is not a merge".into(), "one space".into()]),
+        (with("q r s"), vec!["line 2".into()]),
+        (with("q  r"), vec!["line 2".into()]),
+        (with(" r"), vec!["line 2".into()]),
+        (with("q "), vec!["line 2".into()]),
+        (with("q\tr"), vec!["line 2".into()]),
+        (format!("{merges}q \0"), vec![format!("line {last}"), r"`\u{0}`".into()]),
+        (format!("{merges}#version: 0.2"), vec![format!("line {last}")]),
+        (merges.replacen("#version", "# version", 1), vec!["line 1".into()]),
+        ("x".repeat(1_000_000), vec!["line 1".into()]),
+    ];
+    for (merges, parts) in cases {
+        refused(from_texts(&vocab, merges), &parts.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    refused(from_texts(&vocab, b"a b\n\xc3\x28"), &["merges.txt", "the byte at 4 is not UTF-8"]);
+}
+
+#[test]
+fn missing_files_are_errors_that_name_them() {
+    let folder = TempDir::new().expect("a folder");
+    let (vocab, merges) = (fixture("small/vocab.json"), fixture("small/merges.txt"));
+    let none = folder.path().join("none");
+    let message = |result: gpt2::error::Result<Bpe>| result.err().expect("no such file").to_string();
+    assert!(message(Bpe::from_files(&none, &merges)).contains("none"));
+    assert!(message(Bpe::from_files(&vocab, &none)).contains("none"));
+    assert!(message(Bpe::from_tokenizer_json(&none)).contains("none"));
+    assert!(Bpe::from_tokenizer_json(folder.path()).is_err());
+}
+
+/// A file that claims to be huge is not read. (It has no blocks on the disk.)
+#[test]
+fn huge_files_are_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("vocab.json");
+    fs::File::create(&path).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
+    let error = Bpe::from_files(&path, &fixture("small/merges.txt")).err().expect("too long").to_string();
+    assert!(error.contains("longer than 256 MiB"), "{error}");
+}
+
+#[test]
+fn other_tokenizers_are_refused_by_name() {
+    let cases: [(&str, Value, &str); 26] = [
+        ("/model/type", json!("WordPiece"), "model type `WordPiece`"),
+        ("/model/type", json!("Unigram"), "model type `Unigram`"),
+        ("/model/dropout", json!(0.1), "dropout"),
+        ("/model/unk_token", json!("<unk>"), "unk_token"),
+        ("/model/continuing_subword_prefix", json!("##"), "continuing_subword_prefix"),
+        ("/model/end_of_word_suffix", json!("</w>"), "end_of_word_suffix"),
+        ("/model/byte_fallback", json!(true), "byte_fallback"),
+        ("/model/ignore_merges", json!(true), "ignore_merges"),
+        ("/normalizer", json!({"type": "NFC"}), "normalizer NFC"),
+        ("/normalizer", json!([]), "normalizer of unknown type"),
+        ("/pre_tokenizer", json!(null), "pre_tokenizer null"),
+        ("/pre_tokenizer", json!({"type": "Whitespace"}), "pre_tokenizer Whitespace"),
+        ("/pre_tokenizer", json!({"type": "Sequence", "pretokenizers": []}), "pre_tokenizer Sequence"),
+        ("/pre_tokenizer/add_prefix_space", json!(true), "add_prefix_space"),
+        ("/pre_tokenizer/use_regex", json!(false), "use_regex"),
+        ("/post_processor", json!({"type": "TemplateProcessing"}), "post_processor TemplateProcessing"),
+        ("/decoder", json!({"type": "WordPiece"}), "decoder WordPiece"),
+        ("/added_tokens/0/lstrip", json!(true), "lstrip"),
+        ("/added_tokens/0/single_word", json!(true), "single_word"),
+        ("/added_tokens/0/id", json!(1u64 << 63), "9223372036854775808"),
+        ("/added_tokens/0/id", small()["model"]["vocab"]["A"].clone(), "two tokens have the id"),
+        ("/added_tokens/0/content", json!(""), "is empty"),
+        ("/added_tokens/0/content", json!("A"), "the added token `A` has the id 400, but"),
+        ("/model/merges/3", json!(["a"]), "merge 3: `[\"a\"]`"),
+        ("/model/merges/3", json!("a b c"), "merge 3"),
+        ("/model/merges/3", json!(["qqq", "r"]), "merge 3: the merge of `qqq` and `r` needs the token `qqq`"),
+    ];
+    for (pointer, value, problem) in cases {
+        let mut spoilt = small();
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        match spoilt.pointer_mut(parent).expect("the parent") {
+            Value::Array(parent) => parent[key.parse::<usize>().expect("a number")] = value,
+            parent => parent[key] = value,
+        }
+        refused(from_json(spoilt.to_string()), &["tokenizer.json", problem]);
+    }
+    let mut added = small();
+    let e = &added["model"]["vocab"]["é"]; // the symbol of a byte that is not é
+    added["added_tokens"] = json!([{"id": e, "content": "é"}]);
+    refused(from_json(added.to_string()), &["`é`", "spells other bytes"]);
+    refused(from_json("{}"), &["tokenizer.json", "missing field `model`"]);
+    refused(from_json(r#"{"model": {"type": "Unigram", "vocab": [["a", 0.5]]}}"#), &["model type `Unigram`"]);
+    refused(from_json("[".repeat(100_000)), &["tokenizer.json"]);
+    let text = small().to_string();
+    refused(from_json(&text[..text.len() / 2]), &["EOF"]);
+}
+
+proptest! {
+    /// Whatever is cut out of the files or written into them: an error or a tokenizer that gives texts back.
+    #[test]
+    fn spoilt_files_do_no_harm(at in 0..13_000usize, len in 0..40usize, new in "[\\[\\]{}\",: a0é\n]{0,4}") {
+        let spoil = |text: &str| {
+            let mut bytes = text.as_bytes().to_vec();
+            let at = at % bytes.len();
+            let end = (at + len).min(bytes.len());
+            bytes.splice(at..end, new.bytes());
+            bytes
+        };
+        let (vocab, merges) = small_texts();
+        let json = fs::read_to_string(fixture("small/tokenizer.json")).expect("a fixture");
+        for bpe in [from_texts(spoil(&vocab), &merges), from_texts(&vocab, spoil(&merges)), from_json(spoil(&json))] {
+            let Ok(bpe) = bpe else { continue };
+            let text = b"Once upon a time, it's  \xff<|endoftext|>";
+            prop_assert_eq!(bpe.decode(&bpe.encode(text)).expect("known ids"), text);
+        }
+    }
+}
