@@ -1,11 +1,12 @@
 //! **Step 1.** How does text become numbers, and numbers text?
 //!
-//! A model reads and writes *tokens*: numbers from 0 to 50,256. A token for each word would leave out every word
-//! that is not in the list; a token for each byte would make texts long. Byte-pair encoding lies between: it
-//! starts from bytes, so that nothing is left out, and joins what often stands together.
+//! A model reads and writes *tokens*: numbers from 0 to 50,256. A token for each word would leave out every
+//! word that is not in the list; a token for each byte would make texts long. Byte-pair encoding lies
+//! between: it starts from bytes, so that nothing is left out, and joins what often stands together.
 //!
-//! OpenAI counted pairs in 40 GB of text and wrote down the most frequent one, joined it everywhere, and so on,
-//! 50,000 times. That list of merges, in order, is the tokenizer. To encode a text is to replay it:
+//! OpenAI counted the pairs of neighbours in a large body of text, wrote down the most frequent one, joined
+//! it everywhere, counted again, and so on, 50,000 times. That list of merges, in order, is the tokenizer. To
+//! encode a text is to replay it:
 //!
 //! ```text
 //! for piece in split(text) {                            // words, numbers, punctuation; no merge goes across
@@ -30,12 +31,12 @@
 //! [`Bpe::merges`] shows these steps for any text. Decoding only looks up the bytes of each token.
 //!
 //! What comes next: `split` cuts the pieces, `merge` finds the first pair quickly, `vocabulary` holds the
-//! list; `files`, `symbols` and `builder` read and check it. `cache` and `hash` make it fast, `added` finds `<|endoftext|>`, and `stream` decodes
-//! while tokens are still being made.
+//! list; `files`, `symbols` and `builder` read and check it. `cache` and `hash` make it fast, `added` finds
+//! `<|endoftext|>`, and `stream` decodes while tokens are still being made.
 //!
 //! The result equals that of OpenAI's tiktoken (`gpt2`) and of Hugging Face's tokenizers on every text. The
-//! classes of characters are those of Unicode 16.0. Bytes that are not UTF-8 are kept as they are: `decode` of
-//! `encode` gives every input back.
+//! classes of characters are those of Unicode 16.0. Bytes that are not UTF-8 are kept as they are: `decode`
+//! of `encode` gives every input back.
 
 mod added;
 mod builder;
@@ -49,6 +50,7 @@ mod symbols;
 mod vocabulary;
 
 use std::{
+    fmt,
     path::Path,
     sync::{Arc, LazyLock},
 };
@@ -83,6 +85,12 @@ const GPT2_MERGES: &str = include_str!("../data/tales-8m/merges.txt");
 #[derive(Clone)]
 pub struct Bpe {
     vocabulary: Arc<Vocabulary>,
+}
+
+impl fmt::Debug for Bpe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bpe").field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
+    }
 }
 
 /// A token and the bytes of the text that it stands for.
@@ -174,6 +182,7 @@ impl Bpe {
                     for piece in split(text) {
                         let symbols = piece.iter().map(|&byte| self.vocabulary.byte_id(byte)).collect();
                         let mut merges = Vec::new();
+                        ids.clear();
                         merger.merge(&self.vocabulary, piece, &mut ids, |merge| merges.push(merge));
                         add(piece.len(), symbols, merges);
                     }

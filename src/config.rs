@@ -125,7 +125,7 @@ impl Config {
                 return Err(format!("{key} is {value}; it must be from 1 to {LARGEST}"));
             }
         }
-        if file.n_embd % file.n_head != 0 {
+        if !file.n_embd.is_multiple_of(file.n_head) {
             return Err(format!("n_embd {} is not a multiple of n_head {}", file.n_embd, file.n_head));
         }
         let layer_norm_epsilon = file.layer_norm_epsilon as f32;

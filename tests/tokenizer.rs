@@ -136,8 +136,8 @@ fn broken_characters_decode_as_in_python() {
     }
 }
 
-/// A corpus written by `make_tokenizer_fixtures.py --corpus FOLDER`, many megabytes, if `GPT2_TOKENIZER_CORPUS`
-/// names the folder; the committed strings in any case.
+/// A corpus written by `make_tokenizer_fixtures.py --corpus FOLDER`, many megabytes, if
+/// `GPT2_TOKENIZER_CORPUS` names the folder; the committed strings in any case.
 #[test]
 fn corpus() {
     let mut compared = 0;
@@ -286,7 +286,7 @@ fn one_line(message: &str) -> String {
 
 /// The error must say each of `parts`.
 fn refused(result: Result<Bpe, String>, parts: &[&str]) {
-    let message = result.err().expect("it must be refused");
+    let message = result.expect_err("it must be refused");
     assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} not all in: {message}");
 }
 
@@ -374,6 +374,13 @@ fn harmless_differences_are_accepted() {
         let bpe = from_texts(format!("\u{feff}{vocab}\r\n"), &merges).expect("sound files");
         assert_eq!(bpe.encode("Once upon a time"), expected);
     }
+    // A template that adds nothing, as transformers 5 writes it; one that begins with a token is refused.
+    let mut template = small();
+    template["post_processor"] =
+        json!({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}]});
+    assert_eq!(from_json(template.to_string()).expect("a sound file").encode("Once upon a time"), expected);
+    template["post_processor"]["single"] = json!([{"SpecialToken": {"id": "x"}}, {"Sequence": {"id": "A"}}]);
+    refused(from_json(template.to_string()), &["post_processor TemplateProcessing"]);
     // Without merges every byte is a token.
     assert_eq!(from_texts(&vocab, "").expect("sound files").encode("Once").len(), 4);
     // A token that is not in byte symbols stands for its own text. No merge reaches it.
@@ -399,7 +406,7 @@ fn unsound_vocabularies_are_refused() {
     let used = small()["model"]["vocab"]["A"].clone();
     let cases: Vec<(String, &[&str])> = vec![
         (String::new(), &["vocab.json", "EOF", "line 1"]),
-        ("{".into(), &["vocab.json", "EOF", "line 1 column 1"]),
+        ("{".into(), &["vocab.json", "EOF", "line 1, column 1"]),
         (vocab[..vocab.len() / 2].into(), &["vocab.json", "EOF", "fetch the file again"]),
         ("[]".into(), &["an object from token to id"]),
         ("{}".into(), &["vocab.json", "no token for the byte 0x00 (`Ā`)"]),
@@ -411,6 +418,7 @@ fn unsound_vocabularies_are_refused() {
         (with("zz", json!(-1)), &["integer `-1`"]),
         (with("zz", json!(1.5)), &["floating point `1.5`"]),
         (with("zz", json!("1")), &["string \"1\""]),
+        (with("zz", json!(long)), &["invalid type: string \"xxxx"]),
         (with("zz", json!(null)), &["null"]),
         (with("zz", used.clone()), &["two tokens have the id", "each needs its own"]),
         (with(&long, json!(900)), &["longer than 65,535 bytes", "xxx...`"]),
@@ -422,7 +430,7 @@ fn unsound_vocabularies_are_refused() {
     }
     refused(from_texts(b"\xff{}", &merges), &["vocab.json", "the byte at 0 is not UTF-8"]);
     // Control characters of a file do not reach the terminal.
-    let message = from_texts(with("\u{1b}[31m\n", json!(1u64 << 40)), &merges).err().expect("refused");
+    let message = from_texts(with("\u{1b}[31m\n", json!(1u64 << 40)), &merges).expect_err("refused");
     assert!(message.contains(r"\u{1b}[31m\n"), "{message}");
 }
 
@@ -460,7 +468,7 @@ fn missing_files_are_errors_that_name_them() {
     let folder = TempDir::new().expect("a folder");
     let (vocab, merges) = (fixture("small/vocab.json"), fixture("small/merges.txt"));
     let none = folder.path().join("none");
-    let message = |result: gpt2::error::Result<Bpe>| result.err().expect("no such file").to_string();
+    let message = |result: gpt2::error::Result<Bpe>| result.expect_err("no such file").to_string();
     assert!(message(Bpe::from_files(&none, &merges)).contains("none"));
     assert!(message(Bpe::from_files(&vocab, &none)).contains("none"));
     assert!(message(Bpe::from_tokenizer_json(&none)).contains("none"));
@@ -473,13 +481,13 @@ fn huge_files_are_refused() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("vocab.json");
     fs::File::create(&path).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
-    let error = Bpe::from_files(&path, &fixture("small/merges.txt")).err().expect("too long").to_string();
+    let error = Bpe::from_files(&path, &fixture("small/merges.txt")).expect_err("too long").to_string();
     assert!(error.contains("longer than 256 MiB"), "{error}");
 }
 
 #[test]
 fn other_tokenizers_are_refused_by_name() {
-    let cases: [(&str, Value, &str); 26] = [
+    let cases: [(&str, Value, &str); 27] = [
         ("/model/type", json!("WordPiece"), "model type `WordPiece`"),
         ("/model/type", json!("Unigram"), "model type `Unigram`"),
         ("/model/dropout", json!(0.1), "dropout"),
@@ -502,6 +510,7 @@ fn other_tokenizers_are_refused_by_name() {
         ("/added_tokens/0/id", json!(1u64 << 63), "9223372036854775808"),
         ("/added_tokens/0/id", small()["model"]["vocab"]["A"].clone(), "two tokens have the id"),
         ("/added_tokens/0/content", json!(""), "is empty"),
+        ("/added_tokens/0/content", json!("a".repeat(2000)), "longer than 1024 bytes"),
         ("/added_tokens/0/content", json!("A"), "the added token `A` has the id 400, but"),
         ("/model/merges/3", json!(["a"]), "merge 3: `[\"a\"]`"),
         ("/model/merges/3", json!("a b c"), "merge 3"),

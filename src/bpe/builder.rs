@@ -56,7 +56,7 @@ impl<'a> Builder<'a> {
         }
         for (byte, symbol) in (0..=255u8).zip(SYMBOLS) {
             let id = builder.ids.get(symbol.encode_utf8(&mut [0; 4]) as &str).ok_or_else(|| {
-                format!("no token for the byte {byte:#04x} (`{symbol}`): a byte-level vocabulary has one for each byte")
+                format!("no token for the byte {byte:#04x} (`{symbol}`): byte-level vocabularies have one for each")
             })?;
             builder.vocabulary.byte_ids[usize::from(byte)] = *id;
         }
@@ -113,7 +113,8 @@ impl<'a> Builder<'a> {
                     )
                 })
             };
-            ranks.insert(pair(id(left)?, id(right)?), rank); // of the same pair twice, the last counts, as in HF's
+            // If a pair is there twice, the last one counts, as in HF's tokenizers.
+            ranks.insert(pair(id(left)?, id(right)?), rank);
             merged.push(id(&whole)?);
         }
         Ok(())

@@ -1,9 +1,9 @@
 //! Why is ordinary text so much faster than its pieces? Because most pieces have been seen before.
 //!
 //! A table with one slot for each hash value remembers, for a piece, where in the output its tokens were
-//! written; they are copied from there. A piece that finds its slot taken by another one simply takes it over:
-//! nothing is ever searched, so no text can make the table slow, and its size is fixed. All it can lose is the
-//! saving.
+//! written; they are copied from there. A piece that finds its slot taken by another one simply takes it
+//! over: nothing is ever searched, so no text can make the table slow, and its size is fixed. All it can lose
+//! is the saving.
 
 use std::hash::BuildHasher;
 

@@ -90,10 +90,14 @@ fn two_tokens(merge: &str) -> Option<(&str, &str)> {
 
 /// A whole file of text.
 fn read(path: &Path) -> Result<String> {
-    let mut bytes = Vec::new();
     let file = File::open(path).map_err(Error::io(path))?;
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
-    if bytes.len() as u64 > MOST_BYTES {
+    let mut len = file.metadata().map_err(Error::io(path))?.len();
+    let mut bytes = Vec::new();
+    if len <= MOST_BYTES {
+        // What is no plain file tells no length: read no more than allowed.
+        len = file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(path))? as u64;
+    }
+    if len > MOST_BYTES {
         return Err(Error::file(path, format!("longer than {} MiB: not a vocabulary", MOST_BYTES >> 20)));
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {
@@ -110,8 +114,8 @@ fn read(path: &Path) -> Result<String> {
 fn parse<'a, T: Deserialize<'a>>(path: &Path, text: &'a str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
         let (line, column, message) = (error.line(), error.column(), error.to_string());
-        let what: String = message.trim_end_matches(&format!(" at line {line} column {column}")).into();
-        let what = quoted(&what);
+        let what = message.trim_end_matches(&format!(" at line {line} column {column}"));
+        let what: String = what.chars().take(120).collect(); // it may quote the file at length
         Error::file(
             path,
             format!("line {line}, column {column}: not the expected JSON: {what}: fetch the file again"),
@@ -224,7 +228,8 @@ impl Settings {
         let set = |part: &Option<String>| part.as_ref().is_some_and(|text| !text.is_empty());
         let model = &self.model;
         let model_type = model.r#type.as_deref().unwrap_or("BPE"); // old files leave it out
-        let post_processor_is_harmless = self.post_processor.is_none() || is_byte_level(&self.post_processor);
+        let post_processor_is_harmless =
+            self.post_processor.as_ref().is_none_or(adds_nothing) || is_byte_level(&self.post_processor);
         let decoder_is_harmless = self.decoder.is_none() || is_byte_level(&self.decoder);
         let conditions = [
             (model_type == "BPE", format!("model type {}", quoted(model_type))),
@@ -248,6 +253,12 @@ impl Settings {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a post-processor is a template of nothing but the text: what `transformers` 5 writes for GPT-2.
+fn adds_nothing(part: &Value) -> bool {
+    let only = part.pointer("/single/0/Sequence/id").and_then(Value::as_str);
+    part["type"] == "TemplateProcessing" && only == Some("A") && part.pointer("/single/1").is_none()
 }
 
 /// The type of a part of the pipeline.

@@ -17,10 +17,11 @@
 //! 2. a heap of (rank, position), so that the next merge is at its top. A merge changes the pairs to its left
 //!    and right; their old entries stay in the heap and are recognised as stale when they come up.
 //!
-//! Ranks and positions have 32 bits, which makes the heap's entries small; [`split`](super::split) makes no
-//! piece longer than that.
+//! Ranks and positions have 32 bits, which makes the heap's entries small; [`split`](mod@super::split) makes
+//! no piece longer than that.
 //!
-//! There is one implementation. Whoever wants to see each merge passes an observer; an empty one costs nothing.
+//! There is one implementation. Whoever wants to see each merge passes an observer; an empty one costs
+//! nothing.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -194,10 +195,10 @@ mod tests {
     }
 
     /// tiktoken merges two neighbours whenever their *bytes* are a token, whichever pair made that token; the
-    /// list of merges names one pair. The two rules agree if every token's own bytes become that token, its own
-    /// merge last. For let x and y be neighbours whose bytes are a token. No merge has reached across the ends
-    /// of xy, so what has happened between them is what happens to these bytes alone; and there, the only state
-    /// of two symbols is the pair that the list names.
+    /// list of merges names one pair. The two rules agree if every token's own bytes become that token, its
+    /// own merge last. For let x and y be neighbours whose bytes are a token. No merge has reached across the
+    /// ends of xy, so what has happened between them is what happens to these bytes alone; and there, the
+    /// only state of two symbols is the pair that the list names.
     #[test]
     fn explicit_pairs_are_equivalent_to_ranks_of_bytes() {
         let vocabulary = &Bpe::gpt2().vocabulary;

@@ -1,7 +1,8 @@
 //! How can a space, or half a character, stand in a text file? As another character.
 //!
-//! The files spell tokens in *byte symbols*: each of the 256 bytes has a printable character. A printable byte
-//! of Latin-1 is its own symbol; the other 68 take U+0100, U+0101, and so on. A space is `Ġ`, a line feed `Ċ`.
+//! The files spell tokens in *byte symbols*: each of the 256 bytes has a printable character. A printable
+//! byte of Latin-1 is its own symbol; the other 68 take U+0100, U+0101, and so on. A space is `Ġ`, a line
+//! feed `Ċ`.
 
 /// The symbol of each byte.
 pub(super) const SYMBOLS: [char; 256] = {

@@ -53,7 +53,8 @@ pub(super) struct Vocabulary {
 impl Vocabulary {
     /// GPT-2's own, from its list of merges in the form of `merges.txt`, which must be sound.
     ///
-    /// It does what a [`Builder`](super::builder::Builder) does, without looking for mistakes: it runs whenever a program starts.
+    /// It does what a [`Builder`](super::builder::Builder) does, without looking for mistakes: it runs
+    /// whenever a program starts.
     pub(super) fn from_merges(merges: &str) -> Self {
         // The bytes of all tokens in the order of their ids, one after the other. A merge's line has just
         // the bytes of its result, with a space between left and right.
@@ -126,7 +127,8 @@ impl Vocabulary {
             let Span { start, len, .. } = self.spans[id as usize];
             let (start, len) = (start as usize, usize::from(len));
             if len <= BLOCK {
-                rest[..BLOCK].copy_from_slice(&self.bytes[start..start + BLOCK]); // the next token overwrites the end
+                // The next token overwrites what is too much; after the last one it is cut off.
+                rest[..BLOCK].copy_from_slice(&self.bytes[start..start + BLOCK]);
             } else {
                 rest[..len].copy_from_slice(&self.bytes[start..start + len]);
             }
