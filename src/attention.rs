@@ -32,14 +32,14 @@ pub struct Attention {
     pub n_head: usize,
     /// What scores are multiplied by: 1 / sqrt(D) in GPT-2.
     pub scale: f32,
-    /// [C, 3C]: query, key and value in one product
+    /// `[C, 3C]`: query, key and value in one product
     pub c_attn: Linear,
-    /// [C, C]
+    /// `[C, C]`
     pub c_proj: Linear,
 }
 
 impl Attention {
-    /// x [T, C] -> [T, C]
+    /// x `[T, C] -> [T, C]`
     pub fn forward(&self, x: &Matrix, cache: &mut LayerCache<'_, '_>, trace: &mut impl Trace) -> Matrix {
         let mut qkv = self.c_attn.forward(x); // [T, 3C]
         trace.tap(Stage::AttnCAttn, &mut qkv);
@@ -51,7 +51,7 @@ impl Attention {
         y
     }
 
-    /// The weighted values of all heads, side by side: [T, 3C] -> [T, C]
+    /// The weighted values of all heads, side by side: `[T, 3C] -> [T, C]`
     fn attend(&self, qkv: &Matrix, cache: &LayerCache<'_, '_>, trace: &mut impl Trace) -> Matrix {
         let (t, c, h) = (qkv.rows(), qkv.cols() / 3, self.n_head);
         let mut out = Matrix::scratch(t, c);
@@ -127,7 +127,7 @@ struct Task<'a> {
     h: usize,
 }
 
-/// Scores and weights [H, T, S], kept only where somebody looks at them.
+/// Scores and weights `[H, T, S]`, kept only where somebody looks at them.
 struct SeenScores<'a> {
     scores: Option<Disjoint<'a>>,
     weights: Option<Disjoint<'a>>,

@@ -29,7 +29,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// x [T, C] -> [T, C], in place
+    /// x `[T, C] -> [T, C]`, in place
     pub fn forward(&self, x: &mut Matrix, cache: &mut LayerCache<'_, '_>, trace: &mut impl Trace) {
         let mut n = self.ln_1.forward(x); // [T, C]
         trace.tap(Stage::Ln1, &mut n);

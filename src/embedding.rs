@@ -14,7 +14,7 @@
 use crate::bpe::TokenId;
 use crate::tensor::{Matrix, Weights};
 
-/// wte[ids]: [T] -> [T, C]
+/// `wte[ids]`: `[T] -> [T, C]`
 ///
 /// # Panics
 /// If an id has no row.
@@ -22,7 +22,7 @@ pub fn tokens(wte: &Weights, ids: &[TokenId]) -> Matrix {
     rows(wte, ids.iter().map(|id| *id as usize))
 }
 
-/// wpe[positions]: [T] -> [T, C]
+/// `wpe[positions]`: `[T] -> [T, C]`
 ///
 /// # Panics
 /// If a position has no row.
@@ -30,7 +30,7 @@ pub fn positions(wpe: &Weights, positions: impl ExactSizeIterator<Item = usize>)
     rows(wpe, positions)
 }
 
-/// A row of the table for each index: [T] -> [T, C]
+/// A row of the table for each index: `[T] -> [T, C]`
 fn rows(table: &Weights, indices: impl ExactSizeIterator<Item = usize>) -> Matrix {
     let mut x = Matrix::scratch(indices.len(), table.cols());
     for (t, i) in indices.enumerate() {

@@ -132,7 +132,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         self.slides
     }
 
-    /// Reads what is unread and gives the logits of the last position. [1, V]
+    /// Reads what is unread and gives the logits of the last position. `[1, V]`
     ///
     /// Positions are learned up to `n_positions`. A longer text slides: the newest half is kept and read again
     /// from position 0.

@@ -34,9 +34,9 @@ pub struct KvCache {
 /// Keys and values of [`PAGE`] positions in one layer.
 #[derive(Clone)]
 pub(crate) struct Page {
-    /// [H, PAGE / 16, D, 16]
+    /// `[H, PAGE / 16, D, 16]`
     keys: Vec<f32>,
-    /// [H, PAGE, D rounded up to 16], zeros where D ends
+    /// `[H, PAGE, D rounded up to 16]`, zeros where D ends
     values: Vec<f32>,
 }
 
@@ -79,7 +79,7 @@ impl KvCache {
         self.len += rows;
     }
 
-    /// Keeps the key and the value of one new position in one layer. `key`, `value` [C], heads side by side.
+    /// Keeps the key and the value of one new position in one layer. `key`, `value` `[C]`, heads side by side.
     fn put(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
         let (d, padded) = (self.head_size, self.padded());
         let pages = &mut self.layers[layer];
@@ -116,7 +116,7 @@ pub(crate) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// The keys of positions `16 * panel ..`: [D, 16].
+    /// The keys of positions `16 * panel ..`: `[D, 16]`.
     #[inline(always)]
     pub fn keys(&self, panel: usize) -> &'a [[f32; LANES]] {
         let (page, panel) = (panel / (PAGE / LANES), panel % (PAGE / LANES));
@@ -130,7 +130,7 @@ impl<'a> Head<'a> {
         self.padded / LANES
     }
 
-    /// The values of a page: [PAGE, groups, 16].
+    /// The values of a page: `[PAGE, groups, 16]`.
     #[inline(always)]
     pub fn values(&self, page: usize) -> &'a [[f32; LANES]] {
         let tile = &self.pages[page].values[self.h * PAGE * self.padded..][..PAGE * self.padded];
@@ -153,7 +153,7 @@ impl<'a, 'b> LayerCache<'a, 'b> {
         Self { sequences, layer }
     }
 
-    /// Keeps the keys and values of all new rows. qkv [T, 3C]: query, key, value side by side.
+    /// Keeps the keys and values of all new rows. qkv `[T, 3C]`: query, key, value side by side.
     pub fn append(&mut self, qkv: &Matrix) {
         let c = qkv.cols() / 3;
         let mut row = 0;

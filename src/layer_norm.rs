@@ -18,19 +18,19 @@ use crate::simd::kernel;
 use crate::tensor::Matrix;
 use rayon::prelude::*;
 
-/// A layer norm: `weight` and `bias` [C].
+/// A layer norm: `weight` and `bias` `[C]`.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
-    /// [C]
+    /// `[C]`
     pub weight: Vec<f32>,
-    /// [C]
+    /// `[C]`
     pub bias: Vec<f32>,
     /// Keeps the square root away from zero: 1e-5 in GPT-2.
     pub eps: f32,
 }
 
 impl LayerNorm {
-    /// x [T, C] -> [T, C]
+    /// x `[T, C] -> [T, C]`
     pub fn forward(&self, x: &Matrix) -> Matrix {
         let mut y = Matrix::scratch(x.rows(), x.cols());
         let rows = x.data().par_chunks(x.cols()).zip(y.data_mut().par_chunks_mut(x.cols()));
@@ -40,7 +40,7 @@ impl LayerNorm {
 }
 
 kernel! {
-    /// x [C] -> y [C]
+    /// x `[C]` -> y `[C]`
     fn normalise(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
         let c = x.len() as f32;
         let mean = sum_of(x, |x| x) / c;

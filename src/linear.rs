@@ -1,7 +1,7 @@
 //! The layer that is most of GPT-2: `y = x W + b`.
 //!
-//! GPT-2's `c_*` layers store `W` as [in, out] (HF calls the class `Conv1D`), so no transpose is needed.
-//! How the product is computed, and in which order it sums, is [`matmul`](crate::matmul)'s business.
+//! GPT-2's `c_*` layers store `W` as `[in, out]` (HF calls the class `Conv1D`), so no transpose is needed.
+//! How the product is computed, and in which order it sums, is [`matmul`]'s business.
 
 use crate::matmul;
 use crate::tensor::{Matrix, Weights};
@@ -9,14 +9,14 @@ use crate::tensor::{Matrix, Weights};
 /// A linear layer.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    /// [in, out]
+    /// `[in, out]`
     pub weight: Weights,
-    /// [out]
+    /// `[out]`
     pub bias: Vec<f32>,
 }
 
 impl Linear {
-    /// x [T, in] -> [T, out]
+    /// x `[T, in] -> [T, out]`
     pub fn forward(&self, x: &Matrix) -> Matrix {
         matmul::affine(x, &self.weight, &self.bias)
     }

@@ -22,16 +22,16 @@ use rayon::prelude::*;
 /// The feed-forward layer of a block.
 #[derive(Clone, Debug)]
 pub struct Mlp {
-    /// [C, n_inner]
+    /// `[C, n_inner]`
     pub c_fc: Linear,
     /// The bend between the two.
     pub act: Activation,
-    /// [n_inner, C]
+    /// `[n_inner, C]`
     pub c_proj: Linear,
 }
 
 impl Mlp {
-    /// x [T, C] -> [T, C]
+    /// x `[T, C] -> [T, C]`
     pub fn forward(&self, x: &Matrix, trace: &mut impl Trace) -> Matrix {
         let mut a = self.c_fc.forward(x); // [T, n_inner]
         trace.tap(Stage::MlpCFc, &mut a);

@@ -27,28 +27,28 @@ use crate::trace::{Stage, Trace};
 pub struct Gpt2 {
     /// The numbers that fix the shapes.
     pub config: Config,
-    /// token embedding [V, C]
+    /// token embedding `[V, C]`
     pub wte: Weights,
-    /// position embedding [n_positions, C]
+    /// position embedding `[n_positions, C]`
     pub wpe: Weights,
     /// the blocks
     pub h: Vec<Block>,
     /// the last layer norm
     pub ln_f: LayerNorm,
-    /// the output head [V, C]: `wte` itself where it is tied
+    /// the output head `[V, C]`: `wte` itself where it is tied
     pub lm_head: Weights,
 }
 
 /// New tokens of one sequence, and its past.
 pub struct Sequence<'a> {
-    /// The ids that come next. [T]
+    /// The ids that come next. `[T]`
     pub ids: &'a [TokenId],
     /// What is kept of those before; the new ones join it.
     pub cache: &'a mut KvCache,
 }
 
 impl Gpt2 {
-    /// ids [T] -> logits [T, V]: row `t` scores what follows `ids[..= t]` and the cache's past.
+    /// ids `[T]` -> logits `[T, V]`: row `t` scores what follows `ids[..= t]` and the cache's past.
     ///
     /// # Panics
     /// If `ids` is empty, an id is not below `vocab_size`, or past and new tokens exceed `n_positions`.
@@ -57,7 +57,7 @@ impl Gpt2 {
         self.head(&x, trace) // [T, V]
     }
 
-    /// ids [T] -> logits [V] of the last position, all that writing text needs.
+    /// ids `[T]` -> logits `[V]` of the last position, all that writing text needs.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
@@ -69,7 +69,7 @@ impl Gpt2 {
     }
 
     /// Everything below the output head, for a batch: the new tokens of all sequences, one after the
-    /// other, are the rows of one matrix. ids of T tokens in all -> [T, C]
+    /// other, are the rows of one matrix. ids of T tokens in all -> `[T, C]`
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
@@ -102,7 +102,7 @@ impl Gpt2 {
         x
     }
 
-    /// x [T, C] -> logits [T, V]
+    /// x `[T, C]` -> logits `[T, V]`
     pub fn head(&self, x: &Matrix, trace: &mut impl Trace) -> Matrix {
         let mut logits = matmul::by_rows(x, &self.lm_head); // [T, V]
         trace.tap(Stage::LmHead, &mut logits);

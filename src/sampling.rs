@@ -63,7 +63,7 @@ impl Sampling {
         }
     }
 
-    /// logits [V] -> the distribution that is drawn from [V], in place.
+    /// logits `[V]` -> the distribution that is drawn from `[V]`, in place.
     pub fn distribution(&self, logits: &mut [f32]) {
         temperature(logits, self.temperature);
         if let Some(k) = self.top_k {
@@ -91,13 +91,13 @@ impl Uniform {
     }
 }
 
-/// The id with the highest score, the lowest of them on a tie. [V] -> id
+/// The id with the highest score, the lowest of them on a tie. `[V]` -> id
 pub fn argmax(x: &[f32]) -> TokenId {
     let largest = math::max(x);
     x.iter().position(|x| *x == largest).unwrap_or(0) as TokenId
 }
 
-/// Drops what is below the `k`-th largest score; ties with it survive. [V], in place
+/// Drops what is below the `k`-th largest score; ties with it survive. `[V]`, in place
 pub fn top_k(x: &mut [f32], k: usize) {
     if k >= x.len() {
         return;
@@ -108,7 +108,7 @@ pub fn top_k(x: &mut [f32], k: usize) {
     x.iter_mut().filter(|x| **x < threshold).for_each(|x| *x = f32::NEG_INFINITY);
 }
 
-/// Drops the least likely tokens as long as they have at most 1 - p together; the likeliest stays. [V], in place
+/// Drops the least likely tokens as long as they have at most 1 - p together; the likeliest stays. `[V]`, in place
 ///
 /// Among equals the lowest id goes first, as in HF's stable ascending sort.
 pub fn top_p(x: &mut [f32], p: f32) {
@@ -127,7 +127,7 @@ pub fn top_p(x: &mut [f32], p: f32) {
     }
 }
 
-/// The first id at which the running sum of the probabilities exceeds `u` (of their whole sum). [V] -> id
+/// The first id at which the running sum of the probabilities exceeds `u` (of their whole sum). `[V]` -> id
 ///
 /// `None` if no probability is above 0.
 pub fn draw(probabilities: &[f32], u: f64) -> Option<TokenId> {

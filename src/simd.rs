@@ -1,6 +1,6 @@
 //! One text, many instruction sets.
 //!
-//! A loop marked [`kernel!`](crate::simd::kernel) is written once, as plain Rust over `f32`, and compiled once for each
+//! A loop marked `kernel!` is written once, as plain Rust over `f32`, and compiled once for each
 //! instruction set. The compiler turns it into vector code; the operations and their order stay those of
 //! the text, so the bits are the same whichever copy runs. Which one runs is decided once, at start:
 //! the widest that the processor has, or what the environment variable `GPT2_SIMD` names.
@@ -88,7 +88,8 @@ impl Simd {
 
 /// Compiles a function once for each instruction set; calling it runs the copy for [`Simd::current`].
 ///
-/// The function may take one list of `const` parameters in square brackets.
+/// The function may take a list of `const` parameters in square brackets and one type parameter. Its text can ask
+/// for `SIMD`, the [`Simd`] it is being compiled for as a number, to choose between ways of moving data.
 macro_rules! kernel {
     (
         $(#[$meta:meta])*
@@ -100,20 +101,20 @@ macro_rules! kernel {
         $vis fn $name<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
-            fn text<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? $body
+            fn text<$($g: $bound,)? const SIMD: u8, $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]
             fn avx2<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
-                text::<$($g,)? $($($c),+)?>($($arg),*)
+                text::<$($g,)? { $crate::simd::Simd::Avx2 as u8 }, $($($c),+)?>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]
             fn avx512<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
-                text::<$($g,)? $($($c),+)?>($($arg),*)
+                text::<$($g,)? { $crate::simd::Simd::Avx512 as u8 }, $($($c),+)?>($($arg),*)
             }
 
             match $crate::simd::Simd::current() {
@@ -123,7 +124,7 @@ macro_rules! kernel {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Simd::Avx2 => unsafe { avx2::<$($g,)? $($($c),+)?>($($arg),*) },
-                _ => text::<$($g,)? $($($c),+)?>($($arg),*),
+                _ => text::<$($g,)? { $crate::simd::Simd::Scalar as u8 }, $($($c),+)?>($($arg),*),
             }
         }
     };

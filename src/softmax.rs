@@ -15,7 +15,7 @@
 use crate::math::{self, exp, sum_of};
 use crate::simd::kernel;
 
-/// x [n] -> probabilities, in place.
+/// x `[n]` -> probabilities, in place.
 ///
 /// If no score is above -inf, there is nothing to share out and all become 0.
 pub fn softmax(x: &mut [f32]) {
@@ -28,7 +28,7 @@ pub fn softmax(x: &mut [f32]) {
     divide(x, sum);
 }
 
-/// x [n] -> x / temperature, in place.
+/// x `[n]` -> x / temperature, in place.
 pub fn temperature(x: &mut [f32], temperature: f32) {
     divide(x, temperature);
 }

@@ -23,7 +23,7 @@ thread_local! {
 const POOLED: usize = 16;
 
 impl Matrix {
-    /// All zeros. [rows, cols]
+    /// All zeros. `[rows, cols]`
     pub fn zeros(rows: usize, cols: usize) -> Self {
         let mut matrix = Self::scratch(rows, cols);
         matrix.data.fill(0.0);
@@ -65,12 +65,12 @@ impl Matrix {
         self.cols
     }
 
-    /// Row `i`. [cols]
+    /// Row `i`. `[cols]`
     pub fn row(&self, i: usize) -> &[f32] {
         &self.data[i * self.cols..][..self.cols]
     }
 
-    /// Row `i`, to write. [cols]
+    /// Row `i`, to write. `[cols]`
     pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
         &mut self.data[i * self.cols..][..self.cols]
     }
@@ -85,7 +85,7 @@ impl Matrix {
         &mut self.data
     }
 
-    /// self += other, both [rows, cols].
+    /// self += other, both `[rows, cols]`.
     pub fn add(&mut self, other: &Self) {
         assert_eq!((self.rows, self.cols), (other.rows, other.cols), "sum of two shapes");
         add(&mut self.data, &other.data);
@@ -164,7 +164,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// A matrix [rows, cols] of little-endian numbers. `bytes` are aligned for `dtype`.
+    /// A matrix `[rows, cols]` of little-endian numbers. `bytes` are aligned for `dtype`.
     ///
     /// # Panics
     /// If there are not rows * cols numbers, or they are not aligned.
@@ -207,7 +207,7 @@ impl Weights {
         }
     }
 
-    /// Row `i`, widened to f32. [cols]
+    /// Row `i`, widened to f32. `[cols]`
     pub fn read_row(&self, i: usize, row: &mut [f32]) {
         let part = i * self.cols..(i + 1) * self.cols;
         match self.numbers() {

@@ -3,6 +3,7 @@
 //! The memory is the limit here, so the loop follows it: eight rows of `w` at a time, from left to right.
 //! The partial sums `p` of a block of `k` stay in the L1 cache between one eight and the next.
 
+use super::transpose::transpose;
 use super::{Disjoint, K_BLOCK, pieces};
 use crate::math::LANES;
 use crate::simd::kernel;
@@ -14,7 +15,7 @@ const COLUMNS: usize = 512;
 /// Rows of `w` that are walked together.
 const WALK: usize = 8;
 
-/// y [T, N] += x [T, K] · w [K, N]
+/// y `[T, N]` += x `[T, K]` · w `[K, N]`
 pub fn add_product<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
     let (rows, n) = (y.rows(), y.cols());
     let out = Disjoint::new(y.data_mut());
@@ -54,85 +55,107 @@ kernel! {
     fn stripe_kernel[const R: usize]<N: Number>(
         x: [&[f32]; R], w: &[N::Bits], n: usize, start: usize, y: [&mut [f32]; R],
     ) {
-        let width = y[0].len();
-        let depth = x[0].len();
+        let (depth, width) = (x[0].len(), y[0].len());
         let mut p = [[0.0f32; COLUMNS]; R];
         for block in (0..depth).step_by(K_BLOCK) {
             let end = (block + K_BLOCK).min(depth);
-            for p in &mut p {
-                p[..width].fill(0.0);
+            for r in 0..R {
+                p[r][..width].fill(0.0);
             }
             let mut k = block;
             while k + WALK <= end {
-                let w: [&[N::Bits]; WALK] = std::array::from_fn(|i| &w[(k + i) * n + start..][..width]);
-                for j in (0..width / LANES).map(|j| j * LANES) {
-                    for r in 0..R {
-                        let sums: &mut [f32; LANES] = (&mut p[r][j..j + LANES]).try_into().expect("16 lanes");
-                        for i in 0..WALK {
-                            let x = x[r][k + i];
-                            for lane in 0..LANES {
-                                sums[lane] = x.mul_add(N::widen(w[i][j + lane]), sums[lane]);
-                            }
-                        }
-                    }
-                }
-                for j in width - width % LANES..width {
-                    for r in 0..R {
-                        for i in 0..WALK {
-                            p[r][j] = x[r][k + i].mul_add(N::widen(w[i][j]), p[r][j]);
-                        }
-                    }
-                }
+                walk_rows::<N, WALK, R>(&x, w, n, start, k, width, &mut p);
                 k += WALK;
             }
-            for k in k..end {
-                let w = &w[k * n + start..][..width];
-                for r in 0..R {
-                    for (p, w) in p[r].iter_mut().zip(w) {
-                        *p = x[r][k].mul_add(N::widen(*w), *p);
-                    }
-                }
+            while k < end {
+                walk_rows::<N, 1, R>(&x, w, n, start, k, width, &mut p);
+                k += 1;
             }
             for r in 0..R {
-                for j in 0..width {
-                    y[r][j] += p[r][j];
+                for (y, p) in y[r].iter_mut().zip(&p[r]) {
+                    *y += p;
                 }
             }
         }
     }
 }
 
-/// y [T, V] = x [T, C] · wᵀ, w [V, C]
+/// p[r] += x[r][k ..] · w[k .., start ..] for `WALK` rows of `w`, from left to right.
+#[inline(always)]
+fn walk_rows<N: Number, const WALK: usize, const R: usize>(
+    x: &[&[f32]; R],
+    w: &[N::Bits],
+    n: usize,
+    start: usize,
+    k: usize,
+    width: usize,
+    p: &mut [[f32; COLUMNS]; R],
+) {
+    let mut factors = [[0.0f32; WALK]; R];
+    for r in 0..R {
+        factors[r].copy_from_slice(&x[r][k..k + WALK]);
+    }
+    let mut rows: [&[N::Bits]; WALK] = [&[]; WALK];
+    for i in 0..WALK {
+        rows[i] = &w[(k + i) * n + start..][..width];
+    }
+    let p = p.each_mut().map(|p| &mut p[..width]);
+    for j in 0..width {
+        for r in 0..R {
+            let mut sum = p[r][j];
+            for i in 0..WALK {
+                sum = factors[r][i].mul_add(N::widen(rows[i][j]), sum);
+            }
+            p[r][j] = sum;
+        }
+    }
+}
+
+/// y `[T, V]` = x `[T, C]` · wᵀ, w `[V, C]`
 pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
     let (rows, v, c) = (y.rows(), y.cols(), x.cols());
     let out = Disjoint::new(y.data_mut());
     pieces(v, LANES).for_each(|piece| {
-        let mut wide = Matrix::scratch(LANES, c); // [C, 16], read as rows of lanes
+        let mut across = Matrix::scratch(c, LANES); // 16 rows of w, transposed
         for first in piece.clone().step_by(LANES) {
             let part = first..(first + LANES).min(piece.end);
-            transpose::<N>(&w[part.start * c..part.end * c], c, wide.data_mut());
+            transpose_rows::<N>(&w[part.start * c..part.end * c], c, across.data_mut());
             for t in 0..rows {
                 // SAFETY: each piece of columns belongs to one thread.
                 let y = unsafe { out.slice(t * v + part.start..t * v + part.end) };
-                y.copy_from_slice(&dot_lanes(x.row(t), wide.data())[..part.len()]);
+                y.copy_from_slice(&dot_lanes(x.row(t), across.data())[..part.len()]);
             }
         }
     });
 }
 
 kernel! {
-    /// Up to 16 rows of `w`, [16, C] -> [C, 16]: what lay across memory now lies across lanes.
-    fn transpose<N: Number>(w: &[N::Bits], c: usize, wide: &mut [f32]) {
-        for (row, w) in w.chunks_exact(c).enumerate() {
-            for (k, w) in w.iter().enumerate() {
-                wide[k * LANES + row] = N::widen(*w);
+    /// Up to 16 rows of `w`, `[16, C] -> [C, 16]`: what lay across memory now lies across lanes.
+    fn transpose_rows<N: Number>(w: &[N::Bits], c: usize, across: &mut [f32]) {
+        let rows = w.len() / c;
+        let (across, _) = across.as_chunks_mut::<LANES>();
+        let tiles = if rows == LANES { c / LANES } else { 0 };
+        for tile in 0..tiles {
+            let mut wide = [[0.0f32; LANES]; LANES];
+            for r in 0..LANES {
+                let row: &[N::Bits; LANES] = w[r * c + tile * LANES..].first_chunk().expect("16 of a row");
+                for i in 0..LANES {
+                    wide[r][i] = N::widen(row[i]);
+                }
+            }
+            let place: &mut [[f32; LANES]; LANES] = across[tile * LANES..].first_chunk_mut().expect("16 of C");
+            transpose::<SIMD>(&wide, place);
+        }
+        for r in 0..rows {
+            for k in tiles * LANES..c {
+                across[k][r] = N::widen(w[r * c + k]);
             }
         }
     }
 }
 
 kernel! {
-    /// The products of x [C] with 16 rows that lie transposed in `wide` [C, 16].
+    /// The products of x `[C]` with 16 rows that lie transposed in `wide` `[C, 16]`.
     fn dot_lanes(x: &[f32], wide: &[f32]) -> [f32; LANES] {
         let mut y = [0.0f32; LANES];
         let (wide, _) = wide.as_chunks::<LANES>();

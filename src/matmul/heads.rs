@@ -18,7 +18,7 @@ use crate::tensor::Matrix;
 /// Rows that share what is read.
 pub const ROWS: usize = 8;
 
-/// scale * q · keysᵀ: `rows` queries of [D] against the first `positions` keys -> [rows, S], where S is
+/// scale * q · keysᵀ: `rows` queries of `[D]` against the first `positions` keys -> `[rows, S]`, where S is
 /// `positions` rounded up to 16; what is behind `positions` means nothing.
 pub fn scores<'a>(
     rows: usize,
@@ -41,12 +41,15 @@ kernel! {
         for panel in 0..scores.cols() / LANES {
             let mut y = [[0.0f32; LANES]; R];
             for (block, keys) in head.keys(panel).chunks(K_BLOCK).enumerate() {
-                let q: [&[f32]; R] = std::array::from_fn(|r| &q[r][block * K_BLOCK..][..keys.len()]);
+                let mut part: [&[f32]; R] = [&[]; R];
+                for r in 0..R {
+                    part[r] = &q[r][block * K_BLOCK..][..keys.len()];
+                }
                 let mut p = [[0.0f32; LANES]; R];
                 for (i, key) in keys.iter().enumerate() {
                     for r in 0..R {
                         for lane in 0..LANES {
-                            p[r][lane] = q[r][i].mul_add(key[lane], p[r][lane]);
+                            p[r][lane] = part[r][i].mul_add(key[lane], p[r][lane]);
                         }
                     }
                 }
@@ -65,7 +68,7 @@ kernel! {
     }
 }
 
-/// weights [rows, S] · values of the first `positions` positions; `out` gives each row's place, [D].
+/// weights `[rows, S]` · values of the first `positions` positions; `out` gives each row's place, `[D]`.
 pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Fn(usize) -> &'a mut [f32]) {
     let mut r = 0;
     while r < weights.rows() {
@@ -110,13 +113,16 @@ kernel! {
             // pages divide blocks: 4 x 64 = 256
             for page in (block..(block + K_BLOCK).min(positions)).step_by(PAGE) {
                 let end = (page + PAGE).min(positions);
-                let w: [&[f32]; R] = std::array::from_fn(|r| &w[r][page..end]);
+                let mut part: [&[f32]; R] = [&[]; R];
+                for r in 0..R {
+                    part[r] = &w[r][page..end];
+                }
                 for (s, values) in head.values(page / PAGE).chunks_exact(head.groups()).take(end - page).enumerate() {
                     let values: &[[f32; LANES]; G] = values[g..g + G].try_into().expect("G groups");
                     for r in 0..R {
                         for i in 0..G {
                             for lane in 0..LANES {
-                                p[r][i][lane] = w[r][s].mul_add(values[i][lane], p[r][i][lane]);
+                                p[r][i][lane] = part[r][s].mul_add(values[i][lane], p[r][i][lane]);
                             }
                         }
                     }

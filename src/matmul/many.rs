@@ -11,13 +11,13 @@ use std::{any::TypeId, ops::Range};
 /// Sixteen-bit weights are widened a tile of [`K_BLOCK`] x this many at a time.
 const TILE_COLUMNS: usize = 512;
 
-/// y [T, N] += x [T, K] · w [K, N]
+/// y `[T, N]` += x `[T, K]` · w `[K, N]`
 pub fn add_product<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
     let n = y.cols();
     product::<N>(x, Steps { data: w, row: n, col: 1 }, y);
 }
 
-/// y [T, V] = x [T, C] · wᵀ, w [V, C]
+/// y `[T, V]` = x `[T, C]` · wᵀ, w `[V, C]`
 pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
     y.data_mut().fill(0.0);
     product::<N>(x, Steps { data: w, row: 1, col: x.cols() }, y);
@@ -30,7 +30,7 @@ struct Steps<'a, T> {
     col: usize,
 }
 
-/// y [T, N] += x [T, K] · w [K, N], each thread a range of rows or of columns of `y`.
+/// y `[T, N]` += x `[T, K]` · w `[K, N]`, each thread a range of rows or of columns of `y`.
 fn product<N: Number>(x: &Matrix, w: Steps<'_, N::Bits>, y: &mut Matrix) {
     let (rows, n) = (y.rows(), y.cols());
     let out = Disjoint::new(y.data_mut());

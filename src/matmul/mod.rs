@@ -15,17 +15,18 @@
 //! it is fixed for good as the one above. What the fast versions add, none of which touches the order:
 //!
 //! 1. *Lanes*: 16 neighbouring `n` advance together through `k`, each with its own `p`.
-//! 2. *Blocks*: [`few`] rows of `x` share each weight that is read from memory; [`many`] rows are cut into
+//! 2. *Blocks*: few rows of `x` share each weight that is read from memory; many rows are cut into
 //!    tiles that stay in the caches, by the crate `matrixmultiply`.
 //! 3. *Threads* share out outputs, never one sum.
 //!
-//! The output head multiplies by the rows of `wte` ([V, C], transposed): the same sums, other strides.
+//! The output head multiplies by the rows of `wte` (`[V, C]`, transposed): the same sums, other strides.
 
 mod disjoint;
 mod few;
 pub(crate) mod heads;
 mod many;
 pub mod plain;
+mod transpose;
 
 pub(crate) use disjoint::Disjoint;
 
@@ -40,7 +41,7 @@ pub const K_BLOCK: usize = 256;
 /// Up to this many rows, reading the weights takes longer than the arithmetic.
 const FEW: usize = 16;
 
-/// x [T, K] · w [K, N] + bias [N] -> [T, N]
+/// x `[T, K]` · w `[K, N]` + bias `[N] -> [T, N]`
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -62,7 +63,7 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
     y // [T, N]
 }
 
-/// x [T, C] · wᵀ, w [V, C] -> [T, V]
+/// x `[T, C]` · wᵀ, w `[V, C] -> [T, V]`
 ///
 /// # Panics
 /// If the shapes do not fit.

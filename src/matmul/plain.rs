@@ -17,7 +17,7 @@ fn sum(start: f32, len: usize, product: impl Fn(usize) -> (f32, f32)) -> f32 {
     y
 }
 
-/// x [T, K] · w [K, N] + bias [N] -> [T, N]
+/// x `[T, K]` · w `[K, N]` + bias `[N] -> [T, N]`
 pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
     let (wide, n) = (w.to_f32(), w.cols());
     let mut y = Matrix::zeros(x.rows(), n);
@@ -29,7 +29,7 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
     y
 }
 
-/// x [T, C] · wᵀ, w [V, C] -> [T, V]
+/// x `[T, C]` · wᵀ, w `[V, C] -> [T, V]`
 pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
     let (wide, c) = (w.to_f32(), w.cols());
     let mut y = Matrix::zeros(x.rows(), w.rows());
