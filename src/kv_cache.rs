@@ -9,12 +9,11 @@
 //! forward(ids[0..m]) then forward(ids[m..n]) = the same logits
 //! ```
 //!
-//! Positions are kept in pages of 64. A page is laid out as attention reads it: keys with 16 neighbouring
-//! positions side by side (their scores advance together), values a position a row. Pages are shared
+//! Positions are kept in pages of 64. A page is laid out as attention reads it: keys a dimension a row, so that the
+//! scores of neighbouring positions advance together; values a position a row. Pages are shared
 //! until one of their owners writes: a clone of a cache copies no keys, which is what beams need.
 
 use crate::config::Config;
-use crate::math::LANES;
 use crate::model::Sequence;
 use crate::tensor::Matrix;
 use std::sync::Arc;
@@ -34,9 +33,9 @@ pub struct KvCache {
 /// Keys and values of [`PAGE`] positions in one layer.
 #[derive(Clone)]
 pub(crate) struct Page {
-    /// `[H, PAGE / 16, D, 16]`
+    /// `[H, D, PAGE]`
     keys: Vec<f32>,
-    /// `[H, PAGE, D rounded up to 16]`, zeros where D ends
+    /// `[H, PAGE, D]`
     values: Vec<f32>,
 }
 
@@ -65,13 +64,7 @@ impl KvCache {
     /// Bytes that the keys and values of `positions` positions take.
     pub fn bytes_for(config: &Config, positions: usize) -> usize {
         let d = config.head_size();
-        let numbers = config.n_layer * config.n_head * (d + d.next_multiple_of(LANES));
-        positions.next_multiple_of(PAGE) * numbers * size_of::<f32>()
-    }
-
-    /// D rounded up to whole lanes.
-    fn padded(&self) -> usize {
-        self.head_size.next_multiple_of(LANES)
+        positions.next_multiple_of(PAGE) * 2 * config.n_layer * config.n_head * d * size_of::<f32>()
     }
 
     /// Counts `rows` positions that every layer has appended.
@@ -81,28 +74,24 @@ impl KvCache {
 
     /// Keeps the key and the value of one new position in one layer. `key`, `value` `[C]`, heads side by side.
     fn put(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        let (d, padded) = (self.head_size, self.padded());
+        let (d, size) = (self.head_size, self.n_head * self.head_size * PAGE);
         let pages = &mut self.layers[layer];
         if position / PAGE == pages.len() {
-            let keys = vec![0.0; self.n_head * PAGE * d];
-            let values = vec![0.0; self.n_head * PAGE * padded];
-            pages.push(Arc::new(Page { keys, values }));
+            pages.push(Arc::new(Page { keys: vec![0.0; size], values: vec![0.0; size] }));
         }
         let page = Arc::make_mut(&mut pages[position / PAGE]); // copies the page if another cache shares it
-        let (panel, lane) = (position % PAGE / LANES, position % LANES);
-        for h in 0..self.n_head {
-            let tile = &mut page.keys[(h * PAGE + panel * LANES) * d..][..d * LANES];
-            for (i, key) in key[h * d..][..d].iter().enumerate() {
-                tile[i * LANES + lane] = *key;
-            }
-            let row = &mut page.values[(h * PAGE + position % PAGE) * padded..][..d];
-            row.copy_from_slice(&value[h * d..][..d]);
+        let s = position % PAGE;
+        for (row, key) in page.keys.chunks_exact_mut(PAGE).zip(key) {
+            row[s] = *key;
+        }
+        for (h, value) in value.chunks_exact(d).enumerate() {
+            page.values[(h * PAGE + s) * d..][..d].copy_from_slice(value);
         }
     }
 
     /// What head `h` of `layer` reads.
     pub(crate) fn head(&self, layer: usize, h: usize) -> Head<'_> {
-        Head { pages: &self.layers[layer], h, d: self.head_size, padded: self.padded() }
+        Head { pages: &self.layers[layer], h, size: self.head_size * PAGE }
     }
 }
 
@@ -111,30 +100,21 @@ impl KvCache {
 pub(crate) struct Head<'a> {
     pages: &'a [Arc<Page>],
     h: usize,
-    d: usize,
-    padded: usize,
+    /// Numbers a page: D * PAGE.
+    size: usize,
 }
 
 impl<'a> Head<'a> {
-    /// The keys of positions `16 * panel ..`: `[D, 16]`.
+    /// The keys of a page: `[D, PAGE]`.
     #[inline(always)]
-    pub fn keys(&self, panel: usize) -> &'a [[f32; LANES]] {
-        let (page, panel) = (panel / (PAGE / LANES), panel % (PAGE / LANES));
-        let tile = &self.pages[page].keys[(self.h * PAGE + panel * LANES) * self.d..][..self.d * LANES];
-        tile.as_chunks().0
+    pub fn keys(&self, page: usize) -> &'a [f32] {
+        &self.pages[page].keys[self.h * self.size..][..self.size]
     }
 
-    /// Groups of 16 dimensions: D / 16 rounded up.
+    /// The values of a page: `[PAGE, D]`.
     #[inline(always)]
-    pub fn groups(&self) -> usize {
-        self.padded / LANES
-    }
-
-    /// The values of a page: `[PAGE, groups, 16]`.
-    #[inline(always)]
-    pub fn values(&self, page: usize) -> &'a [[f32; LANES]] {
-        let tile = &self.pages[page].values[self.h * PAGE * self.padded..][..PAGE * self.padded];
-        tile.as_chunks().0
+    pub fn values(&self, page: usize) -> &'a [f32] {
+        &self.pages[page].values[self.h * self.size..][..self.size]
     }
 }
 

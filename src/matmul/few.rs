@@ -4,7 +4,7 @@
 //! The partial sums `p` of a block of `k` stay in the L1 cache between one eight and the next.
 
 use super::transpose::transpose;
-use super::{Disjoint, K_BLOCK, pieces};
+use super::{Disjoint, K_BLOCK, pieces, tile};
 use crate::math::LANES;
 use crate::simd::kernel;
 use crate::tensor::{Matrix, Number};
@@ -12,8 +12,6 @@ use rayon::prelude::*;
 
 /// Columns whose partial sums are kept together: for eight rows 16 KiB.
 const COLUMNS: usize = 512;
-/// Rows of `w` that are walked together.
-const WALK: usize = 8;
 
 /// y `[T, N]` += x `[T, K]` · w `[K, N]`
 pub fn add_product<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
@@ -56,57 +54,21 @@ kernel! {
         x: [&[f32]; R], w: &[N::Bits], n: usize, start: usize, y: [&mut [f32]; R],
     ) {
         let (depth, width) = (x[0].len(), y[0].len());
-        let mut p = [[0.0f32; COLUMNS]; R];
+        let mut sums = [[0.0f32; COLUMNS]; R];
         for block in (0..depth).step_by(K_BLOCK) {
             let end = (block + K_BLOCK).min(depth);
+            let mut p = sums.each_mut().map(|p| &mut p[..width]);
+            let mut part: [&[f32]; R] = [&[]; R];
             for r in 0..R {
-                p[r][..width].fill(0.0);
+                p[r].fill(0.0);
+                part[r] = &x[r][block..end];
             }
-            let mut k = block;
-            while k + WALK <= end {
-                walk_rows::<N, WALK, R>(&x, w, n, start, k, width, &mut p);
-                k += WALK;
-            }
-            while k < end {
-                walk_rows::<N, 1, R>(&x, w, n, start, k, width, &mut p);
-                k += 1;
-            }
+            tile::add_product::<N, R>(&part, &w[block * n + start..], n, &mut p);
             for r in 0..R {
-                for (y, p) in y[r].iter_mut().zip(&p[r]) {
+                for (y, p) in y[r].iter_mut().zip(&*p[r]) {
                     *y += p;
                 }
             }
-        }
-    }
-}
-
-/// p[r] += x[r][k ..] · w[k .., start ..] for `WALK` rows of `w`, from left to right.
-#[inline(always)]
-fn walk_rows<N: Number, const WALK: usize, const R: usize>(
-    x: &[&[f32]; R],
-    w: &[N::Bits],
-    n: usize,
-    start: usize,
-    k: usize,
-    width: usize,
-    p: &mut [[f32; COLUMNS]; R],
-) {
-    let mut factors = [[0.0f32; WALK]; R];
-    for r in 0..R {
-        factors[r].copy_from_slice(&x[r][k..k + WALK]);
-    }
-    let mut rows: [&[N::Bits]; WALK] = [&[]; WALK];
-    for i in 0..WALK {
-        rows[i] = &w[(k + i) * n + start..][..width];
-    }
-    let p = p.each_mut().map(|p| &mut p[..width]);
-    for j in 0..width {
-        for r in 0..R {
-            let mut sum = p[r][j];
-            for i in 0..WALK {
-                sum = factors[r][i].mul_add(N::widen(rows[i][j]), sum);
-            }
-            p[r][j] = sum;
         }
     }
 }

@@ -6,20 +6,19 @@
 //! ```
 //!
 //! Both are sums in the order of [`super`]: over the head's dimensions, and over the positions. The cache is
-//! laid out for them: 16 neighbouring positions advance together through a key's dimensions, 16 neighbouring
-//! dimensions of a value through the positions. Each key and value that is read serves all rows.
+//! laid out for them: within a page, the keys of neighbouring positions lie side by side, a dimension a row; values
+//! lie a position a row. Each key and value that is read serves all rows.
 
-use super::K_BLOCK;
+use super::{K_BLOCK, tile};
 use crate::kv_cache::{Head, PAGE};
-use crate::math::LANES;
 use crate::simd::kernel;
-use crate::tensor::Matrix;
+use crate::tensor::{F32, Matrix};
 
 /// Rows that share what is read.
 pub const ROWS: usize = 8;
 
 /// scale * q · keysᵀ: `rows` queries of `[D]` against the first `positions` keys -> `[rows, S]`, where S is
-/// `positions` rounded up to 16; what is behind `positions` means nothing.
+/// `positions` rounded up to whole pages; what is behind `positions` means nothing.
 pub fn scores<'a>(
     rows: usize,
     query: impl Fn(usize) -> &'a [f32],
@@ -27,120 +26,96 @@ pub fn scores<'a>(
     scale: f32,
     positions: usize,
 ) -> Matrix {
-    let mut scores = Matrix::scratch(rows, positions.next_multiple_of(LANES));
-    if rows == ROWS {
-        score_rows::<ROWS>(std::array::from_fn(query), head, scale, &mut scores, 0);
-    } else {
-        (0..rows).for_each(|r| score_rows::<1>([query(r)], head, scale, &mut scores, r));
+    let mut scores = Matrix::scratch(rows, positions.next_multiple_of(PAGE));
+    let mut r = 0;
+    while r < rows {
+        let query = |i: usize| query(r + i);
+        match rows - r {
+            8.. => r += score_rows::<8>(std::array::from_fn(query), head, scale, &mut scores, r),
+            4.. => r += score_rows::<4>(std::array::from_fn(query), head, scale, &mut scores, r),
+            2.. => r += score_rows::<2>(std::array::from_fn(query), head, scale, &mut scores, r),
+            _ => r += score_rows::<1>(std::array::from_fn(query), head, scale, &mut scores, r),
+        }
     }
     scores
 }
 
 kernel! {
-    fn score_rows[const R: usize](q: [&[f32]; R], head: Head<'_>, scale: f32, scores: &mut Matrix, first: usize) {
-        for panel in 0..scores.cols() / LANES {
-            let mut y = [[0.0f32; LANES]; R];
-            for (block, keys) in head.keys(panel).chunks(K_BLOCK).enumerate() {
+    /// The scores of `R` rows from row `first` on; gives `R`.
+    fn score_rows[const R: usize](
+        q: [&[f32]; R], head: Head<'_>, scale: f32, scores: &mut Matrix, first: usize,
+    ) -> usize {
+        let d = q[0].len();
+        for page in 0..scores.cols() / PAGE {
+            let keys = head.keys(page); // [D, PAGE]
+            let mut y = [[0.0f32; PAGE]; R];
+            for block in (0..d).step_by(K_BLOCK) {
+                let end = (block + K_BLOCK).min(d);
                 let mut part: [&[f32]; R] = [&[]; R];
                 for r in 0..R {
-                    part[r] = &q[r][block * K_BLOCK..][..keys.len()];
+                    part[r] = &q[r][block..end];
                 }
-                let mut p = [[0.0f32; LANES]; R];
-                for (i, key) in keys.iter().enumerate() {
-                    for r in 0..R {
-                        for lane in 0..LANES {
-                            p[r][lane] = part[r][i].mul_add(key[lane], p[r][lane]);
-                        }
-                    }
-                }
+                let mut p = [[0.0f32; PAGE]; R];
+                tile::add_product::<F32, R>(&part, &keys[block * PAGE..], PAGE, &mut p.each_mut().map(|p| &mut p[..]));
                 for r in 0..R {
-                    for lane in 0..LANES {
-                        y[r][lane] += p[r][lane];
+                    for s in 0..PAGE {
+                        y[r][s] += p[r][s];
                     }
                 }
             }
             for r in 0..R {
-                for lane in 0..LANES {
-                    scores.row_mut(first + r)[panel * LANES + lane] = y[r][lane] * scale;
+                for (score, y) in scores.row_mut(first + r)[page * PAGE..][..PAGE].iter_mut().zip(&y[r]) {
+                    *score = y * scale;
                 }
             }
         }
+        R
     }
 }
 
 /// weights `[rows, S]` · values of the first `positions` positions; `out` gives each row's place, `[D]`.
 pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Fn(usize) -> &'a mut [f32]) {
+    let rows = weights.rows();
     let mut r = 0;
-    while r < weights.rows() {
-        if r + 4 <= weights.rows() {
-            mix_rows::<4>(weights, r, head, positions, std::array::from_fn(|i| out(r + i)));
-            r += 4;
-        } else {
-            mix_rows::<1>(weights, r, head, positions, [out(r)]);
-            r += 1;
-        }
-    }
-}
-
-fn mix_rows<const R: usize>(
-    w: &Matrix,
-    r: usize,
-    head: Head<'_>,
-    positions: usize,
-    mut out: [&mut [f32]; R],
-) {
-    let w: [&[f32]; R] = std::array::from_fn(|i| &w.row(r + i)[..positions]);
-    let groups = head.groups();
-    let mut g = 0;
-    while g < groups {
-        match groups - g {
-            4.. => g += mix_groups::<R, 4>(w, head, g, &mut out),
-            2.. => g += mix_groups::<R, 2>(w, head, g, &mut out),
-            _ => g += mix_groups::<R, 1>(w, head, g, &mut out),
+    while r < rows {
+        let out = |i: usize| out(r + i);
+        match rows - r {
+            8.. => r += mix_rows::<8>(weights, r, head, positions, std::array::from_fn(out)),
+            4.. => r += mix_rows::<4>(weights, r, head, positions, std::array::from_fn(out)),
+            2.. => r += mix_rows::<2>(weights, r, head, positions, std::array::from_fn(out)),
+            _ => r += mix_rows::<1>(weights, r, head, positions, std::array::from_fn(out)),
         }
     }
 }
 
 kernel! {
-    /// `G` groups of 16 dimensions from group `g` on; gives `G`.
-    fn mix_groups[const R: usize, const G: usize](
-        w: [&[f32]; R], head: Head<'_>, g: usize, out: &mut [&mut [f32]; R],
+    /// The results of `R` rows from row `first` on; gives `R`.
+    fn mix_rows[const R: usize](
+        weights: &Matrix, first: usize, head: Head<'_>, positions: usize, out: [&mut [f32]; R],
     ) -> usize {
-        let positions = w[0].len();
-        let mut y = [[[0.0f32; LANES]; G]; R];
+        let d = out[0].len();
+        let mut sums = Matrix::scratch(R, d);
+        for r in 0..R {
+            out[r].fill(0.0);
+        }
         for block in (0..positions).step_by(K_BLOCK) {
-            let mut p = [[[0.0f32; LANES]; G]; R];
-            // pages divide blocks: 4 x 64 = 256
+            sums.data_mut().fill(0.0);
+            let mut rows = sums.data_mut().chunks_exact_mut(d);
+            let mut p: [&mut [f32]; R] = std::array::from_fn(|_| rows.next().expect("R rows"));
+            // whole pages make a block: 4 x 64 = 256
             for page in (block..(block + K_BLOCK).min(positions)).step_by(PAGE) {
-                let end = (page + PAGE).min(positions);
                 let mut part: [&[f32]; R] = [&[]; R];
                 for r in 0..R {
-                    part[r] = &w[r][page..end];
+                    part[r] = &weights.row(first + r)[page..(page + PAGE).min(positions)];
                 }
-                for (s, values) in head.values(page / PAGE).chunks_exact(head.groups()).take(end - page).enumerate() {
-                    let values: &[[f32; LANES]; G] = values[g..g + G].try_into().expect("G groups");
-                    for r in 0..R {
-                        for i in 0..G {
-                            for lane in 0..LANES {
-                                p[r][i][lane] = part[r][s].mul_add(values[i][lane], p[r][i][lane]);
-                            }
-                        }
-                    }
-                }
+                tile::add_product::<F32, R>(&part, head.values(page / PAGE), d, &mut p);
             }
             for r in 0..R {
-                for i in 0..G {
-                    for lane in 0..LANES {
-                        y[r][i][lane] += p[r][i][lane];
-                    }
+                for (y, p) in out[r].iter_mut().zip(&*p[r]) {
+                    *y += p;
                 }
             }
         }
-        for r in 0..R {
-            let out = &mut out[r][g * LANES..];
-            let width = out.len().min(G * LANES);
-            out[..width].copy_from_slice(&y[r].as_flattened()[..width]);
-        }
-        G
+        R
     }
 }

@@ -26,6 +26,7 @@ mod few;
 pub(crate) mod heads;
 mod many;
 pub mod plain;
+mod tile;
 mod transpose;
 
 pub(crate) use disjoint::Disjoint;
