@@ -52,10 +52,25 @@ impl fmt::Display for Error {
             Self::File { path, problem } => format!("{}: {problem}", path.display()),
             Self::Input(problem) => problem.clone(),
         };
-        // Names come from files, and files may be hostile: the message stays one printable line.
-        line.chars().try_for_each(|c| {
-            if c.is_control() { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") }
-        })
+        // Names come from files, and files may be hostile: the message stays one printable line, and is cut where
+        // it goes on and on.
+        const LONGEST: usize = 300;
+        let printable = |text: &str, f: &mut fmt::Formatter<'_>| {
+            text.chars().try_for_each(|c| {
+                let unseen = c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+                if unseen { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") }
+            })
+        };
+        let head = line.char_indices().nth(LONGEST).map(|(at, _)| at);
+        let tail = line.char_indices().nth_back(LONGEST).map(|(at, _)| at);
+        match (head, tail) {
+            (Some(head), Some(tail)) if head < tail => {
+                printable(&line[..head], f)?;
+                f.write_str(" ... ")?;
+                printable(&line[tail..], f)
+            }
+            _ => printable(&line, f),
+        }
     }
 }
 

@@ -105,7 +105,9 @@ impl<'m, T: Trace> Generation<'m, T> {
     pub fn with_trace(model: &'m Gpt2, prompt: &[TokenId], options: Options, trace: T) -> Result<Self> {
         check_ids(model, prompt)?;
         if prompt.is_empty() {
-            return Err(Error::input("the prompt is empty; the model needs at least one token to continue"));
+            return Err(Error::input(
+                "the prompt is empty; give at least one token, for example the end-of-text token",
+            ));
         }
         if let Some(sampling) = &options.sampling {
             sampling.check()?;

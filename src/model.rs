@@ -109,6 +109,22 @@ impl Gpt2 {
         logits
     }
 
+    /// Bytes of all weights, as they are stored; a tied head counts once.
+    pub fn weight_bytes(&self) -> usize {
+        let linear = |l: &crate::linear::Linear| l.weight.bytes() + size_of_val(&l.bias[..]);
+        let norm = |n: &LayerNorm| size_of_val(&n.weight[..]) + size_of_val(&n.bias[..]);
+        let block = |b: &Block| {
+            let linears = [&b.attn.c_attn, &b.attn.c_proj, &b.mlp.c_fc, &b.mlp.c_proj];
+            linears.into_iter().map(linear).sum::<usize>() + norm(&b.ln_1) + norm(&b.ln_2)
+        };
+        let head = if self.config.tie_word_embeddings { 0 } else { self.lm_head.bytes() };
+        self.wte.bytes()
+            + self.wpe.bytes()
+            + self.h.iter().map(block).sum::<usize>()
+            + norm(&self.ln_f)
+            + head
+    }
+
     /// The number of weights; a tied head counts once.
     pub fn parameters(&self) -> usize {
         let linear = |l: &crate::linear::Linear| l.weight.rows() * l.weight.cols() + l.bias.len();

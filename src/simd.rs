@@ -59,19 +59,22 @@ impl Simd {
     /// [`Error::Input`] if the variable names no instruction set, or one that this machine has not.
     pub fn from_environment() -> Result<Self> {
         let widest = Self::detect();
-        let Some(asked) = std::env::var_os("GPT2_SIMD") else { return Ok(widest) };
-        [Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon]
-            .into_iter()
-            .find(|simd| asked == simd.name() && (*simd <= widest || widest == Self::Scalar))
-            .filter(|simd| *simd == Self::Scalar || (*simd == Self::Neon) == (widest == Self::Neon))
-            .filter(|simd| *simd <= widest)
-            .ok_or_else(|| {
-                Error::input(format!(
-                    "GPT2_SIMD={}: not an instruction set of this machine; it takes scalar up to {}",
-                    asked.to_string_lossy(),
-                    widest.name()
-                ))
-            })
+        let Some(asked) = std::env::var_os("GPT2_SIMD").filter(|asked| !asked.is_empty()) else {
+            return Ok(widest);
+        };
+        let here: &[Self] = match widest {
+            Self::Scalar => &[Self::Scalar],
+            Self::Avx2 => &[Self::Scalar, Self::Avx2],
+            Self::Avx512 => &[Self::Scalar, Self::Avx2, Self::Avx512],
+            Self::Neon => &[Self::Scalar, Self::Neon],
+        };
+        (here.iter().copied().find(|simd| asked == simd.name())).ok_or_else(|| {
+            Error::input(format!(
+                "GPT2_SIMD={}: not an instruction set of this machine; it has {}",
+                asked.to_string_lossy(),
+                here.iter().map(|simd| simd.name()).collect::<Vec<_>>().join(", ")
+            ))
+        })
     }
 
     /// The instruction set in use. A wrong `GPT2_SIMD` counts as none; the command line refuses it earlier.
@@ -90,6 +93,8 @@ impl Simd {
 ///
 /// The function may take a list of `const` parameters in square brackets and one type parameter. Its text can ask
 /// for `SIMD`, the [`Simd`] it is being compiled for as a number, to choose between ways of moving data.
+#[macro_export]
+#[doc(hidden)]
 macro_rules! kernel {
     (
         $(#[$meta:meta])*
@@ -129,7 +134,8 @@ macro_rules! kernel {
         }
     };
 }
-pub(crate) use kernel;
+#[doc(hidden)]
+pub use kernel;
 
 #[cfg(test)]
 pub(crate) mod tests {

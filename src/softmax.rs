@@ -30,6 +30,10 @@ pub fn softmax(x: &mut [f32]) {
 
 /// x `[n]` -> x / temperature, in place.
 pub fn temperature(x: &mut [f32], temperature: f32) {
+    let largest = math::max(x);
+    if !(largest / temperature).is_finite() && largest.is_finite() {
+        shift(x, largest); // the same probabilities, and no overflow
+    }
     divide(x, temperature);
 }
 
@@ -50,6 +54,14 @@ kernel! {
 kernel! {
     fn sum_of_exp(x: &[f32], shift: f32) -> f32 {
         sum_of(x, |x| exp(x - shift))
+    }
+}
+
+kernel! {
+    fn shift(x: &mut [f32], by: f32) {
+        for x in x {
+            *x -= by;
+        }
     }
 }
 

@@ -193,6 +193,11 @@ impl Weights {
         self.cols
     }
 
+    /// Bytes of all numbers, as they are stored.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// How the numbers are stored.
     pub fn dtype(&self) -> Dtype {
         self.dtype

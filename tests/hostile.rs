@@ -25,7 +25,8 @@ fn refusal(command: &mut Command) -> String {
 fn message(stderr: &[u8], command: &Command) -> String {
     let stderr = String::from_utf8(stderr.to_vec()).expect("UTF-8");
     let line = stderr.strip_suffix('\n').unwrap_or_else(|| panic!("{command:?}: no line: {stderr:?}"));
-    assert!(!line.contains(char::is_control), "{command:?}: {stderr:?}");
+    let breaks_the_line = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}');
+    assert!(!line.contains(breaks_the_line), "{command:?}: {stderr:?}");
     assert!(!line.contains("panicked"), "{command:?}: {stderr}");
     assert!(line.len() <= 1000, "{command:?}: {} bytes is no message", line.len());
     line.strip_prefix("error: ").unwrap_or_else(|| panic!("{command:?}: {stderr:?}")).into()
@@ -618,7 +619,7 @@ fn what_is_no_model_is_named() {
 
 #[test]
 fn names_with_line_breaks_and_escape_sequences_stay_one_line() {
-    let name = "a\nb\r\u{1b}[31m\u{7}\u{9b}m";
+    let name = "a\nb\r\u{1b}[31m\u{7}\u{9b}m\u{2028}\u{202e}";
     let folder = tempfile::tempdir().expect("a folder");
     let model = folder.path().join(name);
     refusal(&mut run(&model, "info"));
@@ -682,13 +683,13 @@ mod unix {
             }
             let _ = std::fs::remove_file(checkpoint.file(name)); // one of them is not there
             make_fifo(&checkpoint.file(name));
-            let message = refusal(run(checkpoint.path(), "info").timeout(Duration::from_secs(5)));
+            let message = refusal(run(checkpoint.path(), "info").timeout(Duration::from_secs(10)));
             assert!(message.contains(name), "{message}");
         }
         let folder = tempfile::tempdir().expect("a folder");
         let pipe = folder.path().join("pipe");
         make_fifo(&pipe);
-        let message = refusal(run(&pipe, "info").timeout(Duration::from_secs(5)));
+        let message = refusal(run(&pipe, "info").timeout(Duration::from_secs(10)));
         assert!(message.contains("pipe"), "{message}");
     }
 
@@ -724,7 +725,7 @@ mod unix {
         for name in ["model.safetensors", "config.json", "vocab.json", "merges.txt"] {
             let checkpoint = Checkpoint::copy("base").with_bytes_as_tokens();
             let path = checkpoint.file(name);
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).expect("permissions");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("permissions");
             if std::fs::File::open(&path).is_ok() {
                 return; // the superuser may read everything
             }
@@ -843,6 +844,18 @@ fn an_unknown_instruction_set_is_named() {
     }
     let foreign = if cfg!(target_arch = "aarch64") { "avx2" } else { "neon" };
     assert!(refusal(gpt2().arg("info").env("GPT2_SIMD", foreign)).contains(foreign));
+}
+
+#[test]
+fn a_tiny_temperature_is_not_the_fault_of_the_weights() {
+    for tiny in ["1e-37", "1e-40", "1e-45"] {
+        let mut command = run(&fixture("base"), "generate --ids 1 --seed 1 --max-new-tokens 5");
+        let output = command.args(["--temperature", tiny]).output().expect("it runs");
+        if !output.status.success() {
+            let message = message(&output.stderr, &command);
+            assert!(message.contains("temperature"), "{tiny}: {message}");
+        }
+    }
 }
 
 #[test]

@@ -25,10 +25,11 @@ impl Bytes {
     /// # Errors
     /// [`Error::Io`] if it cannot be opened or mapped.
     pub fn map(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        if file.metadata().map_err(Error::io(path))?.is_dir() {
-            return Err(Error::file(path, "is a folder, not a file"));
+        // Before it is opened: opening a pipe would wait for somebody to write to it.
+        if !std::fs::metadata(path).map_err(Error::io(path))?.is_file() {
+            return Err(Error::file(path, "is not a plain file"));
         }
+        let file = File::open(path).map_err(Error::io(path))?;
         // SAFETY: the map is read-only. What can break it is another program that cuts or rewrites the
         // file while it is in use; like every program that maps its weights, we require that none does.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;

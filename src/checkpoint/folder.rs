@@ -121,6 +121,11 @@ fn finish(
 fn tokenizer(folder: &Path) -> Result<Bpe> {
     let [vocab, merges, tokenizer] =
         ["vocab.json", "merges.txt", "tokenizer.json"].map(|name| folder.join(name));
+    for path in [&vocab, &merges, &tokenizer] {
+        if path.exists() && !path.is_file() {
+            return Err(Error::file(path, "is not a plain file"));
+        }
+    }
     match (vocab.exists(), merges.exists()) {
         (true, true) => Bpe::from_files(&vocab, &merges),
         _ if tokenizer.exists() => Bpe::from_tokenizer_json(&tokenizer),

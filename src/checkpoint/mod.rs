@@ -7,6 +7,7 @@
 mod bytes;
 mod folder;
 mod names;
+pub mod random;
 pub mod safetensors;
 mod weights;
 

@@ -46,6 +46,34 @@ struct Entry {
     data_offsets: [usize; 2],
 }
 
+/// The header's entries in its order. A map would hide a name that is there twice.
+struct Header(Vec<(String, serde_json::Value)>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object from name to tensor")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Header, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Header(entries))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
 /// Bits of one element; `None` for a type that the format does not have.
 fn bits(dtype: &str) -> Option<usize> {
     Some(match dtype {
@@ -86,7 +114,7 @@ impl SafeTensors {
             let rest = file.len() - 8;
             return Err(format!("cut short: the header should have {length} bytes, only {rest} are there"));
         }
-        let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&file[8..data_start])
+        let Header(header) = serde_json::from_slice(&file[8..data_start])
             .map_err(|e| format!("not a safetensors file: the header is not JSON ({e})"))?;
         let data = file.slice(data_start..file.len());
 
@@ -103,13 +131,28 @@ impl SafeTensors {
             if entry.data_offsets[0] < entry.data_offsets[1] {
                 parts.push((entry.data_offsets, name.clone()));
             }
-            found.tensors.insert(name, tensor);
-        }
-        parts.sort();
-        for pair in parts.windows(2) {
-            if pair[1].0[0] < pair[0].0[1] {
-                return Err(format!("tensors {:?} and {:?} overlap", pair[0].1, pair[1].1));
+            if found.tensors.insert(name.clone(), tensor).is_some() {
+                return Err(format!("tensor {name:?} is there twice"));
             }
+        }
+        // The tensors lie side by side, and nothing else does: otherwise header and data do not belong together.
+        parts.sort();
+        let mut covered = 0;
+        let mut before = "the begin of the data".to_string();
+        for ([begin, end], name) in parts {
+            if begin < covered {
+                return Err(format!("tensors {before} and {name:?} overlap"));
+            }
+            if begin > covered {
+                return Err(format!(
+                    "{} bytes between {before} and tensor {name:?} belong to no tensor",
+                    begin - covered
+                ));
+            }
+            (covered, before) = (end, format!("{name:?}"));
+        }
+        if covered < data.len() {
+            return Err(format!("the last {} bytes of the file belong to no tensor", data.len() - covered));
         }
         Ok(found)
     }

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::text::PromptArgs;
-use super::{Common, ModelArgs};
+use super::{Common, ModelArgs, remark};
 use gpt2::bpe::{StreamDecoder, TokenId};
 use gpt2::checkpoint::LanguageModel;
 use gpt2::generate::{FinishReason, Generation, Options};
@@ -24,16 +24,16 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 128)]
     max_new_tokens: usize,
     /// Below 1: safer; above 1: wilder
-    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
     temperature: f32,
     /// Draw from the K most likely tokens
     #[arg(long, value_name = "K", default_value_t = 40)]
     top_k: usize,
     /// Draw from the most likely tokens that reach probability P together
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f32>,
     /// Always take the most likely token
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
     greedy: bool,
     /// Start of the random numbers; the same seed gives the same text [default: drawn at random]
     #[arg(long, value_name = "S")]
@@ -83,6 +83,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     };
     let sampling =
         Sampling { temperature: args.temperature, top_k: Some(args.top_k), top_p: args.top_p, seed };
+    sampling.check().map_err(|e| Failure::Usage(e.to_string()))?;
     let options = Options {
         max_new_tokens: args.max_new_tokens,
         sampling: (!args.greedy).then_some(sampling),
@@ -90,14 +91,14 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     };
     let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
     if common.verbose {
-        eprintln!(
+        remark(format_args!(
             "model {}, {} parameters, {} threads, {}, seed {seed}, {} prompt tokens",
             lm.name,
             lm.model.parameters(),
             rayon::current_num_threads(),
             Simd::current().name(),
             prompt_ids.len()
-        );
+        ));
     }
     let interrupted = watch_for_interrupts()?;
 
@@ -115,10 +116,10 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         logprobs.push(chosen.logprob);
         if generation.slides() > 0 && !slid {
             slid = true;
-            eprintln!(
+            remark(format_args!(
                 "note: the text is longer than the model's {} positions; the newest half is kept and read again",
                 lm.model.config.n_positions
-            );
+            ));
         }
         if generation.finish_reason() != Some(FinishReason::Eos) {
             output.token(chosen.id)?;
@@ -138,16 +139,20 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         decode_ms: ms(all - first),
     };
     if args.stats {
-        eprintln!("seed {seed}");
-        eprintln!("load {:.1} ms", stats.load_ms);
+        remark(format_args!("seed {seed}"));
+        remark(format_args!("load {:.1} ms", stats.load_ms));
         let speed = |tokens: usize, ms: f64| tokens as f64 / ms.max(1e-6) * 1e3;
         let (p, d) = (&stats.prefill_tokens, &stats.decode_tokens);
-        eprintln!(
+        remark(format_args!(
             "prefill {p} tokens, {:.1} ms, {:.0} tokens/s",
             stats.prefill_ms,
             speed(*p, stats.prefill_ms)
-        );
-        eprintln!("decode {d} tokens, {:.1} ms, {:.0} tokens/s", stats.decode_ms, speed(*d, stats.decode_ms));
+        ));
+        remark(format_args!(
+            "decode {d} tokens, {:.1} ms, {:.0} tokens/s",
+            stats.decode_ms,
+            speed(*d, stats.decode_ms)
+        ));
     }
     if interrupted.load(Ordering::Relaxed) {
         return Err(Failure::Interrupted);

@@ -1,5 +1,6 @@
 //! One file a command; here is what they share.
 
+mod bench;
 mod failure;
 mod generate;
 mod info;
@@ -47,6 +48,8 @@ enum Command {
     Detokenize(tokenize::DetokenizeArgs),
     /// How likely a text is: the log-probability of each token, and perplexity
     Score(score::Args),
+    /// How fast a model is here, beside the machine's own limits
+    Bench(bench::Args),
     /// A model's configuration, parameters, tensors and memory
     Info(info::Args),
 }
@@ -76,11 +79,24 @@ impl ModelArgs {
     }
 }
 
+/// A remark on standard error. Where nobody can read it, it is lost: `eprintln!` would panic.
+fn remark(line: std::fmt::Arguments) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     // The color of help and usage errors must be known before the arguments are parsed.
-    let color = std::env::args_os().skip_while(|a| a != "--color").nth(1);
-    let color = match color.as_deref().and_then(|c| c.to_str()) {
+    let mut arguments = std::env::args_os().take_while(|a| a != "--").filter_map(|a| a.into_string().ok());
+    let mut color = None;
+    while let Some(argument) = arguments.next() {
+        match argument.strip_prefix("--color") {
+            Some("") => color = arguments.next(),
+            Some(value) => color = value.strip_prefix('=').map(String::from),
+            None => (),
+        }
+    }
+    let color = match color.as_deref() {
         Some("always") => ColorChoice::Always,
         Some("never") => ColorChoice::Never,
         _ => ColorChoice::Auto,
@@ -101,17 +117,19 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     Simd::from_environment()?;
-    let mut pool = rayon::ThreadPoolBuilder::new();
-    if let Some(threads) = cli.common.threads {
-        pool = pool.num_threads(threads.into());
-    }
-    let pool = pool.build().map_err(|e| Failure::Work(format!("threads could not be started: {e}")))?;
+    // rayon's own default takes any number from the environment
+    let threads = cli.common.threads.map_or_else(|| rayon::current_num_threads().min(1024), usize::from);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Failure::Work(format!("threads could not be started: {e}")))?;
     let common = &cli.common;
     pool.install(|| match cli.command {
         Command::Generate(args) => generate::run(&args, common),
         Command::Tokenize(args) => tokenize::run(&args, common),
         Command::Detokenize(args) => tokenize::detokenize(&args),
         Command::Score(args) => score::run(&args, common),
+        Command::Bench(args) => bench::run(&args, common),
         Command::Info(args) => info::run(&args, common),
     })
 }

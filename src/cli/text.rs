@@ -5,7 +5,7 @@ use gpt2::bpe::{Bpe, TokenId};
 use gpt2::error::Error;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A text.
 #[derive(clap::Args)]
@@ -38,17 +38,26 @@ impl TextArgs {
             return Ok(text.as_encoded_bytes().to_vec());
         }
         if let Some(path) = &self.file {
-            return Ok(std::fs::read(path).map_err(Error::io(path))?);
+            return read_all(std::fs::File::open(path).map_err(Error::io(path))?, path);
         }
         if std::io::stdin().is_terminal() {
             return Err(Failure::Usage(
                 "no text; give it as an argument, with --file, or through a pipe".into(),
             ));
         }
-        let mut text = Vec::new();
-        std::io::stdin().read_to_end(&mut text).map_err(Error::io("standard input"))?;
-        Ok(text)
+        read_all(std::io::stdin(), Path::new("standard input"))
     }
+}
+
+/// Everything up to the end, which a device may not have.
+fn read_all(from: impl Read, name: &Path) -> Result<Vec<u8>, Failure> {
+    const LONGEST: u64 = 1 << 30;
+    let mut text = Vec::new();
+    from.take(LONGEST + 1).read_to_end(&mut text).map_err(Error::io(name))?;
+    if text.len() as u64 > LONGEST {
+        return Err(Error::file(name, "longer than 1 GiB; give the text in parts").into());
+    }
+    Ok(text)
 }
 
 impl PromptArgs {

@@ -15,7 +15,7 @@ pub fn gpt2() -> Command {
     VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
-    command.timeout(Duration::from_secs(20)).write_stdin("");
+    command.timeout(Duration::from_secs(30)).write_stdin("");
     command
 }
 

@@ -1,0 +1,202 @@
+//! `gpt2 bench`: the speed of prefill and decoding, beside the machine's own limits.
+
+mod limits;
+
+use super::failure::Failure;
+use super::{Common, ModelArgs};
+use gpt2::bpe::TokenId;
+use gpt2::checkpoint::random;
+use gpt2::kv_cache::KvCache;
+use gpt2::model::{Gpt2, Sequence};
+use gpt2::sampling::argmax;
+use gpt2::simd::Simd;
+use gpt2::tensor::Dtype;
+use gpt2::trace::NoTrace;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::time::Instant;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Random weights of this size in place of a model
+    #[arg(long, value_name = "SIZE", value_parser = ["124M", "355M", "774M", "1.5B"], conflicts_with = "model")]
+    random: Option<String>,
+    /// How random weights are stored
+    #[arg(long, value_name = "TYPE", value_parser = ["f32", "f16", "bf16"], default_value = "f32")]
+    dtype: String,
+    /// Tries of each measurement; the median counts
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    repeat: u16,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    dtype: &'static str,
+    threads: usize,
+    simd: &'static str,
+    prefill: Vec<Prefill>,
+    decode: Vec<Decode>,
+    limits: Limits,
+}
+
+#[derive(Serialize)]
+struct Prefill {
+    tokens: usize,
+    tokens_per_s: f64,
+    gflops: f64,
+    of_peak: f64,
+}
+
+#[derive(Serialize)]
+struct Decode {
+    context: usize,
+    batch: usize,
+    tokens_per_s: f64,
+    gb_per_s: f64,
+    of_bandwidth: f64,
+}
+
+#[derive(Serialize)]
+struct Limits {
+    read_gb_per_s: f64,
+    fma_gflops: f64,
+}
+
+/// Steps that are timed together: as many as one page of the cache.
+const STEPS: usize = 16;
+
+pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
+    let (name, model) = match &args.random {
+        Some(size) => {
+            let config = random::size(size).ok_or_else(|| Failure::Usage(format!("no size {size}")))?;
+            let dtype = match args.dtype.as_str() {
+                "f16" => Dtype::F16,
+                "bf16" => Dtype::Bf16,
+                _ => Dtype::F32,
+            };
+            (format!("random {size}"), random::random(config, dtype))
+        }
+        None => {
+            let lm = args.model.open()?;
+            (lm.name, lm.model)
+        }
+    };
+    let n_positions = model.config.n_positions;
+    // The limit of decoding is how fast this many bytes can be read: what fits a cache reads faster.
+    let limits = Limits {
+        read_gb_per_s: limits::read_gb_per_s(model.weight_bytes().clamp(8 << 20, 1 << 30)),
+        fma_gflops: limits::fma_gflops(),
+    };
+    let repeat = usize::from(args.repeat);
+    let prefill = [64, 128, 512, 1023]
+        .into_iter()
+        .filter(|tokens| *tokens <= n_positions)
+        .map(|tokens| prefill(&model, tokens, repeat, &limits))
+        .collect();
+    let decode = [(32, 1), (32, 8), (900, 1), (900, 8)]
+        .into_iter()
+        .filter(|(context, _)| context + STEPS <= n_positions)
+        .map(|(context, batch)| decode(&model, context, batch, repeat, &limits))
+        .collect();
+    let (threads, simd) = (rayon::current_num_threads(), Simd::current().name());
+    let report =
+        Report { model: name, dtype: model.wte.dtype().name(), threads, simd, prefill, decode, limits };
+    let mut out = io::stdout().lock();
+    if args.json {
+        let line = serde_json::to_string(&report).map_err(|e| Failure::Work(e.to_string()))?;
+        return writeln!(out, "{line}").map_err(Failure::output);
+    }
+    print(&report, &mut out).map_err(Failure::output)
+}
+
+fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let Report { model, dtype, threads, simd, prefill, decode, limits } = report;
+    writeln!(out, "{model}, {dtype}, {threads} threads, {simd}; medians")?;
+    writeln!(
+        out,
+        "this machine: reads {:.1} GB/s, {:.0} GFLOP/s f32",
+        limits.read_gb_per_s, limits.fma_gflops
+    )?;
+    writeln!(out, "\nprefill   tokens/s   GFLOP/s   of peak")?;
+    for p in prefill {
+        writeln!(
+            out,
+            "{:>7} {:>10.0} {:>9.0} {:>8.0} %",
+            p.tokens,
+            p.tokens_per_s,
+            p.gflops,
+            100.0 * p.of_peak
+        )?;
+    }
+    writeln!(out, "\ncontext  batch  tokens/s      GB/s  of bandwidth")?;
+    for d in decode {
+        let (tokens, gb, of) = (d.tokens_per_s, d.gb_per_s, 100.0 * d.of_bandwidth);
+        writeln!(out, "{:>7} {:>6} {tokens:>9.1} {gb:>9.1} {of:>10.0} %", d.context, d.batch)?;
+    }
+    Ok(())
+}
+
+/// Ids that jump about the vocabulary.
+fn some_ids(model: &Gpt2, count: usize) -> Vec<TokenId> {
+    (0..count).map(|i| (i * 7919 % model.config.vocab_size) as TokenId).collect()
+}
+
+fn prefill(model: &Gpt2, tokens: usize, repeat: usize, limits: &Limits) -> Prefill {
+    let ids = some_ids(model, tokens);
+    let seconds = median(repeat, || {
+        let begin = Instant::now();
+        model.next_logits(&ids, &mut KvCache::new(&model.config), &mut NoTrace);
+        begin.elapsed().as_secs_f64()
+    });
+    let c = &model.config;
+    // multiply and add count as two; attention: scores and mix over the positions that each one sees
+    let blocks = 2 * tokens * c.n_layer * (4 * c.n_embd * c.n_embd + 2 * c.n_embd * c.n_inner);
+    let attention = 2 * c.n_layer * c.n_embd * tokens * (tokens + 1);
+    let head = 2 * c.n_embd * c.vocab_size;
+    let gflops = (blocks + attention + head) as f64 / seconds / 1e9;
+    Prefill { tokens, tokens_per_s: tokens as f64 / seconds, gflops, of_peak: gflops / limits.fma_gflops }
+}
+
+fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, limits: &Limits) -> Decode {
+    let mut cache = KvCache::new(&model.config);
+    let ids = some_ids(model, context);
+    model.next_logits(&ids, &mut cache, &mut NoTrace);
+    let seconds = median(repeat, || {
+        let mut caches = vec![cache.clone(); batch];
+        let mut newest = some_ids(model, batch);
+        step(model, &mut caches, &mut newest); // the clones get their own last page
+        let begin = Instant::now();
+        for _ in 1..STEPS {
+            step(model, &mut caches, &mut newest);
+        }
+        begin.elapsed().as_secs_f64() / (STEPS - 1) as f64
+    });
+    let kept = KvCache::bytes_for(&model.config, 64) / 64 * (context + STEPS / 2) * batch;
+    let gb_per_s = (model.weight_bytes() + kept) as f64 / seconds / 1e9;
+    let (tokens_per_s, of_bandwidth) = (batch as f64 / seconds, gb_per_s / limits.read_gb_per_s);
+    Decode { context, batch, tokens_per_s, gb_per_s, of_bandwidth }
+}
+
+/// One token more for each sequence.
+fn step(model: &Gpt2, caches: &mut [KvCache], newest: &mut [TokenId]) {
+    let mut sequences: Vec<Sequence<'_>> =
+        caches.iter_mut().zip(newest.chunks(1)).map(|(cache, ids)| Sequence { ids, cache }).collect();
+    let x = model.hidden(&mut sequences, &mut NoTrace); // [batch, C]
+    let logits = model.head(&x, &mut NoTrace); // [batch, V]
+    for (i, id) in newest.iter_mut().enumerate() {
+        *id = argmax(logits.row(i));
+    }
+}
+
+fn median(repeat: usize, mut measure: impl FnMut() -> f64) -> f64 {
+    measure(); // the first one pays for the memory
+    let mut seconds: Vec<f64> = (0..repeat).map(|_| measure()).collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[repeat / 2]
+}
