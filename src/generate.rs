@@ -10,36 +10,26 @@
 //!
 //! That is *autoregression*: each token is conditioned on everything before it, the model's own choices
 //! included. [`Generation`] is this loop as an iterator; each turn gives one token.
+//!
+//! [`options`] says what may be asked for; [`stop`] finds where a text is to end, between the tokens.
+
+pub mod options;
+pub mod stop;
+
+pub use options::{ContextPolicy, FinishReason, Options};
+pub use stop::{StopStrings, TextStream};
 
 use crate::bpe::TokenId;
 use crate::error::{Error, Result};
 use crate::kv_cache::KvCache;
-use crate::model::Gpt2;
-use crate::sampling::{Sampling, Uniform, argmax, draw};
-use crate::softmax::log_softmax;
+use crate::model::{Gpt2, Sequence};
+use crate::sampling::{History, NoWatch, Uniform, Watch, argmax, draw};
+use crate::softmax::{log_softmax, softmax};
 use crate::tensor::Matrix;
 use crate::trace::{NoTrace, Stage, Trace};
 
 /// A long prompt is read this many tokens at a time: the result is the same, and the memory stays small.
 const PREFILL: usize = 256;
-
-/// What to write and when to stop.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// Stop after this many new tokens.
-    pub max_new_tokens: usize,
-    /// Draw from the distribution; `None` always takes the likeliest token.
-    pub sampling: Option<Sampling>,
-    /// Go on after an end-of-text id.
-    pub ignore_eos: bool,
-}
-
-impl Default for Options {
-    /// The likeliest token, 128 times at most.
-    fn default() -> Self {
-        Self { max_new_tokens: 128, sampling: None, ignore_eos: false }
-    }
-}
 
 /// A token that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,25 +38,6 @@ pub struct Chosen {
     pub id: TokenId,
     /// The logarithm of its probability under the model's own distribution, before temperature and filters.
     pub logprob: f64,
-}
-
-/// Why a generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FinishReason {
-    /// `max_new_tokens` are written.
-    Length,
-    /// An end-of-text id was chosen.
-    Eos,
-}
-
-impl FinishReason {
-    /// As in `--json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Length => "length",
-            Self::Eos => "eos",
-        }
-    }
 }
 
 /// A text in the making. Iterate for its new tokens.
@@ -109,14 +80,63 @@ impl<'m, T: Trace> Generation<'m, T> {
                 "the prompt is empty; give at least one token, for example the end-of-text token",
             ));
         }
-        if let Some(sampling) = &options.sampling {
-            sampling.check()?;
+        options.check(model)?;
+        let n_positions = model.config.n_positions;
+        if options.context_policy != ContextPolicy::Slide && prompt.len() > n_positions {
+            return Err(Error::input(format!(
+                "the prompt has {} tokens and the model {n_positions} positions; context-policy slide would read its end",
+                prompt.len()
+            )));
         }
-        let uniform = Uniform::new(options.sampling.as_ref().map_or(0, |s| s.seed));
-        let finished = (options.max_new_tokens == 0).then_some(FinishReason::Length);
+        let uniform = options.uniform();
         let cache = KvCache::new(&model.config);
         let (ids, prompt_len, unread) = (prompt.to_vec(), prompt.len(), prompt.len());
-        Ok(Self { model, options, cache, ids, prompt_len, unread, uniform, finished, slides: 0, trace })
+        let mut generation = Self {
+            model,
+            options,
+            cache,
+            ids,
+            prompt_len,
+            unread,
+            uniform,
+            finished: None,
+            slides: 0,
+            trace,
+        };
+        generation.end_if_long_enough();
+        Ok(generation)
+    }
+
+    /// The same text so far, to be continued with another stream of the seed's random numbers. Keys and values are
+    /// shared, not copied.
+    pub fn fork(&self, stream: u64) -> Self
+    where
+        T: Clone,
+    {
+        let mut options = self.options.clone();
+        if let Some(sampling) = &mut options.sampling {
+            sampling.stream = stream;
+        }
+        Self {
+            model: self.model,
+            uniform: options.uniform(),
+            options,
+            cache: self.cache.clone(),
+            ids: self.ids.clone(),
+            prompt_len: self.prompt_len,
+            unread: self.unread,
+            finished: self.finished,
+            slides: self.slides,
+            trace: self.trace.clone(),
+        }
+    }
+
+    /// Reads all that is unread but the newest token, so that forks need not. The first step would do it as well.
+    pub fn prefill(&mut self) {
+        self.make_room();
+        while self.unread > 1 {
+            self.read(PREFILL.min(self.unread - 1));
+        }
     }
 
     /// The new tokens so far.
@@ -129,60 +149,113 @@ impl<'m, T: Trace> Generation<'m, T> {
         self.finished
     }
 
+    /// Ends it for a reason that tokens alone do not show, like a stop string.
+    pub fn finish(&mut self, reason: FinishReason) {
+        self.finished = Some(reason);
+    }
+
     /// How often the text outgrew `n_positions` and the older half was forgotten.
     pub fn slides(&self) -> usize {
         self.slides
     }
 
+    /// The next token, with every change of the scores shown to `watch`. [`Iterator::next`] does the same unwatched.
+    pub fn next_watched(&mut self, watch: &mut (impl Watch + ?Sized)) -> Option<Result<Chosen>> {
+        if self.finished.is_some() {
+            return None;
+        }
+        let step = self.step(watch);
+        if step.is_err() {
+            self.finished = Some(FinishReason::Length);
+        }
+        Some(step)
+    }
+
+    /// One turn of the loop.
+    fn step(&mut self, watch: &mut (impl Watch + ?Sized)) -> Result<Chosen> {
+        if self.options.context_policy == ContextPolicy::Error && self.is_full() {
+            return Err(Error::input(format!(
+                "the text has reached the model's {} positions and is not finished; context-policy slide would go on, stop would end it there",
+                self.model.config.n_positions
+            )));
+        }
+        let mut scores = self.next_logits(); // [1, V]
+        let logits = scores.clone();
+        let (logits, scores) = (logits.row(0), scores.row_mut(0)); // [V], what the model said; [V], what comes of it
+        let history =
+            History { ids: &self.ids, prompt_len: self.prompt_len, eos: self.options.ends(self.model) };
+        self.options.processors.apply(&history, scores, watch);
+        let id = match &self.options.sampling {
+            None => Some(argmax(scores)).filter(|id| scores[*id as usize] > f32::NEG_INFINITY),
+            Some(sampling) => {
+                sampling.warp(scores, 1, watch);
+                softmax(scores);
+                self.trace.record(Stage::Probs, &[scores.len()], scores);
+                draw(scores, self.uniform.draw())
+            }
+        };
+        let logprob = |id| log_softmax(logits, id as usize);
+        if !logprob(argmax(logits)).is_finite() {
+            return Err(Error::input("the model's scores are not finite numbers; its weights are damaged"));
+        }
+        let Some(id) = id else {
+            return Err(Error::input(
+                "no token is left to choose: the options forbid all of them, or their numbers are too extreme",
+            ));
+        };
+        self.trace.record_ids(Stage::NextId, &[id]);
+        let chosen = Chosen { id, logprob: logprob(id) };
+        self.ids.push(id);
+        self.unread = 1;
+        if self.options.ends(self.model).contains(&id) {
+            self.finished = Some(FinishReason::Eos);
+        } else {
+            self.end_if_long_enough();
+        }
+        Ok(chosen)
+    }
+
     /// Reads what is unread and gives the logits of the last position. `[1, V]`
-    ///
-    /// Positions are learned up to `n_positions`. A longer text slides: the newest half is kept and read again
-    /// from position 0.
     fn next_logits(&mut self) -> Matrix {
+        self.make_room();
+        while self.unread > PREFILL {
+            self.read(PREFILL);
+        }
+        let unread = &self.ids[self.ids.len() - self.unread..];
+        self.unread = 0;
+        self.model.next_logits(unread, &mut self.cache, &mut self.trace)
+    }
+
+    /// Reads the next `n` unread ids into the cache.
+    fn read(&mut self, n: usize) {
+        let unread = &self.ids[self.ids.len() - self.unread..];
+        self.unread -= n;
+        let mut batch = [Sequence { ids: &unread[..n], cache: &mut self.cache }];
+        self.model.hidden(&mut batch, &mut self.trace);
+    }
+
+    /// Positions are learned up to `n_positions`. A longer text slides: the newest half is kept and read again from
+    /// position 0.
+    fn make_room(&mut self) {
         let n_positions = self.model.config.n_positions;
         if self.cache.len() + self.unread > n_positions {
             self.cache.truncate(0);
             self.unread = (n_positions / 2).max(1).min(self.ids.len());
             self.slides += 1;
         }
-        let unread = &self.ids[self.ids.len() - self.unread..];
-        self.unread = 0;
-        let last = (unread.len() - 1) / PREFILL * PREFILL;
-        for piece in unread[..last].chunks(PREFILL) {
-            let mut batch = [crate::model::Sequence { ids: piece, cache: &mut self.cache }];
-            self.model.hidden(&mut batch, &mut self.trace);
-        }
-        self.model.next_logits(&unread[last..], &mut self.cache, &mut self.trace)
     }
 
-    /// One turn of the loop.
-    fn step(&mut self) -> Result<Chosen> {
-        let mut logits = self.next_logits(); // [1, V]
-        let logits = logits.row_mut(0); // [V]
-        let greedy = argmax(logits);
-        let mut model_logits = Matrix::scratch(1, logits.len());
-        model_logits.row_mut(0).copy_from_slice(logits);
-        let id = match &self.options.sampling {
-            None => Some(greedy),
-            Some(sampling) => {
-                sampling.distribution(logits);
-                self.trace.record(Stage::Probs, &[logits.len()], logits);
-                draw(logits, self.uniform.draw())
-            }
-        };
-        let logprob = id.map_or(f64::NAN, |id| log_softmax(model_logits.row(0), id as usize));
-        let Some(id) = id.filter(|_| logprob.is_finite()) else {
-            return Err(Error::input("the model's scores are not finite numbers; its weights are damaged"));
-        };
-        self.trace.record_ids(Stage::NextId, &[id]);
-        self.ids.push(id);
-        self.unread = 1;
-        if !self.options.ignore_eos && self.model.config.eos_token_ids.contains(&id) {
-            self.finished = Some(FinishReason::Eos);
-        } else if self.new_ids().len() >= self.options.max_new_tokens {
+    /// Whether every position is taken.
+    fn is_full(&self) -> bool {
+        self.ids.len() >= self.model.config.n_positions
+    }
+
+    /// Ends the text if it is as long as it may be.
+    fn end_if_long_enough(&mut self) {
+        let stop = self.options.context_policy == ContextPolicy::Stop && self.is_full();
+        if stop || self.new_ids().len() >= self.options.max_new_tokens {
             self.finished = Some(FinishReason::Length);
         }
-        Ok(Chosen { id, logprob })
     }
 }
 
@@ -190,14 +263,7 @@ impl<T: Trace> Iterator for Generation<'_, T> {
     type Item = Result<Chosen>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.finished.is_some() {
-            return None;
-        }
-        let step = self.step();
-        if step.is_err() {
-            self.finished = Some(FinishReason::Length);
-        }
-        Some(step)
+        self.next_watched(&mut NoWatch)
     }
 }
 
@@ -215,5 +281,171 @@ pub fn check_ids(model: &Gpt2, ids: &[TokenId]) -> Result<()> {
             ids.len()
         ))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint;
+    use crate::sampling::{Effects, Processors, Sampling, Step};
+    use std::path::Path;
+
+    /// 64 positions, 211 tokens.
+    fn small() -> Gpt2 {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/base");
+        checkpoint::open(&folder).expect("a fixture").model
+    }
+
+    fn sampled(seed: u64, max_new_tokens: usize) -> Options {
+        Options {
+            max_new_tokens,
+            ignore_eos: true,
+            sampling: Some(Sampling::with_seed(seed)),
+            ..Options::default()
+        }
+    }
+
+    /// The rest of a text: ids, and log-probabilities by their bits.
+    fn write(generation: &mut Generation<'_>) -> (Vec<TokenId>, Vec<u64>) {
+        let chosen: Vec<Chosen> = generation.map(|chosen| chosen.expect("a token")).collect();
+        (chosen.iter().map(|c| c.id).collect(), chosen.iter().map(|c| c.logprob.to_bits()).collect())
+    }
+
+    #[test]
+    fn a_slide_is_a_fresh_start_with_the_newest_half() {
+        let model = small();
+        let greedy = Options { max_new_tokens: 150, ignore_eos: true, ..Options::default() };
+        for prompt in [1, 40, 64, 65, 200] {
+            let prompt: Vec<TokenId> = (0..prompt).map(|i| i * 7 % 211).collect();
+            let mut generation = Generation::new(&model, &prompt, greedy.clone()).expect("a prompt");
+            let mut ids = prompt.clone();
+            let mut slides = 0;
+            let mut fresh: Option<Generation<'_>> = None;
+            while let Some(chosen) = generation.next() {
+                let chosen = chosen.expect("a token");
+                if generation.slides() > slides {
+                    slides = generation.slides();
+                    let kept = &ids[ids.len() - 32..];
+                    fresh = Some(Generation::new(&model, kept, greedy.clone()).expect("a prompt"));
+                }
+                if let Some(fresh) = &mut fresh {
+                    let again = fresh.next().expect("not at an end").expect("a token");
+                    assert_eq!((again.id, again.logprob.to_bits()), (chosen.id, chosen.logprob.to_bits()));
+                }
+                ids.push(chosen.id);
+            }
+            assert!(slides >= 3, "{slides} after {} ids", prompt.len());
+        }
+    }
+
+    #[test]
+    fn what_the_model_has_forgotten_is_still_history() {
+        let model = small();
+        let processors = Processors { no_repeat_ngram_size: 1, ..Processors::default() };
+        let options = Options { max_new_tokens: 180, ignore_eos: true, processors, ..Options::default() };
+        let mut ids = write(&mut Generation::new(&model, &[5, 6], options).expect("a prompt")).0;
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 180, "no token twice, across slides");
+    }
+
+    #[test]
+    fn the_policy_decides_where_positions_end() {
+        let model = small();
+        let with = |policy, prompt: usize, max_new_tokens| {
+            let options = Options { context_policy: policy, ..sampled(1, max_new_tokens) };
+            Generation::new(&model, &vec![3; prompt], options)
+        };
+        let mut stop = with(ContextPolicy::Stop, 60, 100).expect("options");
+        assert_eq!((write(&mut stop).0.len(), stop.finish_reason()), (4, Some(FinishReason::Length)));
+        let mut full = with(ContextPolicy::Stop, 64, 100).expect("options");
+        assert!(full.next().is_none() && full.finish_reason() == Some(FinishReason::Length));
+        let error = with(ContextPolicy::Error, 60, 100).expect("options").last().expect("a turn");
+        assert!(error.is_err_and(|e| e.to_string().contains("64 positions")));
+        let mut fits = with(ContextPolicy::Error, 60, 4).expect("options");
+        assert_eq!(write(&mut fits).0.len(), 4);
+        for policy in [ContextPolicy::Stop, ContextPolicy::Error] {
+            let error = with(policy, 65, 1).err().expect("too long");
+            assert!(error.to_string().contains("65 tokens"), "{error}");
+            assert_eq!(ContextPolicy::from_name(policy.name()), Some(policy));
+        }
+        assert_eq!(ContextPolicy::from_name("shift"), None);
+    }
+
+    #[test]
+    fn forks_are_runs_of_their_own_stream() {
+        let model = small();
+        let prompt: Vec<TokenId> = (0..90).collect(); // longer than the window
+        for prompt in [&prompt[..], &prompt[..20], &prompt[..1]] {
+            let mut base = Generation::new(&model, prompt, sampled(7, 30)).expect("a prompt");
+            let alone = write(&mut Generation::new(&model, prompt, sampled(7, 30)).expect("a prompt"));
+            base.prefill();
+            let texts: Vec<_> = (0..4).map(|stream| write(&mut base.fork(stream))).collect();
+            assert_eq!(texts[0], alone);
+            for stream in 1..4 {
+                let mut options = sampled(7, 30);
+                options.sampling.as_mut().expect("sampling").stream = stream as u64;
+                assert_eq!(
+                    texts[stream],
+                    write(&mut Generation::new(&model, prompt, options).expect("a prompt"))
+                );
+                assert_ne!(texts[stream], texts[0]);
+            }
+            assert_eq!(write(&mut base), alone, "forks leave it alone");
+        }
+    }
+
+    #[test]
+    fn watching_changes_nothing() {
+        let model = small();
+        let alone = write(&mut Generation::new(&model, &[1, 2, 3], sampled(7, 20)).expect("a prompt"));
+        let mut generation = Generation::new(&model, &[1, 2, 3], sampled(7, 20)).expect("a prompt");
+        let mut ids = Vec::new();
+        loop {
+            let mut effects = Effects::default();
+            let Some(chosen) = generation.next_watched(&mut effects) else { break };
+            ids.push(chosen.expect("a token").id);
+            let [temperature, top_k] = &effects.0[..] else { panic!("{effects:?}") };
+            assert_eq!((temperature.step, temperature.removed), (Step::Temperature, 0));
+            assert_eq!((top_k.step, top_k.removed, top_k.left), (Step::TopK, 211 - 40, 40));
+            assert!(top_k.removed_mass > 0.0 && top_k.removed_mass < 1.0);
+        }
+        assert_eq!(ids, alone.0);
+    }
+
+    #[test]
+    fn nothing_left_to_choose_is_an_error() {
+        let model = small();
+        let ban = |id| (id, f32::NEG_INFINITY);
+        let processors = Processors { logit_bias: (0..211).map(ban).collect(), ..Processors::default() };
+        for sampling in [None, Some(Sampling::with_seed(1))] {
+            let options = Options { processors: processors.clone(), sampling, ..Options::default() };
+            let mut generation = Generation::new(&model, &[1], options).expect("a prompt");
+            let error = generation.next().expect("a turn").expect_err("nothing to choose");
+            assert!(error.to_string().contains("no token is left"), "{error}");
+            assert!(generation.next().is_none());
+        }
+    }
+
+    #[test]
+    fn options_are_checked() {
+        let model = small();
+        let least = Processors { min_new_tokens: 9, ..Processors::default() };
+        let bias = Processors { logit_bias: vec![(211, 1.0)], ..Processors::default() };
+        for (options, part) in [
+            (Options { max_new_tokens: 8, processors: least, ..Options::default() }, "min-new-tokens 9"),
+            (Options { processors: bias, ..Options::default() }, "token id 211"),
+            (
+                Options {
+                    sampling: Some(Sampling { top_k: Some(0), ..Sampling::plain(0) }),
+                    ..Options::default()
+                },
+                "top-k",
+            ),
+        ] {
+            let error = Generation::new(&model, &[1], options).err().expect(part).to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 }

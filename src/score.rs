@@ -7,11 +7,13 @@
 //! logprob[i] = log_softmax(logits[i - 1])[ids[i]]       # row i - 1 predicts token i
 //! ```
 //!
-//! The first token has nothing before it and is not scored. A text longer than the model's window is scored by a
+//! The first token has nothing before it and is not scored, unless an end-of-text token is put before the text
+//! ([`leading_eot`]): GPT-2 saw one before every document. A text longer than the model's window is scored by a
 //! window that moves by `stride`; each token is scored once, with the most context that any window gives it.
 //! This is HF's method ("Perplexity of fixed-length models" in its documentation).
 
 use crate::bpe::TokenId;
+use crate::checkpoint::LanguageModel;
 use crate::error::{Error, Result};
 use crate::generate::check_ids;
 use crate::kv_cache::KvCache;
@@ -20,6 +22,7 @@ use crate::softmax::log_softmax;
 use crate::tensor::Matrix;
 use crate::trace::NoTrace;
 use rayon::prelude::*;
+use std::ops::ControlFlow;
 
 /// Rows whose logits exist at once: 50,257 scores each.
 const ROWS: usize = 64;
@@ -64,56 +67,115 @@ impl Windows {
 
 /// The logarithm of each token's probability, given those before it; `None` for the first.
 ///
-/// `progress` is called after each window with the number of tokens done.
+/// `progress` is called after each token with the number of tokens done.
 ///
 /// # Errors
-/// [`Error::Input`] if there is no token, an id is unknown, or the windows do not fit the model.
+/// As [`score_each`].
 pub fn score(
     model: &Gpt2,
     ids: &[TokenId],
     windows: Windows,
     mut progress: impl FnMut(usize),
 ) -> Result<Vec<Option<f64>>> {
+    let mut logprobs = vec![None]; // the first token is not scored
+    score_each(model, ids, windows, |i, logprob| {
+        logprobs.push(Some(logprob));
+        progress(i + 1);
+        ControlFlow::Continue(())
+    })?;
+    Ok(logprobs)
+}
+
+/// The same, shown as it is found: `each(i, logprob)` for the tokens `i = 1, 2, ...` in order, until it breaks off.
+/// Memory does not grow with the text.
+///
+/// # Errors
+/// [`Error::Input`] if there is no token, an id is unknown, or the windows do not fit the model.
+pub fn score_each(
+    model: &Gpt2,
+    ids: &[TokenId],
+    windows: Windows,
+    mut each: impl FnMut(usize, f64) -> ControlFlow<()>,
+) -> Result<()> {
     check_ids(model, ids)?;
     windows.check(model)?;
     if ids.is_empty() {
         return Err(Error::input("there is no text to score"));
     }
-    let mut logprobs = vec![None]; // the first token is not scored
     let mut begin = 0;
-    while logprobs.len() < ids.len() {
+    let mut next = 1; // the first token that is not scored yet
+    while next < ids.len() {
         let end = (begin + windows.window).min(ids.len());
-        let first = logprobs.len(); // the first token that this window scores
         let mut cache = KvCache::new(&model.config);
         let mut batch = [Sequence { ids: &ids[begin..end - 1], cache: &mut cache }];
         let hidden = model.hidden(&mut batch, &mut NoTrace); // [end - 1 - begin, C]
-        for start in (first..end).step_by(ROWS) {
+        for start in (next..end).step_by(ROWS) {
             let scored = start..(start + ROWS).min(end);
             let mut x = Matrix::zeros(scored.len(), hidden.cols());
             for (row, i) in scored.clone().enumerate() {
                 x.row_mut(row).copy_from_slice(hidden.row(i - 1 - begin)); // what stands before token i
             }
             let logits = model.head(&x, &mut NoTrace); // [rows, V]
-            let scored_first = scored.start;
             let rows = scored.into_par_iter().enumerate();
-            let found: Vec<f64> =
-                rows.map(|(row, i)| log_softmax(logits.row(row), ids[i] as usize)).collect();
-            if let Some(i) = found.iter().position(|l| !l.is_finite()) {
-                let token = scored_first + i;
-                return Err(Error::input(format!(
-                    "the score of token {token} is not a finite number; the model's weights are damaged"
-                )));
+            let found: Vec<(usize, f64)> =
+                rows.map(|(row, i)| (i, log_softmax(logits.row(row), ids[i] as usize))).collect();
+            for (i, logprob) in found {
+                if !logprob.is_finite() {
+                    return Err(Error::input(format!(
+                        "the score of token {i} is not a finite number; the model's weights are damaged"
+                    )));
+                }
+                if each(i, logprob).is_break() {
+                    return Ok(());
+                }
             }
-            logprobs.extend(found.into_iter().map(Some));
         }
-        progress(end);
+        next = end;
         begin += windows.stride;
     }
-    Ok(logprobs)
+    Ok(())
+}
+
+/// The end-of-text token to put before a text, so that its first token has something before it and is scored too.
+///
+/// # Errors
+/// [`Error::Input`] if neither the model nor its tokenizer has one.
+pub fn leading_eot(lm: &LanguageModel) -> Result<TokenId> {
+    let config = &lm.model.config;
+    let mut candidates = config.eos_token_ids.iter().copied().chain(lm.bpe.end_of_text());
+    candidates.find(|id| (*id as usize) < config.vocab_size).ok_or_else(|| {
+        Error::input("leading-eot: the model has no end-of-text token in its vocabulary; score without it")
+    })
 }
 
 /// The mean negative log-probability in nats over the scored tokens; `None` if none is scored.
 pub fn mean_nll(logprobs: &[Option<f64>]) -> Option<f64> {
-    let scored: Vec<f64> = logprobs.iter().flatten().copied().collect();
-    (!scored.is_empty()).then(|| -scored.iter().sum::<f64>() / scored.len() as f64)
+    let mut mean = MeanNll::default();
+    logprobs.iter().flatten().for_each(|logprob| mean.add(*logprob));
+    mean.get()
+}
+
+/// [`mean_nll`] in the making.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MeanNll {
+    sum: f64,
+    tokens: usize,
+}
+
+impl MeanNll {
+    /// One more scored token.
+    pub fn add(&mut self, logprob: f64) {
+        self.sum += logprob;
+        self.tokens += 1;
+    }
+
+    /// So far, in nats; `None` before the first token. Perplexity is its exponential.
+    pub fn get(&self) -> Option<f64> {
+        (self.tokens > 0).then(|| -self.sum / self.tokens as f64)
+    }
+
+    /// How many tokens are in it.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
 }

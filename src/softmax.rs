@@ -43,6 +43,18 @@ pub fn log_softmax(x: &[f32], i: usize) -> f64 {
     f64::from(x[i]) - f64::from(largest) - f64::from(sum_of_exp(x, largest)).ln()
 }
 
+/// x `[n]` -> the logarithms of the probabilities, in place, in f32: `x - max - ln(sum of e^(x - max))`.
+pub fn log_probabilities(x: &mut [f32]) {
+    let largest = math::max(x);
+    if largest == f32::NEG_INFINITY {
+        return;
+    }
+    let log_sum = f64::from(sum_of_exp(x, largest)).ln() as f32;
+    for x in x {
+        *x = *x - largest - log_sum; // in this order: `largest` may be so large that it swallows `log_sum`
+    }
+}
+
 kernel! {
     fn shifted_exp(x: &mut [f32], shift: f32) {
         for x in x {
@@ -110,5 +122,13 @@ mod tests {
         for i in 0..4 {
             assert!((log_softmax(&x, i) - f64::from(p[i]).ln()).abs() < 1e-6);
         }
+        let mut logs = x;
+        log_probabilities(&mut logs);
+        for i in 0..4 {
+            assert!((f64::from(logs[i]) - log_softmax(&x, i)).abs() < 1e-6);
+        }
+        let mut nothing = [f32::NEG_INFINITY; 2];
+        log_probabilities(&mut nothing);
+        assert_eq!(nothing, [f32::NEG_INFINITY; 2]);
     }
 }

@@ -1,14 +1,13 @@
 //! `gpt2 generate`: a prompt in, its continuation out, as it is made.
 
+use super::decoding::DecodingArgs;
 use super::failure::Failure;
 use super::text::PromptArgs;
 use super::{Common, ModelArgs, remark};
-use gpt2::bpe::{StreamDecoder, TokenId};
+use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
-use gpt2::generate::{FinishReason, Generation, Options};
-use gpt2::sampling::Sampling;
+use gpt2::generate::{FinishReason, Generation, StopStrings, TextStream};
 use gpt2::simd::Simd;
-use rand::{TryRng, rngs::SysRng};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,28 +19,15 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     prompt: PromptArgs,
-    /// Stop after this many new tokens
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    max_new_tokens: usize,
-    /// Below 1: safer; above 1: wilder
-    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
-    temperature: f32,
-    /// Draw from the K most likely tokens
-    #[arg(long, value_name = "K", default_value_t = 40)]
-    top_k: usize,
-    /// Draw from the most likely tokens that reach probability P together
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    top_p: Option<f32>,
-    /// Always take the most likely token
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
-    greedy: bool,
-    /// Start of the random numbers; the same seed gives the same text [default: drawn at random]
-    #[arg(long, value_name = "S")]
-    seed: Option<u64>,
-    /// Go on after the end-of-text token
-    #[arg(long)]
-    ignore_eos: bool,
-    /// Print one JSON object in place of the text
+    #[command(flatten)]
+    decoding: DecodingArgs,
+    /// End the text before TEXT, wherever it appears in the continuation (repeatable)
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Write N continuations, each with its own stream of the seed's random numbers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    num_return_sequences: u64,
+    /// Print one JSON object in place of each text
     #[arg(long)]
     json: bool,
     /// Say on standard error how long it took, and the seed
@@ -53,11 +39,11 @@ pub struct Args {
 #[derive(Serialize)]
 struct Report<'a> {
     prompt_ids: &'a [TokenId],
-    ids: &'a [TokenId],
+    ids: Vec<TokenId>,
     text: String,
     seed: u64,
     finish_reason: &'static str,
-    logprobs: &'a [f64],
+    logprobs: Vec<f64>,
     stats: Stats,
 }
 
@@ -74,21 +60,15 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let begin = Instant::now();
     let lm = args.model.open()?;
     let load = begin.elapsed();
-    let seed = match args.seed {
-        Some(seed) => seed,
-        None if args.greedy => 0,
-        None => SysRng
-            .try_next_u64()
-            .map_err(|e| Failure::Work(format!("no random seed from the system: {e}")))?,
-    };
-    let sampling =
-        Sampling { temperature: args.temperature, top_k: Some(args.top_k), top_p: args.top_p, seed };
-    sampling.check().map_err(|e| Failure::Usage(e.to_string()))?;
-    let options = Options {
-        max_new_tokens: args.max_new_tokens,
-        sampling: (!args.greedy).then_some(sampling),
-        ignore_eos: args.ignore_eos,
-    };
+    let (options, seed) = args.decoding.options(&lm.bpe)?;
+    options.check(&lm.model).map_err(usage)?;
+    let stop = StopStrings::new(&args.stop).map_err(usage)?;
+    let count = args.num_return_sequences;
+    if args.decoding.greedy && count > 1 {
+        return Err(Failure::Usage(format!(
+            "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
+        )));
+    }
     let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
     if common.verbose {
         remark(format_args!(
@@ -102,20 +82,81 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     }
     let interrupted = watch_for_interrupts()?;
 
-    let begin = Instant::now();
-    let mut first = Duration::ZERO;
-    let mut generation = Generation::new(&lm.model, &prompt_ids, options)?;
-    let mut output = Output::new(&lm, !args.json);
-    let mut logprobs = Vec::new();
+    let mut begin = Instant::now(); // the first sequence's time has the prompt's in it
+    let mut prompt = Generation::new(&lm.model, &prompt_ids, options)?;
+    if count > 1 {
+        prompt.prefill();
+    }
     let mut slid = false;
+    for n in 0..count {
+        if !args.json && count > 1 {
+            print(&format!("=== {} of {count} ===\n", n + 1))?;
+        }
+        let output = Output {
+            text: TextStream::new(&lm.bpe, stop.clone()),
+            so_far: String::new(),
+            stream: !args.json,
+        };
+        let written = write(&lm, prompt.fork(n), output, begin, &mut slid, interrupted)?;
+        let stats = Stats {
+            load_ms: ms(load),
+            prefill_tokens: prompt_ids.len(),
+            prefill_ms: ms(written.first),
+            decode_tokens: written.ids.len().saturating_sub(1),
+            decode_ms: ms(written.all - written.first),
+        };
+        if args.stats {
+            stats.print(seed);
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::Interrupted);
+        }
+        if args.json {
+            let Written { ids, text, finish_reason, logprobs, .. } = written;
+            let finish_reason = finish_reason.name();
+            let report = Report { prompt_ids: &prompt_ids, ids, text, seed, finish_reason, logprobs, stats };
+            let line = serde_json::to_string(&report).map_err(|e| Failure::Work(e.to_string()))?;
+            print(&format!("{line}\n"))?;
+        }
+        begin = Instant::now();
+    }
+    Ok(())
+}
+
+/// An option that the library refuses.
+fn usage(error: gpt2::error::Error) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
+/// One continuation.
+struct Written {
+    ids: Vec<TokenId>,
+    text: String,
+    finish_reason: FinishReason,
+    logprobs: Vec<f64>,
+    /// Until the first token, and until the last.
+    first: Duration,
+    all: Duration,
+}
+
+/// Writes one continuation to its end, or until Ctrl-C.
+fn write(
+    lm: &LanguageModel,
+    mut generation: Generation<'_>,
+    mut output: Output<'_>,
+    begin: Instant,
+    slid: &mut bool,
+    interrupted: &AtomicBool,
+) -> Result<Written, Failure> {
+    let (mut logprobs, mut first) = (Vec::new(), Duration::ZERO);
     while let Some(chosen) = generation.next() {
         let chosen = chosen?;
         if logprobs.is_empty() {
             first = begin.elapsed();
         }
         logprobs.push(chosen.logprob);
-        if generation.slides() > 0 && !slid {
-            slid = true;
+        if generation.slides() > 0 && !*slid {
+            *slid = true;
             remark(format_args!(
                 "note: the text is longer than the model's {} positions; the newest half is kept and read again",
                 lm.model.config.n_positions
@@ -124,76 +165,53 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         if generation.finish_reason() != Some(FinishReason::Eos) {
             output.token(chosen.id)?;
         }
+        if output.text.stopped() {
+            generation.finish(FinishReason::Stop);
+        }
         if interrupted.load(Ordering::Relaxed) {
             break;
         }
     }
     let all = begin.elapsed();
-    let ids = generation.new_ids();
+    let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length);
     let text = output.finish()?;
-    let stats = Stats {
-        load_ms: ms(load),
-        prefill_tokens: prompt_ids.len(),
-        prefill_ms: ms(first),
-        decode_tokens: ids.len().saturating_sub(1),
-        decode_ms: ms(all - first),
-    };
-    if args.stats {
-        remark(format_args!("seed {seed}"));
-        remark(format_args!("load {:.1} ms", stats.load_ms));
+    Ok(Written { ids: generation.new_ids().to_vec(), text, finish_reason, logprobs, first, all })
+}
+
+impl Stats {
+    /// On standard error.
+    fn print(&self, seed: u64) {
         let speed = |tokens: usize, ms: f64| tokens as f64 / ms.max(1e-6) * 1e3;
-        let (p, d) = (&stats.prefill_tokens, &stats.decode_tokens);
-        remark(format_args!(
-            "prefill {p} tokens, {:.1} ms, {:.0} tokens/s",
-            stats.prefill_ms,
-            speed(*p, stats.prefill_ms)
-        ));
-        remark(format_args!(
-            "decode {d} tokens, {:.1} ms, {:.0} tokens/s",
-            stats.decode_ms,
-            speed(*d, stats.decode_ms)
-        ));
+        let (p, p_ms, d, d_ms) = (self.prefill_tokens, self.prefill_ms, self.decode_tokens, self.decode_ms);
+        remark(format_args!("seed {seed}"));
+        remark(format_args!("load {:.1} ms", self.load_ms));
+        remark(format_args!("prefill {p} tokens, {p_ms:.1} ms, {:.0} tokens/s", speed(p, p_ms)));
+        remark(format_args!("decode {d} tokens, {d_ms:.1} ms, {:.0} tokens/s", speed(d, d_ms)));
     }
-    if interrupted.load(Ordering::Relaxed) {
-        return Err(Failure::Interrupted);
-    }
-    if args.json {
-        let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length).name();
-        let report =
-            Report { prompt_ids: &prompt_ids, ids, text, seed, finish_reason, logprobs: &logprobs, stats };
-        let line = serde_json::to_string(&report).map_err(|e| Failure::Work(e.to_string()))?;
-        writeln!(io::stdout(), "{line}").map_err(Failure::output)?;
-    }
-    Ok(())
 }
 
 /// The text so far: streamed to standard output, or gathered.
 struct Output<'a> {
-    decoder: StreamDecoder<'a>,
-    text: String,
+    text: TextStream<'a>,
+    so_far: String,
     stream: bool,
 }
 
-impl<'a> Output<'a> {
-    fn new(lm: &'a LanguageModel, stream: bool) -> Self {
-        Self { decoder: StreamDecoder::new(&lm.bpe), text: String::new(), stream }
-    }
-
+impl Output<'_> {
     fn token(&mut self, id: TokenId) -> Result<(), Failure> {
-        // A model may have more ids than its tokenizer (padded vocabularies): those stand for no text, as in HF.
-        let part = self.decoder.push(id).unwrap_or_default();
-        self.text.push_str(part);
-        if self.stream { print(part) } else { Ok(()) }
+        let part = self.text.push(id);
+        self.so_far.push_str(&part);
+        if self.stream && !part.is_empty() { print(&part) } else { Ok(()) }
     }
 
     fn finish(mut self) -> Result<String, Failure> {
-        let rest = self.decoder.finish();
-        self.text.push_str(&rest);
+        let rest = self.text.finish();
+        self.so_far.push_str(&rest);
         if self.stream {
             print(&rest)?;
             print("\n")?;
         }
-        Ok(self.text)
+        Ok(self.so_far)
     }
 }
 

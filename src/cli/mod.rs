@@ -1,6 +1,7 @@
 //! One file a command; here is what they share.
 
 mod bench;
+mod decoding;
 mod failure;
 mod generate;
 mod info;

@@ -1,0 +1,126 @@
+//! How tokens are chosen: the options, which are those of HF's `generate`.
+
+use super::failure::Failure;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use gpt2::bpe::{Bpe, TokenId};
+use gpt2::generate::{ContextPolicy, Options};
+use gpt2::sampling::{Processors, Sampling};
+use rand::{TryRng, rngs::SysRng};
+
+#[derive(clap::Args)]
+pub struct DecodingArgs {
+    /// Stop after this many new tokens
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    max_new_tokens: usize,
+    /// Do not end the text before this many new tokens
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    min_new_tokens: usize,
+    /// Below 1: safer; above 1: wilder
+    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
+    temperature: f32,
+    /// Draw from the K most likely tokens
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    top_k: usize,
+    /// Draw from the most likely tokens that reach probability P together
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    top_p: Option<f64>,
+    /// Drop tokens less likely than P times the most likely one
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    min_p: Option<f64>,
+    /// Draw from the tokens about as surprising as expected that reach probability P together
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    typical_p: Option<f64>,
+    /// Drop tokens less likely than E
+    #[arg(long, value_name = "E", allow_negative_numbers = true)]
+    epsilon_cutoff: Option<f64>,
+    /// Drop tokens less likely than min(E, sqrt(E) * e^-entropy)
+    #[arg(long, value_name = "E", allow_negative_numbers = true)]
+    eta_cutoff: Option<f64>,
+    /// Always take the most likely token
+    #[arg(
+        long,
+        conflicts_with_all = ["temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"]
+    )]
+    pub greedy: bool,
+    /// Start of the random numbers; the same seed gives the same text [default: drawn at random]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Divide the score of each token that already occurs by R (multiply, where negative)
+    #[arg(long, value_name = "R", default_value_t = 1.0, allow_negative_numbers = true)]
+    repetition_penalty: f32,
+    /// Take this from the score of each token that already occurs
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    presence_penalty: f32,
+    /// Take this from the score of a token for each time it occurs
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    frequency_penalty: f32,
+    /// Never write the same N tokens in a row twice [default: 0, off]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    no_repeat_ngram_size: usize,
+    /// Add VALUE to the score of token ID; -inf bans it (repeatable)
+    #[arg(long, value_name = "ID=VALUE", value_parser = parse_bias)]
+    logit_bias: Vec<(TokenId, f32)>,
+    /// Never write TEXT as the tokens it makes by itself; with a space before, it is another word (repeatable)
+    #[arg(long, value_name = "TEXT")]
+    bad_words: Vec<String>,
+    /// Go on after the end-of-text token
+    #[arg(long)]
+    ignore_eos: bool,
+    /// What to do when the text has filled all positions: keep its newest half and go on, end it, or fail
+    #[arg(long, value_name = "POLICY", default_value = "slide", value_parser = policies())]
+    context_policy: ContextPolicy,
+}
+
+impl DecodingArgs {
+    /// The options for the library, and the seed; one is drawn if none is given. The library checks the ranges.
+    pub fn options(&self, bpe: &Bpe) -> Result<(Options, u64), Failure> {
+        let seed = match self.seed {
+            Some(seed) => seed,
+            None if self.greedy => 0,
+            None => SysRng
+                .try_next_u64()
+                .map_err(|e| Failure::Work(format!("no random seed from the system: {e}")))?,
+        };
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_k: Some(self.top_k),
+            top_p: self.top_p,
+            min_p: self.min_p,
+            typical_p: self.typical_p,
+            epsilon_cutoff: self.epsilon_cutoff,
+            eta_cutoff: self.eta_cutoff,
+            seed,
+            stream: 0,
+        };
+        let processors = Processors {
+            logit_bias: self.logit_bias.clone(),
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            no_repeat_ngram_size: self.no_repeat_ngram_size,
+            bad_words: self.bad_words.iter().map(|word| bpe.encode(word)).collect(),
+            min_new_tokens: self.min_new_tokens,
+        };
+        let options = Options {
+            max_new_tokens: self.max_new_tokens,
+            processors,
+            sampling: (!self.greedy).then_some(sampling),
+            ignore_eos: self.ignore_eos,
+            context_policy: self.context_policy,
+        };
+        Ok((options, seed))
+    }
+}
+
+/// `ID=VALUE`
+fn parse_bias(text: &str) -> Result<(TokenId, f32), String> {
+    let (id, value) = text.split_once('=').ok_or("it must be ID=VALUE, for example 50256=-5")?;
+    let id = id.trim().parse().map_err(|_| format!("{id:?} is not a token id"))?;
+    let value = value.trim().parse().map_err(|_| format!("{value:?} is not a number"))?;
+    Ok((id, value))
+}
+
+fn policies() -> impl TypedValueParser<Value = ContextPolicy> {
+    let names = ContextPolicy::ALL.map(ContextPolicy::name);
+    PossibleValuesParser::new(names).map(|name| ContextPolicy::from_name(&name).unwrap_or_default())
+}
