@@ -1,12 +1,14 @@
 //! One file a command; here is what they share.
 
 mod bench;
+mod diff;
 mod failure;
 mod generate;
 mod info;
 mod score;
 mod text;
 mod tokenize;
+mod trace;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::Failure;
@@ -50,6 +52,10 @@ enum Command {
     Score(score::Args),
     /// How fast a model is here, beside the machine's own limits
     Bench(bench::Args),
+    /// Every stage of one forward pass: to a file, as a table, or through the logit lens
+    Trace(trace::Args),
+    /// Two traces, stage by stage, and the first stage in which they differ
+    Diff(diff::Args),
     /// A model's configuration, parameters, tensors and memory
     Info(info::Args),
 }
@@ -130,6 +136,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Detokenize(args) => tokenize::detokenize(&args),
         Command::Score(args) => score::run(&args, common),
         Command::Bench(args) => bench::run(&args, common),
+        Command::Trace(args) => trace::run(&args, common),
+        Command::Diff(args) => diff::run(&args, common),
         Command::Info(args) => info::run(&args, common),
     })
 }
