@@ -55,7 +55,7 @@ fn open(path: &Path) -> gpt2::error::Result<SafeTensors> {
 fn report(diff: &Diff) -> Value {
     let first = diff.first().map(|stage| &stage.name);
     json!({
-        "tolerance": diff.tolerance, "first": first,
+        "tolerance": diff.tolerance, "first": first, "jump": diff.jump().map(|jump| &jump.0.name),
         "stages": diff.stages.iter().map(stage_report).collect::<Vec<_>>(),
     })
 }

@@ -5,7 +5,8 @@
 //!
 //! `largest = max(|a|, |b|)` over the stage; a stage is beyond the tolerance where `max |a - b| > tolerance * largest`
 //!
-//! Rounding alone gives differences of some 1e-6; a mistake is seldom smaller than 1e-3. What counts as equal:
+//! Rounding alone gives differences of some 1e-6. Most mistakes are far larger; a small one shows as a
+//! [jump](Diff::jump). What counts as equal:
 //!
 //! - numbers of any type are compared by value (F16, BF16, F32 and F64 are widened); ids must be equal exactly;
 //! - infinity equals the same infinity, NaN in both files equals NaN; one of them alone is infinitely far away;
@@ -27,6 +28,9 @@ use std::collections::BTreeMap;
 
 /// What is usual between two implementations in f32.
 pub const TOLERANCE: f64 = 1e-4;
+
+/// A difference that is this many times those of all earlier stages does not come from rounding.
+const JUMP: f64 = 10.0;
 
 /// Two traces, compared stage by stage.
 #[derive(Clone, Debug)]
@@ -89,6 +93,27 @@ impl Diff {
     /// The first stage beyond the tolerance.
     pub fn first(&self) -> Option<&Difference> {
         self.stages.iter().find(|stage| stage.is_beyond())
+    }
+
+    /// The stage in which the difference suddenly grows, with the largest difference before it and its own.
+    ///
+    /// A small mistake can stay within the tolerance where it is made and leave it only when later stages have
+    /// magnified it: the two GELUs are 5e-4 apart at most, and the largest value is often above 5. It shows as a jump.
+    pub fn jump(&self) -> Option<(&Difference, f64, f64)> {
+        let floor = self.tolerance / 100.0; // rounding goes from nothing to something as well
+        let mut before = floor;
+        for stage in self.stages.iter().filter(|stage| stage.place.is_some() && floor > 0.0) {
+            let own = match &stage.outcome {
+                Outcome::Values(compared) => compared.max_rel,
+                Outcome::Alone => continue,
+                Outcome::Shapes | Outcome::Dtype(_) => return None,
+            };
+            if own >= JUMP * before {
+                return Some((stage, before, own));
+            }
+            before = before.max(own);
+        }
+        None
     }
 }
 

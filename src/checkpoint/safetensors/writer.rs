@@ -32,8 +32,16 @@ pub struct Writer {
     unfinished: Unfinished,
     /// Where it will lie.
     path: PathBuf,
-    /// For each tensor its offset in the file, its length in bytes, and whether it has been written.
-    places: BTreeMap<String, (u64, u64, bool)>,
+    spans: BTreeMap<String, Span>,
+}
+
+/// The bytes of one tensor.
+#[derive(Debug)]
+struct Span {
+    /// Where they lie in the file.
+    offset: u64,
+    length: u64,
+    written: bool,
 }
 
 /// A file that is removed unless it gets its final name.
@@ -56,11 +64,11 @@ impl Writer {
     /// If two tensors share a name, or a number type is not one of the format's.
     pub fn create(path: &Path, slots: &[Slot], metadata: &BTreeMap<String, String>) -> Result<Self> {
         let path = destination(path)?;
-        let (header, places) = layout(slots, metadata);
+        let (header, spans) = layout(slots, metadata);
         let (mut file, unfinished) = beside(&path).map_err(Error::io(&path))?;
         let length = (header.len() as u64).to_le_bytes();
         file.write_all(&length).and_then(|()| file.write_all(&header)).map_err(Error::io(&path))?;
-        Ok(Self { file, unfinished, path, places })
+        Ok(Self { file, unfinished, path, spans })
     }
 
     /// Where the file grows until it is whole.
@@ -70,12 +78,12 @@ impl Writer {
 
     /// Whether the file has a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.places.contains_key(name)
+        self.spans.contains_key(name)
     }
 
     /// Whether the tensor of this name has been written.
     pub fn is_written(&self, name: &str) -> bool {
-        self.places.get(name).is_some_and(|place| place.2)
+        self.spans.get(name).is_some_and(|span| span.written)
     }
 
     /// Writes one tensor: little-endian, row-major.
@@ -86,10 +94,10 @@ impl Writer {
     /// # Panics
     /// If the file has no such tensor, or one of another size.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let (offset, length, written) = self.places.get_mut(name).expect("a tensor of the header");
-        assert_eq!(*length, bytes.len() as u64, "bytes of {name}");
-        *written = true;
-        (self.file.seek(SeekFrom::Start(*offset)))
+        let span = self.spans.get_mut(name).expect("a tensor of the header");
+        assert_eq!(span.length, bytes.len() as u64, "bytes of {name}");
+        span.written = true;
+        (self.file.seek(SeekFrom::Start(span.offset)))
             .and_then(|_| self.file.write_all(bytes))
             .map_err(Error::io(&self.path))
     }
@@ -102,7 +110,7 @@ impl Writer {
     /// # Panics
     /// If a tensor has not been written.
     pub fn finish(self) -> Result<()> {
-        let missing = self.places.iter().find(|(_, place)| !place.2);
+        let missing = self.spans.iter().find(|(_, span)| !span.written);
         assert_eq!(missing.map(|(name, _)| name), None, "a tensor was announced and never written");
         self.file.sync_data().map_err(Error::io(&self.path))?; // on the disk before it is under its name
         fs::rename(&self.unfinished.0, &self.path).map_err(Error::io(&self.path))
@@ -113,10 +121,7 @@ impl Writer {
 ///
 /// As in the reference implementation, the header is filled up with spaces to a multiple of 8, and the widest numbers
 /// come first, so that every tensor is aligned for its numbers.
-fn layout(
-    slots: &[Slot],
-    metadata: &BTreeMap<String, String>,
-) -> (Vec<u8>, BTreeMap<String, (u64, u64, bool)>) {
+fn layout(slots: &[Slot], metadata: &BTreeMap<String, String>) -> (Vec<u8>, BTreeMap<String, Span>) {
     let width = |slot: &Slot| bits(slot.dtype).expect("a number type of the format");
     let mut order: Vec<&Slot> = slots.iter().collect();
     order.sort_by_key(|slot| std::cmp::Reverse(width(slot))); // stable
@@ -124,21 +129,21 @@ fn layout(
     if !metadata.is_empty() {
         entries.push(format!("\"__metadata__\":{}", json!(metadata)));
     }
-    let mut places = BTreeMap::new();
+    let mut spans = BTreeMap::new();
     let mut end = 0u64;
     for slot in order {
         let bits = slot.shape.iter().fold(width(slot) as u64, |n, dimension| n * *dimension as u64);
-        let begin = end;
-        end += bits.div_ceil(8);
-        let entry = json!({"dtype": slot.dtype, "shape": slot.shape, "data_offsets": [begin, end]});
+        let (offset, length) = (end, bits.div_ceil(8));
+        end += length;
+        let entry = json!({"dtype": slot.dtype, "shape": slot.shape, "data_offsets": [offset, end]});
         entries.push(format!("{}:{entry}", json!(slot.name)));
-        let twin = places.insert(slot.name.clone(), (begin, end - begin, false));
-        assert_eq!(twin, None, "two tensors named {}", slot.name);
+        let twin = spans.insert(slot.name.clone(), Span { offset, length, written: false });
+        assert!(twin.is_none(), "two tensors named {}", slot.name);
     }
     let mut header = format!("{{{}}}", entries.join(",")).into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
-    places.values_mut().for_each(|place| place.0 += 8 + header.len() as u64);
-    (header, places)
+    spans.values_mut().for_each(|span| span.offset += 8 + header.len() as u64);
+    (header, spans)
 }
 
 /// The file that `path` means: what a link points to, and nothing that is there and is no file. A rename would put a

@@ -45,34 +45,63 @@ impl Diff {
         )
     }
 
-    /// What follows, in two or three lines.
+    /// What follows, in a few lines.
     pub fn verdict(&self) -> String {
-        let tolerance = self.tolerance;
-        let Some(first) = self.first() else {
-            let compared = |stage: &Difference| match &stage.outcome {
-                Outcome::Values(c) => Some((c.max_rel, stage.name.clone())),
-                _ => None,
-            };
-            let all: Vec<(f64, String)> = self.stages.iter().filter_map(compared).collect();
-            let worst = all.iter().max_by(|a, b| a.0.total_cmp(&b.0)).filter(|worst| worst.0 > 0.0);
-            let largest = match worst {
-                Some((rel, name)) => format!("the largest difference, {}, is in {name}", number(*rel)),
-                None => "all values are equal".into(),
-            };
-            return format!("{} stages compared, none beyond {tolerance:e}: {largest}\n", all.len());
+        let mut text = match self.first() {
+            None => self.agreement(),
+            Some(first) => self.departure(first),
         };
-        let mut text = format!("the first beyond {tolerance:e} is {}", first.name.escape_debug());
-        if let Some(place) = first.place {
-            let about = place.stage.describe();
-            text += &format!(" = {}, computed by {}", about.formula, about.file);
+        // In the stage that is named already, a jump says nothing new.
+        if let Some((stage, before, own)) =
+            self.jump().filter(|jump| self.first().is_none_or(|first| first.name != jump.0.name))
+        {
+            let [before, own] = [before, own].map(number);
+            text += &format!(
+                "  but the difference jumps from {before} to {own} in {}: look there first\n",
+                known(stage)
+            );
         }
-        text.push('\n');
+        text
+    }
+
+    fn agreement(&self) -> String {
+        let compared = |stage: &Difference| match &stage.outcome {
+            Outcome::Values(c) => Some((c.max_rel, stage.name.clone())),
+            _ => None,
+        };
+        let all: Vec<(f64, String)> = self.stages.iter().filter_map(compared).collect();
+        let worst = all.iter().max_by(|a, b| a.0.total_cmp(&b.0)).filter(|worst| worst.0 > 0.0);
+        let largest = match worst {
+            Some((rel, name)) => {
+                format!("the largest difference, {}, is in {}", number(*rel), name.escape_debug())
+            }
+            None => "all values are equal".into(),
+        };
+        format!("{} stages compared, none beyond {:e}: {largest}\n", all.len(), self.tolerance)
+    }
+
+    fn departure(&self, first: &Difference) -> String {
+        let mut text = format!("the first beyond {:e} is {}\n", self.tolerance, known(first));
         if let Outcome::Values(Compared { values, beyond, index, a, b, .. }) = &first.outcome {
             text += &format!(
                 "  {beyond} of {values} values are; the largest difference is at {index:?}: {a} and {b}\n"
             );
         }
+        let before = self.stages.iter().take_while(|stage| stage.name != first.name);
+        let missing = before.filter(|stage| stage.outcome == Outcome::Alone && stage.a.is_some()).last();
+        if let Some(missing) = missing {
+            text += &format!("  B lacks {}\n", known(missing));
+        }
         text
+    }
+}
+
+/// A stage's name, and what is known of it.
+fn known(stage: &Difference) -> String {
+    let name = stage.name.escape_debug();
+    match stage.place.map(|place| place.stage.describe()) {
+        Some(about) => format!("{name} = {}, computed by {}", about.formula, about.file),
+        None => name.to_string(),
     }
 }
 

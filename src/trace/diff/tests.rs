@@ -148,6 +148,28 @@ fn stages_are_walked_in_forward_order() {
 }
 
 #[test]
+fn a_small_mistake_shows_as_a_jump() {
+    let values = |off: f32| f32s(&[2], &[1.0, 0.5 + off]);
+    let stages = ["h.0.mlp.c_fc", "h.0.mlp.act", "h.0.mlp.c_proj", "h.0"];
+    let with = |off: [f32; 4]| file(&Vec::from_iter(stages.into_iter().zip(off.map(values))));
+    let found = diff(&with([0.0; 4]), &with([3e-7, 5e-5, 4e-4, 4e-3]), TOLERANCE).expect("stages");
+    assert_eq!(found.first().map(|stage| &*stage.name), Some("transformer.h.0.mlp.c_proj"));
+    assert_eq!(found.jump().map(|jump| &*jump.0.name), Some("transformer.h.0.mlp.act"));
+    assert!(
+        found
+            .verdict()
+            .contains("in transformer.h.0.mlp.act = gelu(c_fc), computed by src/mlp.rs: look there")
+    );
+    for (off, jumps) in [([3e-7, 3e-6, 1e-5, 5e-5], false), ([0.0, 0.0, 0.0, 5e-5], true), ([1e-2; 4], true)]
+    {
+        let found = diff(&with([0.0; 4]), &with(off), TOLERANCE).expect("stages");
+        assert_eq!(found.jump().is_some(), jumps, "{off:?}");
+        assert_eq!(found.verdict().contains("jumps"), off[3] == 5e-5 && jumps, "{off:?}");
+    }
+    assert!(diff(&with([0.0; 4]), &with([1e-3; 4]), 0.0).expect("stages").jump().is_none());
+}
+
+#[test]
 fn nothing_to_compare() {
     let one = || f32s(&[1], &[1.0]);
     let error = diff(&file(&[("a", one())]), &file(&[("b", one())]), 0.0).expect_err("nothing in common");
