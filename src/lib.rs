@@ -93,6 +93,9 @@
 #[cfg(target_endian = "big")]
 compile_error!("checkpoints are little-endian and are used in place");
 
+/// The version of the arithmetic: it changes when any bit of any stage may. Traces carry it.
+pub const ARITHMETIC: &str = "1";
+
 pub mod bpe;
 pub mod embedding;
 pub mod layer_norm;

@@ -8,6 +8,10 @@
 //! Everything the header says is checked before it is used: a file may be cut, damaged or hostile.
 //! Source: <https://huggingface.co/docs/safetensors>.
 
+mod writer;
+
+pub use writer::{Slot, Writer};
+
 use super::Bytes;
 use crate::error::{Error, Result};
 use crate::tensor::Dtype;

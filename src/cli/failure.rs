@@ -9,6 +9,8 @@ pub enum Failure {
     Work(String),
     /// Bad usage that clap cannot see: exit code 2.
     Usage(String),
+    /// Nothing failed, but two things that were compared differ: exit code 1, and nothing more to say.
+    Different,
     /// Ctrl-C: exit code 130.
     Interrupted,
     /// Whoever read our output has seen enough: exit code 0.
@@ -35,6 +37,7 @@ impl Failure {
         let (code, message) = match self {
             Self::Work(message) => (1, message),
             Self::Usage(message) => (2, message),
+            Self::Different => return ExitCode::from(1),
             Self::Interrupted => return ExitCode::from(130),
             Self::ClosedPipe => return ExitCode::SUCCESS,
         };

@@ -2,12 +2,14 @@
 
 mod bench;
 mod decoding;
+mod diff;
 mod failure;
 mod generate;
 mod info;
 mod score;
 mod text;
 mod tokenize;
+mod trace;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::Failure;
@@ -51,6 +53,10 @@ enum Command {
     Score(score::Args),
     /// How fast a model is here, beside the machine's own limits
     Bench(bench::Args),
+    /// Every stage of one forward pass: to a file, as a table, or through the logit lens
+    Trace(trace::Args),
+    /// Two traces, stage by stage, and the first stage in which they differ
+    Diff(diff::Args),
     /// A model's configuration, parameters, tensors and memory
     Info(info::Args),
 }
@@ -131,6 +137,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Detokenize(args) => tokenize::detokenize(&args),
         Command::Score(args) => score::run(&args, common),
         Command::Bench(args) => bench::run(&args, common),
+        Command::Trace(args) => trace::run(&args, common),
+        Command::Diff(args) => diff::run(&args, common),
         Command::Info(args) => info::run(&args, common),
     })
 }

@@ -1,6 +1,6 @@
 //! Keeps every stage of a forward pass.
 
-use super::{Stage, Trace};
+use super::{Place, Stage, Trace};
 
 /// One recorded stage.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,13 +18,20 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// Which stage of which block.
+    pub fn place(&self) -> Place {
+        Place { stage: self.stage, block: self.block }
+    }
+
     /// The name in a trace file.
     pub fn name(&self) -> String {
-        self.stage.name(self.block)
+        self.place().to_string()
     }
 }
 
 /// A [`Trace`] that keeps everything it is shown, in order.
+///
+/// A long prompt has large scores, weights and logits; [`TraceFile`](super::TraceFile) writes them to a file instead.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     block: Option<usize>,
@@ -40,7 +47,8 @@ impl Recorder {
 
     /// The stage with this name, the last one if there are several.
     pub fn get(&self, name: &str) -> Option<&Recorded> {
-        self.stages.iter().rev().find(|s| s.name() == name)
+        let place = Place::parse(name)?;
+        self.stages.iter().rev().find(|s| s.place() == place)
     }
 }
 
@@ -54,7 +62,7 @@ impl Trace for Recorder {
     }
 
     fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
-        let block = self.block.filter(|_| stage.in_block());
+        let Place { stage, block } = Place::new(stage, self.block);
         let (shape, values) = (shape.to_vec(), values.to_vec());
         self.stages.push(Recorded { stage, block, shape, values, ids: Vec::new() });
     }

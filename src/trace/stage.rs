@@ -1,4 +1,8 @@
 //! The list of all stages: name, shape, formula, and the file that computes it.
+//!
+//! This one list drives the trace file, the digests, the comparison of two traces and the README's table.
+
+use crate::config::Config;
 
 /// A result of the forward pass, under Hugging Face's module names: a forward hook in PyTorch produces the
 /// same keys.
@@ -32,7 +36,7 @@ pub enum Stage {
 pub struct Description {
     /// Its name; `{i}` stands for the block.
     pub name: &'static str,
-    /// Its shape.
+    /// Its shape where a whole prompt is read at once. Through a cache, the last `T` of scores and weights is `S`.
     pub shape: &'static str,
     /// How it is computed.
     pub formula: &'static str,
@@ -122,5 +126,78 @@ impl Stage {
     /// Whether there is one of it in each block.
     pub fn in_block(self) -> bool {
         self.describe().name.contains("{i}")
+    }
+
+    /// Whether it is token ids: I64 in a trace file, where all others are F32.
+    pub fn is_ids(self) -> bool {
+        matches!(self, Self::InputIds | Self::NextId)
+    }
+
+    /// The shape for `t` new tokens of `s` in all. Without a cache both are the length of the prompt.
+    pub fn shape(self, config: &Config, t: usize, s: usize) -> Vec<usize> {
+        match self {
+            Self::InputIds => vec![t],
+            Self::AttnCAttn => vec![t, 3 * config.n_embd],
+            Self::AttnScores | Self::AttnWeights => vec![config.n_head, t, s],
+            Self::MlpCFc | Self::MlpAct => vec![t, config.n_inner],
+            Self::LmHead => vec![t, config.vocab_size],
+            Self::Probs => vec![config.vocab_size],
+            Self::NextId => vec![1],
+            _ => vec![t, config.n_embd],
+        }
+    }
+
+    /// All stages as a table in Markdown.
+    pub fn table() -> String {
+        let rows = Self::ALL.map(|stage| {
+            let Description { name, shape, formula, file } = stage.describe();
+            format!("| `{name}` | {shape} | `{formula}` | [`{file}`]({file}) |\n")
+        });
+        format!("| stage | shape | formula | file |\n|---|---|---|---|\n{}", rows.concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_list_is_complete_and_in_order() {
+        assert!(Stage::ALL.windows(2).all(|pair| pair[0] < pair[1]));
+        for (i, stage) in Stage::ALL.into_iter().enumerate() {
+            assert_eq!(stage as usize, i);
+        }
+        assert_eq!(Stage::NextId as usize + 1, Stage::ALL.len());
+    }
+
+    #[test]
+    fn every_file_exists() {
+        for stage in Stage::ALL {
+            let file = stage.describe().file;
+            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(file).is_file(), "{file}");
+            assert!(Stage::table().contains(&format!("({file})")));
+        }
+    }
+
+    /// The text of a shape and the function that computes it say the same.
+    #[test]
+    fn shapes_are_what_their_text_says() {
+        let json = br#"{"n_embd": 6, "n_head": 3, "n_inner": 11, "vocab_size": 13}"#;
+        let config = Config::from_json(json).expect("a configuration");
+        let value = |letter: &str| match letter {
+            "T" => 5,
+            "n_embd" => 6,
+            "3*n_embd" => 18,
+            "n_head" => 3,
+            "n_inner" => 11,
+            "n_vocab" => 13,
+            number => number.parse().expect("a number"),
+        };
+        for stage in Stage::ALL {
+            let text = stage.describe().shape.trim_matches(['[', ']']);
+            let expected: Vec<usize> = text.split(", ").map(value).collect();
+            assert_eq!(stage.shape(&config, 5, 5), expected, "{stage:?}");
+        }
     }
 }

@@ -1,0 +1,83 @@
+//! `gpt2 diff`: two traces, stage by stage.
+
+use super::Common;
+use super::failure::Failure;
+use gpt2::checkpoint::{Bytes, safetensors::SafeTensors};
+use gpt2::error::Error;
+use gpt2::trace::diff::{Diff, Difference, Outcome, TOLERANCE, diff};
+use serde_json::{Value, json};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+The stages are walked in forward order, so the mistake is in the first one that differs: all later ones inherit it.
+A stage differs where max |a - b| is more than the tolerance times the largest value of the stage in either file.
+Ids must be equal. A stage that only one file has is listed and decides nothing.
+
+Exit code 0: none differs; 1: one does, or a file cannot be read; 2: bad usage.")]
+pub struct Args {
+    /// A trace: a safetensors file with the names of `gpt2 trace --list`
+    #[arg(value_name = "A")]
+    a: PathBuf,
+    /// Another one of the same prompt
+    #[arg(value_name = "B")]
+    b: PathBuf,
+    /// How far a stage may be off, as a share of its largest value
+    #[arg(long, value_name = "X", default_value_t = TOLERANCE, value_parser = tolerance)]
+    tolerance: f64,
+    /// Print one JSON object in place of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// A number from 0 on.
+fn tolerance(text: &str) -> Result<f64, String> {
+    let x: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    if x >= 0.0 && x.is_finite() { Ok(x) } else { Err("must be a number from 0 on".into()) }
+}
+
+pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
+    let [a, b] = [open(&args.a)?, open(&args.b)?];
+    let found = diff(&a, &b, args.tolerance)
+        .map_err(|problem| Error::input(format!("{}, {}: {problem}", args.a.display(), args.b.display())))?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.json { writeln!(out, "{}", report(&found)) } else { write!(out, "{found}") }
+        .and_then(|()| out.flush())
+        .map_err(Failure::output)?;
+    if found.first().is_some() { Err(Failure::Different) } else { Ok(()) }
+}
+
+fn open(path: &Path) -> gpt2::error::Result<SafeTensors> {
+    SafeTensors::parse(path, &Bytes::map(path)?)
+}
+
+fn report(diff: &Diff) -> Value {
+    let first = diff.first().map(|stage| &stage.name);
+    json!({
+        "tolerance": diff.tolerance, "first": first, "jump": diff.jump().map(|jump| &jump.0.name),
+        "stages": diff.stages.iter().map(stage_report).collect::<Vec<_>>(),
+    })
+}
+
+fn stage_report(stage: &Difference) -> Value {
+    let side = |side: &Option<gpt2::trace::diff::Side>| {
+        side.as_ref().map(|side| json!({"dtype": side.dtype, "shape": side.shape}))
+    };
+    let mut report = json!({
+        "name": stage.name, "a": side(&stage.a), "b": side(&stage.b), "beyond": stage.is_beyond(),
+    });
+    if let Outcome::Values(c) = &stage.outcome {
+        report["values"] = json!({
+            "count": c.values, "beyond": c.beyond, "largest": c.largest, "nan": c.nan, "index": c.index,
+            "max_abs": finite_or_text(c.max_abs), "max_rel": finite_or_text(c.max_rel),
+            "a": finite_or_text(c.a), "b": finite_or_text(c.b),
+        });
+    }
+    report
+}
+
+/// JSON has no infinity and no NaN: they become the texts `inf`, `-inf` and `NaN`.
+fn finite_or_text(x: f64) -> Value {
+    if x.is_finite() { json!(x) } else { json!(x.to_string()) }
+}

@@ -1,0 +1,238 @@
+//! `gpt2 trace`: every stage of one forward pass.
+
+use super::failure::Failure;
+use super::text::PromptArgs;
+use super::{Common, ModelArgs};
+use glob::Pattern;
+use gpt2::bpe::TokenId;
+use gpt2::checkpoint::{LanguageModel, safetensors::Slot};
+use gpt2::sampling::Sampling;
+use gpt2::trace::{Digest, Lens, Place, Stage, Trace, TraceFile, next_token};
+use serde_json::{Value, json};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Without --out and --lens, a line for each stage is printed: its shape, statistics, first values and a hash of its bits.
+
+Names of stages (--list shows all): input_ids, transformer.wte, transformer.h.0.attn.weights, lm_head, probs, next_id, ...
+With --lens there are also lens.0, lens.1, ...: the logits [T, n_vocab] after each block. Only --stages puts them into
+the file.")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// Write the stages into a safetensors file
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Only stages whose name matches; * is any text, ? any character, [0-3] one of several; repeatable
+    #[arg(long, value_name = "GLOB")]
+    stages: Vec<Pattern>,
+    /// Print what the model would say after each block: the N likeliest next tokens of each position [default N: 5]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5")]
+    lens: Option<usize>,
+    /// Divide the logits by T before probs
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    temperature: f32,
+    /// Keep the K most likely tokens in probs
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    top_k: usize,
+    /// Keep the most likely tokens that reach probability P together
+    #[arg(long, value_name = "P")]
+    top_p: Option<f64>,
+    /// Choose the most likely token; probs are the model's own
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
+    greedy: bool,
+    /// Start of the random numbers for next_id
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// Print one JSON object in place of tables
+    #[arg(long)]
+    json: bool,
+    /// Print the name, shape and formula of every stage, and the file that computes it
+    #[arg(long)]
+    list: bool,
+}
+
+pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
+    if args.list {
+        return list();
+    }
+    let lm = args.model.open()?;
+    let ids = args.prompt.encode(&lm.bpe, true)?;
+    let mut sampling = Sampling::with_seed(args.seed);
+    (sampling.temperature, sampling.top_k, sampling.top_p) = (args.temperature, Some(args.top_k), args.top_p);
+    let sampling = (!args.greedy).then_some(sampling);
+
+    let slots = select(args, &lm, ids.len())?;
+    let digests = (args.out.is_none() && args.lens.is_none()).then(Vec::new);
+    let mut view =
+        View { file: None, lens: args.lens.map(|n| Lens::new(&lm.model, n)), digests, block: None, slots };
+    if let Some(path) = &args.out {
+        let metadata = TraceFile::metadata(&lm, &ids, sampling.as_ref());
+        let file = TraceFile::create(path, &view.slots, &metadata)?;
+        remove_when_interrupted(file.unfinished().to_path_buf())?;
+        view.file = Some(file);
+    }
+    let next_id = next_token(&lm.model, &ids, sampling.as_ref(), &mut view)?;
+    if let Some(file) = view.file.take() {
+        file.finish()?;
+    }
+    if next_id.is_none() {
+        eprintln!("note: the logits are not finite numbers; no next token could be chosen");
+    }
+    if let (Some(path), true) = (&args.out, common.verbose) {
+        eprintln!("{}: {} stages of {} tokens", path.display(), view.slots.len(), ids.len());
+    }
+    print(args, &lm, &ids, next_id, &view).map_err(Failure::output)
+}
+
+/// The stages that `--stages` picks, in forward order; all of them if it is left out.
+fn select(args: &Args, lm: &LanguageModel, t: usize) -> Result<Vec<Slot>, Failure> {
+    let config = &lm.model.config;
+    let mut slots = TraceFile::slots(config, t);
+    if args.stages.is_empty() {
+        return Ok(slots);
+    }
+    if args.lens.is_some() {
+        let shape = [t, config.vocab_size];
+        let lens = |i| Slot { name: Lens::name(i), dtype: "F32", shape: shape.to_vec() };
+        slots.extend((0..config.n_layer).map(lens));
+    }
+    if let Some(none) = args.stages.iter().find(|glob| !slots.iter().any(|slot| glob.matches(&slot.name))) {
+        return Err(Failure::Usage(format!(
+            "--stages {none:?} matches no stage; --list shows their names",
+            none = none.as_str()
+        )));
+    }
+    slots.retain(|slot| args.stages.iter().any(|glob| glob.matches(&slot.name)));
+    Ok(slots)
+}
+
+/// Shows each stage to whoever was asked for.
+struct View<'m> {
+    file: Option<TraceFile>,
+    lens: Option<Lens<'m>>,
+    digests: Option<Vec<Digest>>,
+    block: Option<usize>,
+    slots: Vec<Slot>,
+}
+
+impl View<'_> {
+    fn has(&self, name: &str) -> bool {
+        self.slots.iter().any(|slot| slot.name == name)
+    }
+}
+
+impl Trace for View<'_> {
+    fn wants(&self, stage: Stage) -> bool {
+        let looks = self.file.is_some() || self.digests.is_some();
+        looks && self.has(&Place::new(stage, self.block).to_string())
+    }
+
+    fn enter_block(&mut self, i: Option<usize>) {
+        self.block = i;
+        self.file.as_mut().into_iter().for_each(|file| file.enter_block(i));
+    }
+
+    fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
+        let name = Place::new(stage, self.block).to_string();
+        if let (Some(i), Stage::Block, Some(lens)) = (self.block, stage, &mut self.lens) {
+            let logits = lens.read(values);
+            self.file.as_mut().into_iter().for_each(|file| file.write(&Lens::name(i), logits.data()));
+        }
+        let picked = self.has(&name);
+        if let Some(digests) = self.digests.as_mut().filter(|_| picked) {
+            digests.push(Digest::of_values(name, shape, values));
+        }
+        self.file.as_mut().into_iter().for_each(|file| file.record(stage, shape, values));
+    }
+
+    fn record_ids(&mut self, stage: Stage, ids: &[u32]) {
+        let place = Place::new(stage, None);
+        let picked = self.has(&place.to_string());
+        if let Some(digests) = self.digests.as_mut().filter(|_| picked) {
+            digests.push(Digest::of_ids(place, ids));
+        }
+        self.file.as_mut().into_iter().for_each(|file| file.record_ids(stage, ids));
+    }
+}
+
+fn print(
+    args: &Args,
+    lm: &LanguageModel,
+    ids: &[TokenId],
+    next_id: Option<TokenId>,
+    view: &View<'_>,
+) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let token = |id: TokenId| lm.bpe.token_text(id).unwrap_or_default();
+    if args.json {
+        let mut report = json!({ "ids": ids, "next_id": next_id });
+        if let Some(digests) = &view.digests {
+            report["stages"] = digests.iter().map(digest_json).collect();
+        }
+        if let Some(lens) = &view.lens {
+            let candidate = |c: &gpt2::trace::lens::Candidate| json!({"id": c.id, "token": token(c.id), "probability": c.probability});
+            let positions = |block: &Vec<Vec<_>>| -> Value {
+                block.iter().map(|candidates| candidates.iter().map(candidate).collect::<Value>()).collect()
+            };
+            report["lens"] = lens.blocks.iter().map(positions).collect();
+        }
+        writeln!(out, "{report}")?;
+    }
+    if let (Some(digests), false) = (&view.digests, args.json) {
+        writeln!(out, "{}", Digest::heading())?;
+        digests.iter().try_for_each(|digest| writeln!(out, "{digest}"))?;
+    }
+    if let (Some(lens), false) = (&view.lens, args.json) {
+        for (t, id) in ids.iter().enumerate() {
+            writeln!(out, "position {t}, after {}", token(*id))?;
+            for (i, block) in lens.blocks.iter().enumerate() {
+                write!(out, "  block {i:<3}")?;
+                for candidate in block.get(t).into_iter().flatten() {
+                    let percent = format!("{:.1}%", candidate.probability * 100.0);
+                    write!(out, " {percent:>6} {:<12}", token(candidate.id))?;
+                }
+                writeln!(out)?;
+            }
+        }
+    }
+    out.flush()
+}
+
+/// A digest; JSON has no infinity and no NaN, they become null.
+fn digest_json(d: &Digest) -> Value {
+    json!({
+        "name": d.name, "shape": d.shape, "mean": d.mean, "std": d.std, "min": d.min, "max": d.max,
+        "first": d.first, "not_finite": d.not_finite, "hash": format!("{:016x}", d.hash),
+    })
+}
+
+/// `--list`
+fn list() -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut line = |name: &str, shape: &str, formula: &str, file: &str| {
+        writeln!(out, "{name:<33} {shape:<15} {formula:<29} {file}")
+    };
+    let mut print = || -> io::Result<()> {
+        line("stage", "shape", "formula", "file")?;
+        Stage::ALL.iter().try_for_each(|stage| {
+            let about = stage.describe();
+            line(about.name, about.shape, about.formula, about.file)
+        })?;
+        line("lens.{i} (with --lens)", "[T, n_vocab]", "ln_f(x) @ wte.T", "src/trace/lens.rs")
+    };
+    print().and_then(|()| out.flush()).map_err(Failure::output)
+}
+
+/// Ctrl-C leaves no half file behind.
+fn remove_when_interrupted(unfinished: PathBuf) -> Result<(), Failure> {
+    ctrlc::set_handler(move || {
+        let _ = std::fs::remove_file(&unfinished);
+        std::process::exit(130);
+    })
+    .map_err(|e| Failure::Work(format!("Ctrl-C cannot be watched: {e}")))
+}

@@ -1,0 +1,121 @@
+//! One stage of two traces.
+
+use super::{Outcome, numbers};
+use crate::checkpoint::safetensors::Tensor;
+use crate::trace::{Place, Stage};
+
+/// In `attn.scores`, this and less is masked.
+const MASKED: f64 = -1e4;
+
+/// What the values of a stage show.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    /// How many values there are.
+    pub values: usize,
+    /// How many of them differ by more than the tolerance.
+    pub beyond: usize,
+    /// The largest value of both, the sign left off: what differences are measured by.
+    pub largest: f64,
+    /// The largest difference. Infinite where one file has infinity or NaN and the other has not.
+    pub max_abs: f64,
+    /// The largest difference as a share of `largest`.
+    pub max_rel: f64,
+    /// Where the largest difference is.
+    pub index: Vec<usize>,
+    /// The value there in the first file.
+    pub a: f64,
+    /// The value there in the second file.
+    pub b: f64,
+    /// How many values are NaN, in the first and in the second file.
+    pub nan: [usize; 2],
+}
+
+/// Compares a stage that both files have.
+pub fn tensors(a: &Tensor, b: &Tensor, place: Option<Place>, tolerance: f64) -> Outcome {
+    if without_batch(&a.shape) != without_batch(&b.shape) {
+        return Outcome::Shapes;
+    }
+    if let Some(dtype) = numbers::unreadable(a).or_else(|| numbers::unreadable(b)) {
+        return Outcome::Dtype(dtype.into());
+    }
+    let scores = place.is_some_and(|place| place.stage == Stage::AttnScores);
+    let masked = |x: f64| if scores && x <= MASKED { f64::NEG_INFINITY } else { x };
+
+    let mut largest = 0f64;
+    numbers::for_each_piece(a, b, |_, a, b| {
+        let sizes = a.iter().chain(b).map(|x| masked(*x).abs());
+        largest = sizes.filter(|size| size.is_finite()).fold(largest, f64::max);
+    });
+    let exact = numbers::is_integer(a) || numbers::is_integer(b);
+    let limit = if exact { 0.0 } else { tolerance * largest };
+
+    let (mut values, mut beyond, mut max_abs, mut nan) = (0, 0, 0.0, [0, 0]);
+    let mut at = None; // index and values of the largest difference
+    numbers::for_each_piece(a, b, |start, a, b| {
+        values += a.len();
+        for (i, (a, b)) in a.iter().zip(b).enumerate() {
+            let off = distance(masked(*a), masked(*b));
+            beyond += usize::from(off > limit);
+            nan[0] += usize::from(a.is_nan());
+            nan[1] += usize::from(b.is_nan());
+            if off > max_abs || at.is_none() {
+                (max_abs, at) = (off, Some((start + i, *a, *b)));
+            }
+        }
+    });
+    let (index, a_there, b_there) = at.unwrap_or((0, 0.0, 0.0));
+    let max_rel = if max_abs == 0.0 { 0.0 } else { max_abs / largest };
+    let index = if values == 0 { Vec::new() } else { unravel(index, &a.shape) };
+    Outcome::Values(Compared {
+        values,
+        beyond,
+        largest,
+        max_abs,
+        max_rel,
+        index,
+        a: a_there,
+        b: b_there,
+        nan,
+    })
+}
+
+/// The shape from the first axis that is longer than 1.
+fn without_batch(shape: &[usize]) -> &[usize] {
+    let batch = shape.iter().take_while(|n| **n == 1).count();
+    &shape[batch..]
+}
+
+fn distance(a: f64, b: f64) -> f64 {
+    if a == b || (a.is_nan() && b.is_nan()) {
+        0.0
+    } else if a.is_finite() && b.is_finite() {
+        (a - b).abs()
+    } else {
+        f64::INFINITY
+    }
+}
+
+/// The index of element `i` in a row-major tensor.
+fn unravel(mut i: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index: Vec<usize> = Vec::with_capacity(shape.len());
+    for n in shape.iter().rev() {
+        index.push(i % n.max(&1));
+        i /= n.max(&1);
+    }
+    index.reverse();
+    index
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices() {
+        assert_eq!(unravel(23, &[2, 3, 4]), [1, 2, 3]);
+        assert_eq!(unravel(4, &[2, 3]), [1, 1]);
+        assert_eq!(unravel(0, &[]), [0; 0]);
+        assert_eq!(without_batch(&[1, 1, 3, 1]), [3, 1]);
+        assert_eq!(without_batch(&[1]), [0; 0]);
+    }
+}

@@ -1,0 +1,115 @@
+//! The numbers of a tensor as f64, a piece at a time, whatever their type: no second copy of a large stage is made.
+
+use crate::checkpoint::safetensors::Tensor;
+use crate::tensor::{Bf16, F16, Number};
+
+/// Numbers a piece.
+const PIECE: usize = 4096;
+
+/// Why a tensor cannot be compared: its number type, as it is written.
+pub fn unreadable(tensor: &Tensor) -> Option<&str> {
+    (width(&tensor.dtype).is_none()).then_some(&*tensor.dtype)
+}
+
+/// Whether the numbers are integers, which have no rounding to forgive.
+pub fn is_integer(tensor: &Tensor) -> bool {
+    tensor.dtype.starts_with(['I', 'U'])
+}
+
+/// Calls `look` with the numbers of `a` and `b`, side by side, and the index of the first of them.
+pub fn for_each_piece(a: &Tensor, b: &Tensor, mut look: impl FnMut(usize, &[f64], &[f64])) {
+    let (Some(width_a), Some(width_b)) = (width(&a.dtype), width(&b.dtype)) else { return };
+    let (mut wide_a, mut wide_b) = (Vec::with_capacity(PIECE), Vec::with_capacity(PIECE));
+    let pieces = a.bytes.chunks(PIECE * width_a).zip(b.bytes.chunks(PIECE * width_b));
+    for (i, (piece_a, piece_b)) in pieces.enumerate() {
+        widen(&a.dtype, piece_a, &mut wide_a);
+        widen(&b.dtype, piece_b, &mut wide_b);
+        look(i * PIECE, &wide_a, &wide_b);
+    }
+}
+
+/// Bytes a number, for the types that can be compared.
+fn width(dtype: &str) -> Option<usize> {
+    match dtype {
+        "F64" | "I64" | "U64" => Some(8),
+        "F32" | "I32" | "U32" => Some(4),
+        "F16" | "BF16" | "I16" | "U16" => Some(2),
+        "I8" | "U8" => Some(1),
+        _ => None,
+    }
+}
+
+/// Little-endian bytes to numbers. Integers of more than 53 bits are rounded; no id is that large.
+fn widen(dtype: &str, bytes: &[u8], wide: &mut Vec<f64>) {
+    fn each<const N: usize>(bytes: &[u8], wide: &mut Vec<f64>, number: impl Fn([u8; N]) -> f64) {
+        wide.extend(bytes.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)));
+    }
+    wide.clear();
+    match dtype {
+        "F64" => each(bytes, wide, f64::from_le_bytes),
+        "I64" => each(bytes, wide, |b| i64::from_le_bytes(b) as f64),
+        "U64" => each(bytes, wide, |b| u64::from_le_bytes(b) as f64),
+        "F32" => each(bytes, wide, |b| f64::from(f32::from_le_bytes(b))),
+        "I32" => each(bytes, wide, |b| f64::from(i32::from_le_bytes(b))),
+        "U32" => each(bytes, wide, |b| f64::from(u32::from_le_bytes(b))),
+        "F16" => each(bytes, wide, |b| f64::from(F16::widen(u16::from_le_bytes(b)))),
+        "BF16" => each(bytes, wide, |b| f64::from(Bf16::widen(u16::from_le_bytes(b)))),
+        "I16" => each(bytes, wide, |b| f64::from(i16::from_le_bytes(b))),
+        "U16" => each(bytes, wide, |b| f64::from(u16::from_le_bytes(b))),
+        "I8" => each(bytes, wide, |b: [u8; 1]| f64::from(b[0] as i8)),
+        _ => each(bytes, wide, |b: [u8; 1]| f64::from(b[0])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Bytes;
+
+    #[test]
+    fn every_type_is_widened_by_value() {
+        for (dtype, bytes) in [
+            ("F64", (-2f64).to_le_bytes().to_vec()),
+            ("F32", (-2f32).to_le_bytes().to_vec()),
+            ("F16", 0xc000u16.to_le_bytes().to_vec()),
+            ("BF16", 0xc000u16.to_le_bytes().to_vec()),
+            ("I64", (-2i64).to_le_bytes().to_vec()),
+            ("I32", (-2i32).to_le_bytes().to_vec()),
+            ("I16", (-2i16).to_le_bytes().to_vec()),
+            ("I8", (-2i8).to_le_bytes().to_vec()),
+        ] {
+            let mut wide = Vec::new();
+            widen(dtype, &bytes, &mut wide);
+            assert_eq!(wide, [-2.0], "{dtype}");
+            assert_eq!(width(dtype), Some(bytes.len()));
+        }
+        for dtype in ["U64", "U32", "U16", "U8"] {
+            let (mut wide, mut bytes) = (Vec::new(), vec![0; width(dtype).expect("a width")]);
+            bytes[0] = 200;
+            widen(dtype, &bytes, &mut wide);
+            assert_eq!(wide, [200.0], "{dtype}");
+        }
+        let tensor =
+            |dtype: &str| Tensor { dtype: dtype.into(), shape: vec![], bytes: Bytes::from_static(&[]) };
+        assert_eq!(unreadable(&tensor("BOOL")), Some("BOOL"));
+        assert!(is_integer(&tensor("U8")) && !is_integer(&tensor("BF16")));
+    }
+
+    #[test]
+    fn pieces_of_two_types_stay_side_by_side() {
+        let n = 2 * PIECE + 5;
+        let a: Vec<u8> = (0..n).flat_map(|i| (i as f64).to_le_bytes()).collect();
+        let b: Vec<u8> = (0..n).flat_map(|i| (i as f32).to_le_bytes()).collect();
+        let tensor = |dtype: &str, bytes: &[u8]| Tensor {
+            dtype: dtype.into(),
+            shape: vec![n],
+            bytes: Bytes::aligned_copy(bytes),
+        };
+        let mut seen = 0;
+        for_each_piece(&tensor("F64", &a), &tensor("F32", &b), |start, a, b| {
+            assert!(a == b && a[0] == start as f64);
+            seen += a.len();
+        });
+        assert_eq!(seen, n);
+    }
+}

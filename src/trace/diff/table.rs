@@ -1,0 +1,115 @@
+//! The comparison as a table, and what follows from it in a sentence.
+
+use super::{Compared, Diff, Difference, Outcome};
+use crate::trace::number;
+use std::fmt;
+
+/// A line of the table.
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shape = |side: &Option<super::Side>| side.as_ref().map(|s| format!("{:?}", s.shape));
+        let (a, b) = (shape(&self.a).unwrap_or_default(), shape(&self.b).unwrap_or_default());
+        write!(f, "{:<31} ", self.name.escape_debug().to_string())?;
+        match &self.outcome {
+            Outcome::Alone if self.b.is_none() => write!(f, "{a:<16} only in A"),
+            Outcome::Alone => write!(f, "{b:<16} only in B"),
+            Outcome::Shapes => write!(f, "{a:<16} BEYOND: shape {b} in B"),
+            Outcome::Dtype(dtype) => write!(f, "{a:<16} BEYOND: {dtype} cannot be compared"),
+            Outcome::Values(c) => {
+                let rel = if c.max_abs == 0.0 { "equal".into() } else { number(c.max_rel) };
+                write!(f, "{a:<16} {:>10} {rel:>10}", number(c.max_abs))?;
+                if c.max_abs > 0.0 {
+                    let at = format!("{:?}", c.index);
+                    write!(f, "  {at:<16} {:>10} {:>10}", number(c.a), number(c.b))?;
+                }
+                if let (Some(a), Some(b)) = (&self.a, &self.b)
+                    && a.dtype != b.dtype
+                {
+                    write!(f, "  {} and {}", a.dtype, b.dtype)?;
+                }
+                if c.nan != [0, 0] {
+                    write!(f, "  NaN: {} and {}", c.nan[0], c.nan[1])?;
+                }
+                if c.beyond > 0 { write!(f, "  BEYOND") } else { Ok(()) }
+            }
+        }
+    }
+}
+
+impl Diff {
+    /// The heading above the lines of the table.
+    pub fn heading() -> String {
+        format!(
+            "{:<31} {:<16} {:>10} {:>10}  {:<16} {:>10} {:>10}",
+            "stage", "shape", "max abs", "max rel", "at", "A", "B"
+        )
+    }
+
+    /// What follows, in a few lines.
+    pub fn verdict(&self) -> String {
+        let mut text = match self.first() {
+            None => self.agreement(),
+            Some(first) => self.departure(first),
+        };
+        // In the stage that is named already, a jump says nothing new.
+        if let Some((stage, before, own)) =
+            self.jump().filter(|jump| self.first().is_none_or(|first| first.name != jump.0.name))
+        {
+            let [before, own] = [before, own].map(number);
+            text += &format!(
+                "  but the difference jumps from {before} to {own} in {}: look there first\n",
+                known(stage)
+            );
+        }
+        text
+    }
+
+    fn agreement(&self) -> String {
+        let compared = |stage: &Difference| match &stage.outcome {
+            Outcome::Values(c) => Some((c.max_rel, stage.name.clone())),
+            _ => None,
+        };
+        let all: Vec<(f64, String)> = self.stages.iter().filter_map(compared).collect();
+        let worst = all.iter().max_by(|a, b| a.0.total_cmp(&b.0)).filter(|worst| worst.0 > 0.0);
+        let largest = match worst {
+            Some((rel, name)) => {
+                format!("the largest difference, {}, is in {}", number(*rel), name.escape_debug())
+            }
+            None => "all values are equal".into(),
+        };
+        format!("{} stages compared, none beyond {:e}: {largest}\n", all.len(), self.tolerance)
+    }
+
+    fn departure(&self, first: &Difference) -> String {
+        let mut text = format!("the first beyond {:e} is {}\n", self.tolerance, known(first));
+        if let Outcome::Values(Compared { values, beyond, index, a, b, .. }) = &first.outcome {
+            text += &format!(
+                "  {beyond} of {values} values are; the largest difference is at {index:?}: {a} and {b}\n"
+            );
+        }
+        let before = self.stages.iter().take_while(|stage| stage.name != first.name);
+        let missing = before.filter(|stage| stage.outcome == Outcome::Alone && stage.a.is_some()).last();
+        if let Some(missing) = missing {
+            text += &format!("  B lacks {}\n", known(missing));
+        }
+        text
+    }
+}
+
+/// A stage's name, and what is known of it.
+fn known(stage: &Difference) -> String {
+    let name = stage.name.escape_debug();
+    match stage.place.map(|place| place.stage.describe()) {
+        Some(about) => format!("{name} = {}, computed by {}", about.formula, about.file),
+        None => name.to_string(),
+    }
+}
+
+/// The whole table, and the verdict.
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", Self::heading())?;
+        self.stages.iter().try_for_each(|stage| writeln!(f, "{stage}"))?;
+        write!(f, "\n{}", self.verdict())
+    }
+}

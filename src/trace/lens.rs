@@ -1,0 +1,123 @@
+//! What would the model say if it stopped here?
+//!
+//! Every block adds to one residual stream, and the last layer norm and the output head read it at its end. They can
+//! read it after any block:
+//!
+//! ```text
+//! for each block:
+//!     x = block(x)                  # [T, C]
+//!     lens = ln_f(x) @ wte.T        # [T, V]: after the last block these are the logits themselves
+//! ```
+//!
+//! In the first blocks one often finds the token that was read, later ones that fit the context, and the next token
+//! near the end. That is the *logit lens* (nostalgebraist, "interpreting GPT: the logit lens", 2020). It is a way of
+//! looking, no part of the computation: the model was trained to be read at its end only.
+
+use super::{Stage, Trace};
+use crate::bpe::TokenId;
+use crate::model::Gpt2;
+use crate::softmax::softmax;
+use crate::tensor::Matrix;
+use crate::trace::NoTrace;
+
+/// A token that may come next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Which one.
+    pub id: TokenId,
+    /// Its probability under the whole distribution.
+    pub probability: f32,
+}
+
+/// The `n` likeliest tokens under these logits, the likeliest first, the lowest id first among equals. `[V]`
+pub fn top(logits: &[f32], n: usize) -> Vec<Candidate> {
+    let mut probabilities = logits.to_vec();
+    softmax(&mut probabilities);
+    let likelier = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b));
+    let mut ids: Vec<usize> = (0..logits.len()).filter(|id| !logits[*id].is_nan()).collect();
+    if n < ids.len() {
+        ids.select_nth_unstable_by(n, likelier);
+        ids.truncate(n);
+    }
+    ids.sort_unstable_by(likelier);
+    ids.into_iter().map(|id| Candidate { id: id as TokenId, probability: probabilities[id] }).collect()
+}
+
+/// A [`Trace`] that reads the residual stream after every block.
+#[derive(Clone, Debug)]
+pub struct Lens<'m> {
+    model: &'m Gpt2,
+    n: usize,
+    /// For each block, for each position, the likeliest next tokens.
+    pub blocks: Vec<Vec<Vec<Candidate>>>,
+}
+
+impl<'m> Lens<'m> {
+    /// A lens that keeps the `n` likeliest tokens.
+    pub fn new(model: &'m Gpt2, n: usize) -> Self {
+        Self { model, n, blocks: Vec::new() }
+    }
+
+    /// The name under which a trace file may hold the lens' logits after block `i`: `[T, n_vocab]`.
+    pub fn name(i: usize) -> String {
+        format!("lens.{i}")
+    }
+
+    /// Reads the residual stream x `[T, C]`, keeps the likeliest tokens, and gives the logits `[T, V]`.
+    pub fn read(&mut self, x: &[f32]) -> Matrix {
+        let c = self.model.config.n_embd;
+        let x = Matrix::from_vec(x.len() / c, c, x.to_vec()); // [T, C]
+        let logits = self.model.head(&self.model.ln_f.forward(&x), &mut NoTrace); // [T, V]
+        self.blocks.push((0..logits.rows()).map(|t| top(logits.row(t), self.n)).collect());
+        logits
+    }
+}
+
+impl Trace for Lens<'_> {
+    fn wants(&self, stage: Stage) -> bool {
+        stage == Stage::Block
+    }
+
+    fn enter_block(&mut self, _: Option<usize>) {}
+
+    fn record(&mut self, stage: Stage, _: &[usize], values: &mut [f32]) {
+        if stage == Stage::Block {
+            self.read(values);
+        }
+    }
+
+    fn record_ids(&mut self, _: Stage, _: &[u32]) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Place, Recorder, next_token};
+
+    #[test]
+    fn the_likeliest_come_first() {
+        let logits = [1.0, 3.0, f32::NEG_INFINITY, 3.0, 2.0];
+        let ids = |n| top(&logits, n).iter().map(|c| c.id).collect::<Vec<_>>();
+        assert_eq!(ids(0), [0u32; 0]);
+        assert_eq!(ids(3), [1, 3, 4]);
+        assert_eq!(ids(9), [1, 3, 4, 0, 2]);
+        let sum: f32 = top(&logits, 9).iter().map(|c| c.probability).sum();
+        assert!((sum - 1.0).abs() < 1e-6);
+        assert_eq!(top(&[f32::NAN, 1.0], 2).len(), 1);
+    }
+
+    /// After the last block the lens sees what the model says.
+    #[test]
+    fn the_last_block_says_what_the_model_says() {
+        let lm = crate::checkpoint::bundled();
+        let ids = lm.bpe.encode("Once upon a time");
+        let (mut lens, mut recorder) = (Lens::new(&lm.model, 3), Recorder::new());
+        next_token(&lm.model, &ids, None, &mut lens).expect("a token");
+        next_token(&lm.model, &ids, None, &mut recorder).expect("a token");
+        let logits = &recorder.get("lm_head").expect("logits").values;
+        let expected: Vec<_> = logits.chunks(lm.model.config.vocab_size).map(|row| top(row, 3)).collect();
+        assert_eq!(lens.blocks.len(), lm.model.config.n_layer);
+        assert_eq!(lens.blocks.last(), Some(&expected));
+        assert_eq!(Place::parse(&Lens::name(0)), None);
+    }
+}

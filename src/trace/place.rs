@@ -1,0 +1,116 @@
+//! Which stage of which block: the keys of a trace, in the order in which the forward pass computes them.
+
+use super::Stage;
+use std::{cmp::Ordering, fmt};
+
+/// A stage of one block, or one outside the blocks. They are ordered as the forward pass computes them.
+///
+/// ```
+/// use gpt2::trace::{Place, Stage};
+///
+/// let place = Place::parse("transformer.h.3.mlp.act").expect("a name of a stage");
+/// assert_eq!((place.stage, place.block), (Stage::MlpAct, Some(3)));
+/// assert_eq!(Place::parse("h.3.mlp.act"), Some(place)); // as OpenAI's checkpoints have it
+/// assert!(place < Place::new(Stage::Ln1, Some(4)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Which stage.
+    pub stage: Stage,
+    /// In which block; `None` for a stage outside the blocks.
+    pub block: Option<usize>,
+}
+
+impl Place {
+    /// The stage, in this block if it is one of a block.
+    pub fn new(stage: Stage, block: Option<usize>) -> Self {
+        Self { stage, block: block.filter(|_| stage.in_block()) }
+    }
+
+    /// All places of a model with `n_layer` blocks, in forward order.
+    pub fn all(n_layer: usize) -> impl Iterator<Item = Self> {
+        let (before, rest) = Stage::ALL.split_at(Stage::Ln1 as usize);
+        let (within, after) = rest.split_at(Stage::LnF as usize - Stage::Ln1 as usize);
+        let outside = |stage: &Stage| Self { stage: *stage, block: None };
+        let blocks =
+            (0..n_layer).flat_map(|i| within.iter().map(move |stage| Self { stage: *stage, block: Some(i) }));
+        before.iter().map(outside).chain(blocks).chain(after.iter().map(outside))
+    }
+
+    /// The place of this name, with or without the leading `transformer.`.
+    pub fn parse(name: &str) -> Option<Self> {
+        let name = bare(name);
+        let block = name.strip_prefix("h.").and_then(|rest| rest.split('.').next()?.parse().ok());
+        (Stage::ALL.into_iter())
+            .filter(|stage| stage.in_block() == block.is_some())
+            .map(|stage| Self { stage, block })
+            .find(|place| bare(&place.to_string()) == name)
+    }
+
+    /// What decides the order: before, within or after the blocks; the block; the stage.
+    fn order(self) -> (bool, Option<usize>, Stage) {
+        (self.stage >= Stage::LnF, self.block, self.stage)
+    }
+}
+
+/// A name without the leading `transformer.`, which the first checkpoints did not have.
+fn bare(name: &str) -> &str {
+    name.strip_prefix("transformer.").unwrap_or(name)
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The name in a trace file.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.stage.name(self.block))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_places_are_in_order_and_known_by_name() {
+        let all: Vec<Place> = Place::all(12).collect();
+        assert_eq!(all.len(), 4 + 12 * 12 + 4);
+        assert!(all.windows(2).all(|pair| pair[0] < pair[1]));
+        for place in all {
+            assert_eq!(Place::parse(&place.to_string()), Some(place));
+            assert_eq!(Place::new(place.stage, place.block), place);
+        }
+    }
+
+    #[test]
+    fn what_is_no_stage_has_no_place() {
+        for name in [
+            "",
+            "transformer.",
+            "h",
+            "h.",
+            "h.1.",
+            "h.x.ln_1",
+            "h.01.ln_1",
+            "h.+1.ln_1",
+            "h.{i}.ln_1",
+            "ln_1",
+            "transformer.h.99999999999999999999.ln_1",
+            "transformer.transformer.wte",
+            "lens.0",
+            "h.0.lm_head",
+        ] {
+            assert_eq!(Place::parse(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! A line for every stage of a forward pass, kept in `tests/snapshots/`: any changed bit of any stage is seen in review.
+//!
+//! The hashes are the same on every machine. After a change of arithmetic that is meant (say it in the changelog):
+//! `INSTA_UPDATE=always cargo test --test snapshots`
+
+#[allow(dead_code)]
+mod common;
+
+use common::{fixture, gpt2};
+use gpt2::simd::Simd;
+use gpt2::trace::{Recorder, next_token, render};
+
+/// The stages of a fixture, as `gpt2 trace` prints them.
+fn stages_of_a_fixture() -> String {
+    let lm = gpt2::checkpoint::open(fixture("base")).expect("a fixture");
+    let mut recorder = Recorder::new();
+    next_token(&lm.model, &[3, 1, 4, 1, 5], None, &mut recorder).expect("a token");
+    render(&recorder.stages)
+}
+
+#[test]
+fn a_fixture() {
+    insta::assert_snapshot!("base", stages_of_a_fixture());
+}
+
+#[test]
+fn the_bundled_model() {
+    let lm = gpt2::checkpoint::bundled();
+    let mut recorder = Recorder::new();
+    next_token(&lm.model, &lm.bpe.encode("Once upon a time"), None, &mut recorder).expect("a token");
+    insta::assert_snapshot!("bundled", render(&recorder.stages));
+}
+
+/// Every instruction set, any number of threads: the same text.
+#[test]
+fn the_same_everywhere() {
+    let (expected, widest) = (stages_of_a_fixture(), Simd::detect());
+    let sets = [Simd::Scalar, Simd::Avx2, Simd::Avx512, Simd::Neon].into_iter().filter(|simd| {
+        *simd == Simd::Scalar || *simd == widest || (*simd, widest) == (Simd::Avx2, Simd::Avx512)
+    });
+    for simd in sets {
+        for threads in ["1", "2", "3", "7"] {
+            let mut command = gpt2();
+            command.env("GPT2_SIMD", simd.name()).args(["trace", "--greedy", "--ids", "3,1,4,1,5"]);
+            let output =
+                command.arg("--model").arg(fixture("base")).args(["--threads", threads]).assert().success();
+            let text = String::from_utf8(output.get_output().stdout.clone()).expect("UTF-8");
+            assert_eq!(text, expected, "{} with {threads} threads", simd.name());
+        }
+    }
+}
