@@ -194,17 +194,17 @@ impl<'m, T: Trace> Generation<'m, T> {
                 draw(scores, self.uniform.draw())
             }
         };
-        let logprob = |id| log_softmax(logits, id as usize);
-        if !logprob(argmax(logits)).is_finite() {
-            return Err(Error::input("the model's scores are not finite numbers; its weights are damaged"));
-        }
-        let Some(id) = id else {
-            return Err(Error::input(
-                "no token is left to choose: the options forbid all of them, or their numbers are too extreme",
-            ));
+        let logprob = id.map_or(f64::NAN, |id| log_softmax(logits, id as usize));
+        let Some(id) = id.filter(|_| logprob.is_finite()) else {
+            let sound = log_softmax(logits, argmax(logits) as usize).is_finite();
+            return Err(Error::input(match sound {
+                true => {
+                    "no token is left to choose: the options forbid all of them, or their numbers are too extreme"
+                }
+                false => "the model's scores are not finite numbers; its weights are damaged",
+            }));
         };
         self.trace.record_ids(Stage::NextId, &[id]);
-        let chosen = Chosen { id, logprob: logprob(id) };
         self.ids.push(id);
         self.unread = 1;
         if self.options.ends(self.model).contains(&id) {
@@ -212,7 +212,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         } else {
             self.end_if_long_enough();
         }
-        Ok(chosen)
+        Ok(Chosen { id, logprob })
     }
 
     /// Reads what is unread and gives the logits of the last position. `[1, V]`

@@ -180,7 +180,9 @@ pub fn argmax(x: &[f32]) -> TokenId {
 /// Drops what is below the `k`-th largest score; ties with it survive. `[V]`, in place
 pub fn top_k(x: &mut [f32], k: usize) {
     let threshold = kth_largest(x, k);
-    drop_if(x, |x| x < threshold);
+    for x in x {
+        *x = if *x < threshold { f32::NEG_INFINITY } else { *x };
+    }
 }
 
 /// Drops the least likely tokens as long as they have at most 1 - p together; the likeliest `keep` stay.
@@ -198,10 +200,8 @@ pub fn top_p(x: &mut [f32], p: f64, keep: usize) {
     if ascending.len() < keep {
         ascending = (0..x.len()).collect();
     } else {
-        for (x, p) in x.iter_mut().zip(probabilities).filter(|(_, p)| **p < crumb) {
-            sum += f64::from(*p);
-            *x = f32::NEG_INFINITY;
-        }
+        sum = above(probabilities, 0.0).map(|i| probabilities[i]).filter(|p| *p < crumb).map(f64::from).sum();
+        drop_if(x, probabilities, |_, p| p < crumb);
     }
     ascending.sort_by(|a, b| order(x[*a], x[*b])); // stable
     for i in ascending.iter().take(ascending.len().saturating_sub(keep)) {
@@ -272,10 +272,10 @@ pub(crate) fn probabilities(x: &[f32]) -> Matrix {
     probabilities
 }
 
-/// Removes the tokens whose score is as `gone` says.
-pub(crate) fn drop_if(x: &mut [f32], gone: impl Fn(f32) -> bool) {
-    for x in x {
-        *x = if gone(*x) { f32::NEG_INFINITY } else { *x };
+/// Removes the tokens of which `gone(score, probability)` is true.
+pub(crate) fn drop_if(x: &mut [f32], probabilities: &[f32], gone: impl Fn(f32, f32) -> bool) {
+    for (x, p) in x.iter_mut().zip(probabilities) {
+        *x = if gone(*x, *p) { f32::NEG_INFINITY } else { *x };
     }
 }
 

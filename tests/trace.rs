@@ -195,12 +195,13 @@ fn what_cannot_be_traced_leaves_no_file() {
     let folder = folder();
     let path = folder.path().join("t.safetensors");
     let too_long = format!("--ids {}", vec!["1"; 65].join(","));
-    for (arguments, part) in [
-        ("--ids 999", "999"),
-        (&*too_long, "n_positions"),
-        ("--ids ,", "0 tokens"),
-        ("--ids 1 --temperature 0", "temperature"),
-        ("--ids 1 --top-k 0", "top-k"),
+    for (arguments, code, part) in [
+        ("--ids 999", 1, "999"),
+        (&*too_long, 1, "n_positions"),
+        ("--ids ,", 1, "0 tokens"),
+        ("--ids 1 --temperature -1", 2, "temperature"),
+        ("--ids 1 --top-k 0", 2, "top-k"),
+        ("--ids 1 --greedy --top-p 0.5", 2, "--greedy"),
     ] {
         let mut command = gpt2();
         command
@@ -212,7 +213,7 @@ fn what_cannot_be_traced_leaves_no_file() {
             .arg(fixture("base"));
         command
             .assert()
-            .code(1)
+            .code(code)
             .stdout("")
             .stderr(predicate::str::starts_with("error: ").and(predicate::str::contains(part)));
         assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 0, "{arguments}");

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::text::PromptArgs;
-use super::{Common, ModelArgs};
+use super::{Common, ModelArgs, remark};
 use glob::Pattern;
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::{LanguageModel, safetensors::Slot};
@@ -34,16 +34,16 @@ pub struct Args {
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5")]
     lens: Option<usize>,
     /// Divide the logits by T before probs
-    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
     temperature: f32,
     /// Keep the K most likely tokens in probs
     #[arg(long, value_name = "K", default_value_t = 40)]
     top_k: usize,
     /// Keep the most likely tokens that reach probability P together
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f64>,
     /// Choose the most likely token; probs are the model's own
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
     greedy: bool,
     /// Start of the random numbers for next_id
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -64,6 +64,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let ids = args.prompt.encode(&lm.bpe, true)?;
     let mut sampling = Sampling::with_seed(args.seed);
     (sampling.temperature, sampling.top_k, sampling.top_p) = (args.temperature, Some(args.top_k), args.top_p);
+    sampling.check().map_err(|e| Failure::Usage(e.to_string()))?;
     let sampling = (!args.greedy).then_some(sampling);
 
     let slots = select(args, &lm, ids.len())?;
@@ -81,10 +82,11 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         file.finish()?;
     }
     if next_id.is_none() {
-        eprintln!("note: the logits are not finite numbers; no next token could be chosen");
+        remark(format_args!("note: the logits are not finite numbers; no next token could be chosen"));
     }
     if let (Some(path), true) = (&args.out, common.verbose) {
-        eprintln!("{}: {} stages of {} tokens", path.display(), view.slots.len(), ids.len());
+        let (name, stages) = (path.display(), view.slots.len());
+        remark(format_args!("{name}: {stages} stages of {} tokens", ids.len()));
     }
     print(args, &lm, &ids, next_id, &view).map_err(Failure::output)
 }

@@ -8,10 +8,11 @@
 //! ```
 //!
 //! `p = softmax(x)`, `H = -sum(p ln p)` in nats. Each drops tokens (-inf) and keeps at least the `keep` best ones. The
-//! arithmetic is that of HF's classes: in f32, with f64 for long sums only.
+//! arithmetic is that of HF's classes: in f32, with running sums in f64.
 
-use super::{above, kth_largest, order, probabilities};
-use crate::math::{self, exp};
+use super::{above, drop_if, kth_largest, order, probabilities};
+use crate::math::{self, exp, sum_of};
+use crate::simd::kernel;
 use crate::softmax::log_probabilities;
 use crate::tensor::Matrix;
 
@@ -49,16 +50,17 @@ pub fn typical_p(x: &mut [f32], mass: f64, keep: usize) {
     let logs = logs.row(0);
     let h = entropy(logs);
     let distance = |i: usize| (-logs[i] - h).abs();
-    let mut nearest: Vec<usize> = above(x, f32::NEG_INFINITY).collect();
-    nearest.sort_by(|a, b| order(distance(*a), distance(*b))); // stable: the lowest id first
+    let mut nearest: Vec<(f32, usize)> = above(x, f32::NEG_INFINITY).map(|i| (distance(i), i)).collect();
+    nearest.sort_by(|a, b| order(a.0, b.0)); // stable: the lowest id first
+    let p = probabilities(x);
     let mut sum = 0.0;
-    let crosses = nearest.iter().position(|i| {
-        sum += f64::from(exp(logs[*i]));
+    let crosses = nearest.iter().position(|(_, i)| {
+        sum += f64::from(p.row(0)[*i]);
         sum as f32 >= mass as f32
     });
     let Some(crosses) = crosses else { return };
-    let limit = distance(nearest[crosses]);
-    for i in nearest.into_iter().skip(keep.max(crosses + 1)).filter(|i| distance(*i) > limit) {
+    let limit = nearest[crosses].0;
+    for (_, i) in nearest.into_iter().skip(keep.max(crosses + 1)).filter(|(distance, _)| *distance > limit) {
         x[i] = f32::NEG_INFINITY;
     }
 }
@@ -66,11 +68,7 @@ pub fn typical_p(x: &mut [f32], mass: f64, keep: usize) {
 /// Drops what has a probability below `limit`, but none of the `keep` best.
 fn drop_unlikely(x: &mut [f32], p: &[f32], limit: f32, keep: usize) {
     let best = if keep > 1 { kth_largest(x, keep) } else { math::max(x) };
-    for (x, p) in x.iter_mut().zip(p) {
-        if *p < limit && *x < best {
-            *x = f32::NEG_INFINITY;
-        }
-    }
+    drop_if(x, p, |x, p| p < limit && x < best);
 }
 
 /// scores `[V]` -> log-probabilities `[1, V]`
@@ -81,10 +79,11 @@ fn logarithms(x: &[f32]) -> Matrix {
     logs
 }
 
-/// log-probabilities `[V]` -> their entropy `H = -sum(p ln p)` in nats; `0 ln 0` is 0.
-fn entropy(logs: &[f32]) -> f32 {
-    let terms = above(logs, f32::NEG_INFINITY).map(|i| f64::from(exp(logs[i]) * logs[i]));
-    -terms.sum::<f64>() as f32
+kernel! {
+    /// log-probabilities `[V]` -> their entropy `H = -sum(p ln p)` in nats; `0 ln 0` is 0.
+    fn entropy(logs: &[f32]) -> f32 {
+        -sum_of(logs, |log| if log > f32::NEG_INFINITY { exp(log) * log } else { 0.0 })
+    }
 }
 
 #[cfg(test)]
