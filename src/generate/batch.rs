@@ -56,6 +56,15 @@ struct Text<G> {
     logits: Option<usize>,
 }
 
+/// How many tokens a turn read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Of prompts, and of texts that slide.
+    pub prompt_tokens: usize,
+    /// Single ones: each text's newest.
+    pub newest_tokens: usize,
+}
+
 impl<'m, G: AsMut<Generation<'m>> + Send> Batch<'m, G> {
     /// No text yet.
     pub fn new(model: &'m Gpt2) -> Self {
@@ -85,7 +94,7 @@ impl<'m, G: AsMut<Generation<'m>> + Send> Batch<'m, G> {
     /// [`finish`](Generation::finish) the text. An error ends its text; the others go on.
     ///
     /// A turn reads a limited part of long prompts; a text that waits for the rest of its own is not shown.
-    pub fn step(&mut self, each: impl Fn(&mut G, Result<Chosen>) + Sync) {
+    pub fn step(&mut self, each: impl Fn(&mut G, Result<Chosen>) + Sync) -> Turn {
         for Text { inner, logits } in &mut self.texts {
             *logits = None;
             let generation = inner.as_mut();
@@ -98,18 +107,16 @@ impl<'m, G: AsMut<Generation<'m>> + Send> Batch<'m, G> {
         }
 
         let mut reads = emptied(std::mem::take(&mut self.reads));
-        let (mut rows, mut prompts) = (0, PREFILL); // read so far; what may still be read of prompts
+        let (mut turn, mut rows) = (Turn::default(), 0);
         self.last.clear();
         for Text { inner, logits } in &mut self.texts {
             let generation = inner.as_mut();
             let unread = generation.unread;
-            let part = if unread > 1 { unread.min(prompts) } else { unread };
+            let part = if unread > 1 { unread.min(PREFILL - turn.prompt_tokens) } else { unread };
             if generation.finished.is_some() || part == 0 {
                 continue;
             }
-            if unread > 1 {
-                prompts -= part;
-            }
+            *if unread > 1 { &mut turn.prompt_tokens } else { &mut turn.newest_tokens } += part;
             rows += part;
             if part == unread {
                 *logits = Some(self.last.len());
@@ -118,12 +125,12 @@ impl<'m, G: AsMut<Generation<'m>> + Send> Batch<'m, G> {
             reads.push(generation.read(part).0);
         }
         if reads.is_empty() {
-            return;
+            return turn;
         }
         let hidden = self.model.hidden(&mut reads, &mut NoTrace); // [T, C]
         self.reads = emptied(reads);
         if self.last.is_empty() {
-            return;
+            return turn;
         }
         let logits = self.model.head(&hidden.select(&self.last), &mut NoTrace); // [texts, V]
         self.texts.par_iter_mut().for_each(|Text { inner, logits: row }| {
@@ -136,6 +143,7 @@ impl<'m, G: AsMut<Generation<'m>> + Send> Batch<'m, G> {
                 each(inner, chosen);
             }
         });
+        turn
     }
 
     /// Takes out the texts that are finished, in the order in which they joined.
@@ -279,14 +287,17 @@ mod tests {
         let mut turns = Vec::new();
         while !batch.is_empty() {
             let tokens = Mutex::new(0);
-            batch.step(|_, chosen| *tokens.lock().expect("a count") += usize::from(chosen.is_ok()));
+            let turn =
+                batch.step(|_, chosen| *tokens.lock().expect("a count") += usize::from(chosen.is_ok()));
             let read = batch.texts.iter().map(|text| text.inner.cache.len()).collect::<Vec<_>>();
-            turns.push((read, tokens.into_inner().expect("a count")));
+            turns.push((read, turn, tokens.into_inner().expect("a count")));
             let _ = batch.take_finished().count();
         }
-        assert_eq!(turns[0], (vec![256, 0, 1, 0], 1));
-        assert_eq!(turns[1], (vec![300, 10, 2, 200], 4));
-        assert_eq!(turns.iter().map(|(_, tokens)| tokens).sum::<usize>(), 4 * 3);
+        let turn = |prompt_tokens, newest_tokens| Turn { prompt_tokens, newest_tokens };
+        assert_eq!(turns[0], (vec![256, 0, 1, 0], turn(256, 1), 1));
+        assert_eq!(turns[1], (vec![300, 10, 2, 200], turn(44 + 10 + 200, 1), 4));
+        assert_eq!(turns[2], (vec![301, 11, 3, 201], turn(0, 4), 4));
+        assert_eq!(turns.iter().map(|(_, _, tokens)| tokens).sum::<usize>(), 4 * 3);
     }
 
     #[test]
