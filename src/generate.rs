@@ -13,7 +13,9 @@
 //!
 //! [`options`] says what may be asked for; [`stop`] finds where a text is to end, between the tokens.
 
+mod choice;
 pub mod options;
+pub(crate) mod rewind;
 pub mod stop;
 
 pub use options::{ContextPolicy, FinishReason, Options};
@@ -23,8 +25,8 @@ use crate::bpe::TokenId;
 use crate::error::{Error, Result};
 use crate::kv_cache::KvCache;
 use crate::model::{Gpt2, Sequence};
-use crate::sampling::{History, NoWatch, Uniform, Watch, argmax, draw};
-use crate::softmax::{log_softmax, softmax};
+use crate::sampling::{History, NoWatch, Uniform, Watch, argmax};
+use crate::softmax::log_softmax;
 use crate::tensor::Matrix;
 use crate::trace::{NoTrace, Stage, Trace};
 
@@ -53,6 +55,10 @@ pub struct Generation<'m, T: Trace = NoTrace> {
     uniform: Uniform,
     finished: Option<FinishReason>,
     slides: usize,
+    /// The prompt is read in one piece and all its positions get logits, as somebody who looks expects it.
+    whole: bool,
+    /// Comes next, whatever is chosen.
+    forced: Option<TokenId>,
     /// Sees every stage of every step.
     pub trace: T,
 }
@@ -101,6 +107,8 @@ impl<'m, T: Trace> Generation<'m, T> {
             uniform,
             finished: None,
             slides: 0,
+            whole: false,
+            forced: None,
             trace,
         };
         generation.end_if_long_enough();
@@ -127,6 +135,8 @@ impl<'m, T: Trace> Generation<'m, T> {
             unread: self.unread,
             finished: self.finished,
             slides: self.slides,
+            whole: self.whole,
+            forced: self.forced,
             trace: self.trace.clone(),
         }
     }
@@ -137,6 +147,11 @@ impl<'m, T: Trace> Generation<'m, T> {
         while self.unread > 1 {
             self.read(PREFILL.min(self.unread - 1));
         }
+    }
+
+    /// What was asked for.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// The new tokens so far.
@@ -184,16 +199,8 @@ impl<'m, T: Trace> Generation<'m, T> {
         let (logits, scores) = (logits.row(0), scores.row_mut(0)); // [V], what the model said; [V], what comes of it
         let history =
             History { ids: &self.ids, prompt_len: self.prompt_len, eos: self.options.ends(self.model) };
-        self.options.processors.apply(&history, scores, watch);
-        let id = match &self.options.sampling {
-            None => Some(argmax(scores)).filter(|id| scores[*id as usize] > f32::NEG_INFINITY),
-            Some(sampling) => {
-                sampling.warp(scores, 1, watch);
-                softmax(scores);
-                self.trace.record(Stage::Probs, &[scores.len()], scores);
-                draw(scores, self.uniform.draw())
-            }
-        };
+        let id = self.options.choose(scores, &history, &mut self.uniform, &mut self.trace, watch);
+        let id = self.forced.take().or(id);
         let logprob = id.map_or(f64::NAN, |id| log_softmax(logits, id as usize));
         let Some(id) = id.filter(|_| logprob.is_finite()) else {
             let sound = log_softmax(logits, argmax(logits) as usize).is_finite();
@@ -218,11 +225,15 @@ impl<'m, T: Trace> Generation<'m, T> {
     /// Reads what is unread and gives the logits of the last position. `[1, V]`
     fn next_logits(&mut self) -> Matrix {
         self.make_room();
-        while self.unread > PREFILL {
+        while self.unread > PREFILL && !self.whole {
             self.read(PREFILL);
         }
         let unread = &self.ids[self.ids.len() - self.unread..];
         self.unread = 0;
+        if self.whole {
+            let all = self.model.forward(unread, &mut self.cache, &mut self.trace); // [T, V]
+            return Matrix::from_vec(1, all.cols(), all.row(all.rows() - 1).to_vec());
+        }
         self.model.next_logits(unread, &mut self.cache, &mut self.trace)
     }
 

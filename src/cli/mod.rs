@@ -1,6 +1,7 @@
 //! One file a command; here is what they share.
 
 mod bench;
+mod debug;
 mod decoding;
 mod diff;
 mod failure;
