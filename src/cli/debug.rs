@@ -116,7 +116,7 @@ impl Stepper<'_> {
 
     /// At the end of input: on to the end of the text.
     fn finish(&mut self) -> Result<(), Failure> {
-        let done = self.to_the_end().and_then(|()| Ok(self.show.out.flush()?));
+        let done = self.go_to_the_end().and_then(|()| Ok(self.show.out.flush()?));
         match done {
             Err(Problem::Output(error)) => return Err(Failure::output(error)),
             Err(Problem::Command(message)) => return Err(Failure::Work(message)),
@@ -128,7 +128,7 @@ impl Stepper<'_> {
         }
     }
 
-    fn to_the_end(&mut self) -> Result<(), Problem> {
+    fn go_to_the_end(&mut self) -> Result<(), Problem> {
         while self.session.next_stage() {
             self.passed()?;
         }
@@ -158,7 +158,7 @@ impl Stepper<'_> {
                 let glob = self.find(&name)?;
                 self.run_to(|place| matches(&glob, place))?;
             }
-            Command::Continue => self.to_the_end()?,
+            Command::Continue => self.go_to_the_end()?,
             Command::Back(Back::Stages(n)) => self.back(n, |_| true)?,
             Command::Back(Back::Tokens(n)) => self.back(n, |place| place.stage == Stage::NextId)?,
             Command::Back(Back::To(name)) => {
