@@ -192,14 +192,19 @@ impl Stepper<'_> {
             Command::Force(token) => {
                 let forced = Some(self.token(token)?);
                 self.change(|settings| settings.forced = forced)?;
+                self.show.settings(&self.session)?;
             }
             Command::Ablate(edit) => {
                 if self.session.settings().edits.contains(&edit) {
                     return Err(format!("{edit} is switched off already").into());
                 }
                 self.change(|settings| settings.edits.push(edit))?;
+                self.show.settings(&self.session)?;
             }
-            Command::AblateNone => self.change(|settings| settings.edits.clear())?,
+            Command::AblateNone => {
+                self.change(|settings| settings.edits.clear())?;
+                self.show.settings(&self.session)?;
+            }
             Command::Undo => {
                 if !self.session.undo() {
                     return Err(String::from(

@@ -8,6 +8,9 @@ use std::io::{self, BufRead, IsTerminal};
 /// A command longer than this is none.
 const LONGEST: usize = 1 << 16;
 
+/// What does not end after so many bytes is no line at all, but a device.
+const ENDLESS: usize = 1 << 28;
+
 /// Commands, one after the other.
 pub enum Input {
     /// Somebody types them.
@@ -61,7 +64,7 @@ impl Input {
 
 /// One line, whatever its bytes and however long it is.
 fn read_line(from: &mut impl BufRead) -> io::Result<Line> {
-    let (mut line, mut too_long, mut any) = (Vec::new(), false, false);
+    let (mut line, mut read, mut too_long) = (Vec::new(), 0, false);
     loop {
         let part = match from.fill_buf() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -69,8 +72,11 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Line> {
         };
         let end = part.iter().position(|byte| *byte == b'\n');
         let length = end.unwrap_or(part.len());
-        any |= !part.is_empty();
+        read += part.len();
         too_long |= line.len() + length > LONGEST;
+        if read > ENDLESS {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line that does not end"));
+        }
         if !too_long {
             line.extend_from_slice(&part[..length]);
         }
@@ -80,10 +86,10 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Line> {
             break;
         }
     }
-    Ok(match (any, too_long) {
-        (false, _) => Line::End,
-        (true, true) => Line::TooLong,
-        (true, false) => Line::Command(String::from_utf8_lossy(&line).trim().into()),
+    Ok(match (read, too_long) {
+        (0, _) => Line::End,
+        (_, true) => Line::TooLong,
+        (_, false) => Line::Command(String::from_utf8_lossy(&line).trim().into()),
     })
 }
 
@@ -102,6 +108,7 @@ mod tests {
             Line::TooLong => "too long".into(),
             Line::End => "end".into(),
         };
+        assert!(read_line(&mut io::BufReader::new(io::repeat(0))).is_err(), "endless");
         let lines: Vec<String> = (0..7).map(|_| read()).collect();
         assert_eq!(lines, ["next", "", "\u{fffd}\0", "too long", "last", "end", "end"]);
     }

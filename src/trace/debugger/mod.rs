@@ -15,6 +15,24 @@
 //! a change there drops what came after, as in an editor's history.
 //!
 //! [`Session`] is the walk without input and output; `gpt2 generate --debug` gives it a voice.
+//!
+//! ```
+//! use gpt2::generate::{Options, StopStrings};
+//! use gpt2::trace::debugger::{Edit, Session, Settings};
+//!
+//! let lm = gpt2::checkpoint::bundled();
+//! let prompt = lm.bpe.encode("Once upon a");
+//! let mut session = Session::new(&lm, &prompt, Options::default(), StopStrings::default())?;
+//! while session.place().to_string() != "probs" {
+//!     session.next_stage();
+//! }
+//! let with = session.explanation().model[0]; // the likeliest token, and how likely it is
+//! session.change(Settings { edits: vec![Edit::Mlp { block: 0 }], ..session.settings().clone() })?;
+//! assert_ne!(session.explanation().model[0], with); // without the first block's feed-forward layer
+//! assert!(session.undo());
+//! assert_eq!(session.explanation().model[0], with);
+//! # Ok::<(), gpt2::error::Error>(())
+//! ```
 
 mod eye;
 
