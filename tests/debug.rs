@@ -221,6 +221,7 @@ fn what_does_not_go_with_it_is_bad_usage() {
         ("--ids 1 --stats", "--stats"),
         ("--ids 1 --trace x", "--trace"),
         ("--ids 1 --num-return-sequences 2", "--num-return-sequences"),
+        ("--batch x", "--batch"),
         ("--seed 1", "standard input has the commands"),
         ("--ids 1 --temperature 0", "temperature"),
     ] {

@@ -1,5 +1,6 @@
 //! `gpt2 generate`: a prompt in, its continuation out, as it is made.
 
+use super::batch::Job;
 use super::decoding::DecodingArgs;
 use super::failure::Failure;
 use super::text::PromptArgs;
@@ -30,6 +31,13 @@ pub struct Args {
     /// Write N continuations, each with its own stream of the seed's random numbers
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     num_return_sequences: u64,
+    /// Continue many prompts, a line each: a JSON text or an object like {"prompt": "Once", "seed": 1}, whose keys
+    /// are names of flags; a JSON object a line comes out, in order. - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids"])]
+    batch: Option<PathBuf>,
+    /// Write up to N of the batch's texts together [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch_size: Option<u16>,
     /// Print one JSON object in place of each text
     #[arg(long)]
     json: bool,
@@ -37,32 +45,32 @@ pub struct Args {
     #[arg(long)]
     stats: bool,
     /// Write every stage of every step into a safetensors file, and how each token was chosen into its metadata
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "batch")]
     trace: Option<PathBuf>,
     /// Step through the stages; commands come from standard input, a line each, and help lists them
-    #[arg(long, conflicts_with_all = ["json", "stats", "trace"])]
+    #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch"])]
     debug: bool,
 }
 
 /// A result, as `--json` prints it.
 #[derive(Serialize)]
-struct Report<'a> {
-    prompt_ids: &'a [TokenId],
-    ids: Vec<TokenId>,
-    text: String,
-    seed: u64,
-    finish_reason: &'static str,
-    logprobs: Vec<f64>,
-    stats: Stats,
+pub struct Report<'a> {
+    pub prompt_ids: &'a [TokenId],
+    pub ids: Vec<TokenId>,
+    pub text: String,
+    pub seed: u64,
+    pub finish_reason: &'static str,
+    pub logprobs: Vec<f64>,
+    pub stats: Stats,
 }
 
 #[derive(Serialize)]
-struct Stats {
-    load_ms: f64,
-    prefill_tokens: usize,
-    prefill_ms: f64,
-    decode_tokens: usize,
-    decode_ms: f64,
+pub struct Stats {
+    pub load_ms: f64,
+    pub prefill_tokens: usize,
+    pub prefill_ms: f64,
+    pub decode_tokens: usize,
+    pub decode_ms: f64,
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
@@ -78,22 +86,20 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
         )));
     }
-    if args.trace.is_some() && count > 1 {
-        return Err(Failure::Usage(format!(
-            "--trace follows one text and --num-return-sequences asks for {count}; leave out one of them"
-        )));
+    if let Some(path) = &args.batch {
+        if count > 1 {
+            return Err(Failure::Usage(format!(
+                "--num-return-sequences {count} with --batch: give the prompt on {count} lines, each with a seed of its own"
+            )));
+        }
+        let (size, allow_special) = (args.batch_size.unwrap_or(8).into(), args.prompt.allow_special());
+        let job = Job { lm: &lm, options, seed, stop, allow_special, size, load };
+        return job.run(path, args.stats, watch_for_interrupts()?);
     }
-    if args.debug && count > 1 {
-        return Err(Failure::Usage(format!(
-            "--debug steps through one text and --num-return-sequences asks for {count}; leave out one of them"
-        )));
+    if args.batch_size.is_some() {
+        return Err(Failure::Usage("--batch-size is for --batch, which is not given".into()));
     }
-    if args.debug && !args.prompt.is_given() {
-        return Err(Failure::Usage(
-            "with --debug standard input has the commands; give the prompt as an argument, with --file or --ids"
-                .into(),
-        ));
-    }
+    check_followed(args)?;
     let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
     if common.verbose {
         remark(format_args!(
@@ -151,6 +157,24 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             print(&format!("{line}\n"))?;
         }
         begin = Instant::now();
+    }
+    Ok(())
+}
+
+/// `--trace` and `--debug` follow one text; commands and prompt cannot both come from standard input.
+fn check_followed(args: &Args) -> Result<(), Failure> {
+    let followed = [("--trace", args.trace.is_some()), ("--debug", args.debug)];
+    let count = args.num_return_sequences;
+    if let Some((name, _)) = followed.into_iter().find(|(_, on)| *on && count > 1) {
+        return Err(Failure::Usage(format!(
+            "{name} follows one text and --num-return-sequences asks for {count}; leave out one of them"
+        )));
+    }
+    if args.debug && !args.prompt.is_given() {
+        return Err(Failure::Usage(
+            "with --debug standard input has the commands; give the prompt as an argument, with --file or --ids"
+                .into(),
+        ));
     }
     Ok(())
 }
@@ -240,7 +264,7 @@ impl Run<'_> {
 
 impl Stats {
     /// On standard error.
-    fn print(&self, seed: u64) {
+    pub fn print(&self, seed: u64) {
         let speed = |tokens: usize, ms: f64| tokens as f64 / ms.max(1e-6) * 1e3;
         let (p, p_ms, d, d_ms) = (self.prefill_tokens, self.prefill_ms, self.decode_tokens, self.decode_ms);
         remark(format_args!("seed {seed}"));
@@ -275,12 +299,12 @@ impl Output<'_> {
     }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::output)
 }
 
-fn ms(time: Duration) -> f64 {
+pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
