@@ -2,6 +2,7 @@
 
 mod batch;
 mod bench;
+mod debug;
 mod decoding;
 mod diff;
 mod failure;
