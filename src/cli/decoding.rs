@@ -15,12 +15,12 @@ pub struct DecodingArgs {
     /// Do not end the text before this many new tokens
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_new_tokens: usize,
-    /// Below 1: safer; above 1: wilder
-    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
-    temperature: f32,
-    /// Draw from the K most likely tokens
-    #[arg(long, value_name = "K", default_value_t = 40)]
-    top_k: usize,
+    /// Below 1: safer; above 1: wilder [default: 0.8]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temperature: Option<f32>,
+    /// Draw from the K most likely tokens [default: 40]
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
     /// Draw from the most likely tokens that reach probability P together
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f64>,
@@ -74,16 +74,22 @@ pub struct DecodingArgs {
 impl DecodingArgs {
     /// The options for the library, and the seed; one is drawn if none is given. The library checks the ranges.
     pub fn options(&self, bpe: &Bpe) -> Result<(Options, u64), Failure> {
+        self.options_with(bpe, !self.greedy)
+    }
+
+    /// The same, with or without chance whatever `--greedy` says.
+    pub fn options_with(&self, bpe: &Bpe, sampling: bool) -> Result<(Options, u64), Failure> {
         let seed = match self.seed {
             Some(seed) => seed,
-            None if self.greedy => 0,
+            None if !sampling => 0,
             None => SysRng
                 .try_next_u64()
                 .map_err(|e| Failure::Work(format!("no random seed from the system: {e}")))?,
         };
-        let sampling = Sampling {
-            temperature: self.temperature,
-            top_k: Some(self.top_k),
+        let defaults = Sampling::with_seed(seed);
+        let drawn = Sampling {
+            temperature: self.temperature.unwrap_or(defaults.temperature),
+            top_k: self.top_k.or(defaults.top_k),
             top_p: self.top_p,
             min_p: self.min_p,
             typical_p: self.typical_p,
@@ -104,11 +110,27 @@ impl DecodingArgs {
         let options = Options {
             max_new_tokens: self.max_new_tokens,
             processors,
-            sampling: (!self.greedy).then_some(sampling),
+            sampling: sampling.then_some(drawn),
             ignore_eos: self.ignore_eos,
             context_policy: self.context_policy,
         };
         Ok((options, seed))
+    }
+}
+
+impl DecodingArgs {
+    /// The first option given that does nothing without chance.
+    pub fn explicit_sampling(&self) -> Option<&'static str> {
+        let given = [
+            ("temperature", self.temperature.is_some()),
+            ("top-k", self.top_k.is_some()),
+            ("top-p", self.top_p.is_some()),
+            ("min-p", self.min_p.is_some()),
+            ("typical-p", self.typical_p.is_some()),
+            ("epsilon-cutoff", self.epsilon_cutoff.is_some()),
+            ("eta-cutoff", self.eta_cutoff.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
     }
 }
 

@@ -1,12 +1,14 @@
 //! `gpt2 generate`: a prompt in, its continuation out, as it is made.
 
+use super::beams::{BeamArgs, Job};
 use super::decoding::DecodingArgs;
 use super::failure::Failure;
 use super::text::PromptArgs;
 use super::{Common, ModelArgs, remark};
-use gpt2::bpe::TokenId;
+use gpt2::bpe::{Bpe, TokenId};
 use gpt2::checkpoint::LanguageModel;
 use gpt2::generate::{FinishReason, Generation, StopStrings, TextStream};
+use gpt2::model::Gpt2;
 use gpt2::simd::Simd;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -21,10 +23,12 @@ pub struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     decoding: DecodingArgs,
+    #[command(flatten)]
+    beams: BeamArgs,
     /// End the text before TEXT, wherever it appears in the continuation (repeatable)
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// Write N continuations, each with its own stream of the seed's random numbers
+    /// Write N continuations, each with its own stream of the seed's random numbers; with beams, the N best
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     num_return_sequences: u64,
     /// Print one JSON object in place of each text
@@ -37,34 +41,40 @@ pub struct Args {
 
 /// A result, as `--json` prints it.
 #[derive(Serialize)]
-struct Report<'a> {
-    prompt_ids: &'a [TokenId],
-    ids: Vec<TokenId>,
-    text: String,
-    seed: u64,
-    finish_reason: &'static str,
-    logprobs: Vec<f64>,
-    stats: Stats,
+pub(super) struct Report<'a> {
+    pub prompt_ids: &'a [TokenId],
+    pub ids: Vec<TokenId>,
+    pub text: String,
+    pub seed: u64,
+    pub finish_reason: &'static str,
+    pub logprobs: Vec<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
+    pub stats: Stats,
 }
 
-#[derive(Serialize)]
-struct Stats {
-    load_ms: f64,
-    prefill_tokens: usize,
-    prefill_ms: f64,
-    decode_tokens: usize,
-    decode_ms: f64,
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct Stats {
+    pub load_ms: f64,
+    pub prefill_tokens: usize,
+    pub prefill_ms: f64,
+    pub decode_tokens: usize,
+    pub decode_ms: f64,
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let begin = Instant::now();
     let lm = args.model.open()?;
     let load = begin.elapsed();
-    let (options, seed) = args.decoding.options(&lm.bpe)?;
+    let beams = args.beams.are_wanted()?;
+    let (options, seed) = match beams {
+        true => args.beams.options(&args.decoding, &lm.bpe)?,
+        false => args.decoding.options(&lm.bpe)?,
+    };
     options.check(&lm.model).map_err(usage)?;
     let stop = StopStrings::new(&args.stop).map_err(usage)?;
     let count = args.num_return_sequences;
-    if args.decoding.greedy && count > 1 {
+    if args.decoding.greedy && count > 1 && !beams {
         return Err(Failure::Usage(format!(
             "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
         )));
@@ -81,6 +91,11 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         ));
     }
     let interrupted = watch_for_interrupts()?;
+    if beams {
+        let (json, stats) = (args.json, args.stats);
+        let job = Job { lm: &lm, prompt_ids: &prompt_ids, options, seed, stop: &stop, json, stats, load };
+        return args.beams.run(job, count, interrupted);
+    }
 
     let mut begin = Instant::now(); // the first sequence's time has the prompt's in it
     let mut prompt = Generation::new(&lm.model, &prompt_ids, options)?;
@@ -92,11 +107,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         if !args.json && count > 1 {
             print(&format!("=== {} of {count} ===\n", n + 1))?;
         }
-        let output = Output {
-            text: TextStream::new(&lm.bpe, stop.clone()),
-            so_far: String::new(),
-            stream: !args.json,
-        };
+        let output = Output::new(&lm.bpe, stop.clone(), !args.json);
         let written = write(&lm, prompt.fork(n), output, begin, &mut slid, interrupted)?;
         let stats = Stats {
             load_ms: ms(load),
@@ -114,9 +125,8 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         if args.json {
             let Written { ids, text, finish_reason, logprobs, .. } = written;
             let finish_reason = finish_reason.name();
-            let report = Report { prompt_ids: &prompt_ids, ids, text, seed, finish_reason, logprobs, stats };
-            let line = serde_json::to_string(&report).map_err(|e| Failure::Work(e.to_string()))?;
-            print(&format!("{line}\n"))?;
+            let prompt_ids = &prompt_ids;
+            Report { prompt_ids, ids, text, seed, finish_reason, logprobs, score: None, stats }.print()?;
         }
         begin = Instant::now();
     }
@@ -124,7 +134,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
 }
 
 /// An option that the library refuses.
-fn usage(error: gpt2::error::Error) -> Failure {
+pub(super) fn usage(error: gpt2::error::Error) -> Failure {
     Failure::Usage(error.to_string())
 }
 
@@ -155,13 +165,7 @@ fn write(
             first = begin.elapsed();
         }
         logprobs.push(chosen.logprob);
-        if generation.slides() > 0 && !*slid {
-            *slid = true;
-            remark(format_args!(
-                "note: the text is longer than the model's {} positions; the newest half is kept and read again",
-                lm.model.config.n_positions
-            ));
-        }
+        note_slide(generation.slides(), slid, &lm.model);
         if generation.finish_reason() != Some(FinishReason::Eos) {
             output.token(chosen.id)?;
         }
@@ -178,9 +182,28 @@ fn write(
     Ok(Written { ids: generation.new_ids().to_vec(), text, finish_reason, logprobs, first, all })
 }
 
+/// Says once that the text has outgrown the model's positions.
+pub(super) fn note_slide(slides: usize, said: &mut bool, model: &Gpt2) {
+    if slides > 0 && !*said {
+        *said = true;
+        remark(format_args!(
+            "note: the text is longer than the model's {} positions; the newest half is kept and read again",
+            model.config.n_positions
+        ));
+    }
+}
+
+impl Report<'_> {
+    /// As one line of JSON.
+    pub fn print(&self) -> Result<(), Failure> {
+        let line = serde_json::to_string(self).map_err(|e| Failure::Work(e.to_string()))?;
+        print(&format!("{line}\n"))
+    }
+}
+
 impl Stats {
     /// On standard error.
-    fn print(&self, seed: u64) {
+    pub fn print(&self, seed: u64) {
         let speed = |tokens: usize, ms: f64| tokens as f64 / ms.max(1e-6) * 1e3;
         let (p, p_ms, d, d_ms) = (self.prefill_tokens, self.prefill_ms, self.decode_tokens, self.decode_ms);
         remark(format_args!("seed {seed}"));
@@ -191,20 +214,24 @@ impl Stats {
 }
 
 /// The text so far: streamed to standard output, or gathered.
-struct Output<'a> {
+pub(super) struct Output<'a> {
     text: TextStream<'a>,
     so_far: String,
     stream: bool,
 }
 
-impl Output<'_> {
-    fn token(&mut self, id: TokenId) -> Result<(), Failure> {
+impl<'a> Output<'a> {
+    pub fn new(bpe: &'a Bpe, stop: StopStrings, stream: bool) -> Self {
+        Self { text: TextStream::new(bpe, stop), so_far: String::new(), stream }
+    }
+
+    pub fn token(&mut self, id: TokenId) -> Result<(), Failure> {
         let part = self.text.push(id);
         self.so_far.push_str(&part);
         if self.stream && !part.is_empty() { print(&part) } else { Ok(()) }
     }
 
-    fn finish(mut self) -> Result<String, Failure> {
+    pub fn finish(mut self) -> Result<String, Failure> {
         let rest = self.text.finish();
         self.so_far.push_str(&rest);
         if self.stream {
@@ -215,12 +242,12 @@ impl Output<'_> {
     }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::output)
 }
 
-fn ms(time: Duration) -> f64 {
+pub(super) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
