@@ -60,8 +60,8 @@ pub struct BeamArgs {
     beam_tree: bool,
 }
 
-/// What is to be done with what is found.
-pub struct Job<'a> {
+/// What to search, and how to show it.
+pub struct Search<'a> {
     pub lm: &'a LanguageModel,
     pub prompt_ids: &'a [TokenId],
     pub options: Options,
@@ -100,8 +100,8 @@ impl BeamArgs {
     }
 
     /// Searches, and prints the best `wanted` texts.
-    pub fn run(&self, job: Job<'_>, wanted: u64, interrupted: &AtomicBool) -> Result<(), Failure> {
-        let Job { lm, prompt_ids, options, stop, .. } = &job;
+    pub fn run(&self, job: Search<'_>, wanted: u64, interrupted: &AtomicBool) -> Result<(), Failure> {
+        let Search { lm, prompt_ids, options, stop, .. } = &job;
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let beams = Beams {
             num_beams: size(self.num_beams),

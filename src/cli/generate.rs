@@ -1,6 +1,7 @@
 //! `gpt2 generate`: a prompt in, its continuation out, as it is made.
 
-use super::beams::{BeamArgs, Job};
+use super::batch::Job;
+use super::beams::{BeamArgs, Search};
 use super::decoding::DecodingArgs;
 use super::failure::Failure;
 use super::text::PromptArgs;
@@ -12,6 +13,7 @@ use gpt2::model::Gpt2;
 use gpt2::simd::Simd;
 use serde::Serialize;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,13 @@ pub struct Args {
     /// Write N continuations, each with its own stream of the seed's random numbers; with beams, the N best
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     num_return_sequences: u64,
+    /// Continue many prompts, a line each: a JSON text or an object like {"prompt": "Once", "seed": 1}, whose keys
+    /// are names of flags; a JSON object a line comes out, in order. - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids", "num_beams"])]
+    batch: Option<PathBuf>,
+    /// Write up to N of the batch's texts together [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch_size: Option<u16>,
     /// Print one JSON object in place of each text
     #[arg(long)]
     json: bool,
@@ -41,7 +50,7 @@ pub struct Args {
 
 /// A result, as `--json` prints it.
 #[derive(Serialize)]
-pub(super) struct Report<'a> {
+pub struct Report<'a> {
     pub prompt_ids: &'a [TokenId],
     pub ids: Vec<TokenId>,
     pub text: String,
@@ -54,7 +63,7 @@ pub(super) struct Report<'a> {
 }
 
 #[derive(Clone, Copy, Serialize)]
-pub(super) struct Stats {
+pub struct Stats {
     pub load_ms: f64,
     pub prefill_tokens: usize,
     pub prefill_ms: f64,
@@ -79,6 +88,19 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
         )));
     }
+    if let Some(path) = &args.batch {
+        if count > 1 {
+            return Err(Failure::Usage(format!(
+                "--num-return-sequences {count} with --batch: give the prompt on {count} lines, each with a seed of its own"
+            )));
+        }
+        let (size, allow_special) = (args.batch_size.unwrap_or(8).into(), args.prompt.allow_special());
+        let job = Job { lm: &lm, options, seed, stop, allow_special, size, load };
+        return job.run(path, args.stats, watch_for_interrupts()?);
+    }
+    if args.batch_size.is_some() {
+        return Err(Failure::Usage("--batch-size is for --batch, which is not given".into()));
+    }
     let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
     if common.verbose {
         remark(format_args!(
@@ -93,8 +115,9 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let interrupted = watch_for_interrupts()?;
     if beams {
         let (json, stats) = (args.json, args.stats);
-        let job = Job { lm: &lm, prompt_ids: &prompt_ids, options, seed, stop: &stop, json, stats, load };
-        return args.beams.run(job, count, interrupted);
+        let search =
+            Search { lm: &lm, prompt_ids: &prompt_ids, options, seed, stop: &stop, json, stats, load };
+        return args.beams.run(search, count, interrupted);
     }
 
     let mut begin = Instant::now(); // the first sequence's time has the prompt's in it
@@ -134,7 +157,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
 }
 
 /// An option that the library refuses.
-pub(super) fn usage(error: gpt2::error::Error) -> Failure {
+pub fn usage(error: gpt2::error::Error) -> Failure {
     Failure::Usage(error.to_string())
 }
 
@@ -183,7 +206,7 @@ fn write(
 }
 
 /// Says once that the text has outgrown the model's positions.
-pub(super) fn note_slide(slides: usize, said: &mut bool, model: &Gpt2) {
+pub fn note_slide(slides: usize, said: &mut bool, model: &Gpt2) {
     if slides > 0 && !*said {
         *said = true;
         remark(format_args!(
@@ -214,7 +237,7 @@ impl Stats {
 }
 
 /// The text so far: streamed to standard output, or gathered.
-pub(super) struct Output<'a> {
+pub struct Output<'a> {
     text: TextStream<'a>,
     so_far: String,
     stream: bool,
@@ -242,12 +265,12 @@ impl<'a> Output<'a> {
     }
 }
 
-pub(super) fn print(text: &str) -> Result<(), Failure> {
+pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::output)
 }
 
-pub(super) fn ms(time: Duration) -> f64 {
+pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
