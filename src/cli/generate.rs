@@ -25,8 +25,6 @@ pub struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     decoding: DecodingArgs,
-    #[command(flatten)]
-    beams: BeamArgs,
     /// End the text before TEXT, wherever it appears in the continuation (repeatable)
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
@@ -46,6 +44,8 @@ pub struct Args {
     /// Say on standard error how long it took, and the seed
     #[arg(long)]
     stats: bool,
+    #[command(flatten)]
+    beams: BeamArgs, // last, for its heading is above all that follows
 }
 
 /// A result, as `--json` prints it.
