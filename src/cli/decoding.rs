@@ -7,11 +7,22 @@ use gpt2::generate::{ContextPolicy, Options};
 use gpt2::sampling::{Processors, Sampling};
 use rand::{TryRng, rngs::SysRng};
 
+/// How a text is continued.
 #[derive(clap::Args)]
 pub struct DecodingArgs {
     /// Stop after this many new tokens
     #[arg(long, value_name = "N", default_value_t = 128)]
     max_new_tokens: usize,
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// What to do when the text has filled all positions: keep its newest half and go on, end it, or fail
+    #[arg(long, value_name = "POLICY", default_value = "slide", value_parser = policies())]
+    context_policy: ContextPolicy,
+}
+
+/// How one token is chosen.
+#[derive(clap::Args)]
+pub struct ChoiceArgs {
     /// Do not end the text before this many new tokens
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_new_tokens: usize,
@@ -44,7 +55,7 @@ pub struct DecodingArgs {
     pub greedy: bool,
     /// Start of the random numbers; the same seed gives the same text [default: drawn at random]
     #[arg(long, value_name = "S")]
-    seed: Option<u64>,
+    pub seed: Option<u64>,
     /// Divide the score of each token that already occurs by R (multiply, where negative)
     #[arg(long, value_name = "R", default_value_t = 1.0, allow_negative_numbers = true)]
     repetition_penalty: f32,
@@ -66,28 +77,52 @@ pub struct DecodingArgs {
     /// Go on after the end-of-text token
     #[arg(long)]
     ignore_eos: bool,
-    /// What to do when the text has filled all positions: keep its newest half and go on, end it, or fail
-    #[arg(long, value_name = "POLICY", default_value = "slide", value_parser = policies())]
-    context_policy: ContextPolicy,
 }
 
 impl DecodingArgs {
     /// The options for the library, and the seed; one is drawn if none is given. The library checks the ranges.
     pub fn options(&self, bpe: &Bpe) -> Result<(Options, u64), Failure> {
-        self.options_with(bpe, !self.greedy)
+        self.options_with(bpe, !self.choice.greedy)
     }
 
     /// The same, with or without chance whatever `--greedy` says.
-    pub fn options_with(&self, bpe: &Bpe, sampling: bool) -> Result<(Options, u64), Failure> {
-        let seed = match self.seed {
+    pub fn options_with(&self, bpe: &Bpe, chance: bool) -> Result<(Options, u64), Failure> {
+        let seed = match self.choice.seed {
             Some(seed) => seed,
-            None if !sampling => 0,
+            None if !chance => 0,
             None => SysRng
                 .try_next_u64()
                 .map_err(|e| Failure::Work(format!("no random seed from the system: {e}")))?,
         };
+        let (max_new_tokens, context_policy) = (self.max_new_tokens, self.context_policy);
+        let options = self.choice.options_with(bpe, seed, chance);
+        Ok((Options { max_new_tokens, context_policy, ..options }, seed))
+    }
+}
+
+impl ChoiceArgs {
+    /// The options for the library, of as many tokens as one likes. The library checks the ranges.
+    pub fn options(&self, bpe: &Bpe, seed: u64) -> Options {
+        self.options_with(bpe, seed, !self.greedy)
+    }
+
+    /// The first option given that does nothing without chance.
+    pub fn explicit_sampling(&self) -> Option<&'static str> {
+        let given = [
+            ("temperature", self.temperature.is_some()),
+            ("top-k", self.top_k.is_some()),
+            ("top-p", self.top_p.is_some()),
+            ("min-p", self.min_p.is_some()),
+            ("typical-p", self.typical_p.is_some()),
+            ("epsilon-cutoff", self.epsilon_cutoff.is_some()),
+            ("eta-cutoff", self.eta_cutoff.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+
+    fn options_with(&self, bpe: &Bpe, seed: u64, chance: bool) -> Options {
         let defaults = Sampling::with_seed(seed);
-        let drawn = Sampling {
+        let sampling = Sampling {
             temperature: self.temperature.unwrap_or(defaults.temperature),
             top_k: self.top_k.or(defaults.top_k),
             top_p: self.top_p,
@@ -107,30 +142,13 @@ impl DecodingArgs {
             bad_words: self.bad_words.iter().map(|word| bpe.encode(word)).collect(),
             min_new_tokens: self.min_new_tokens,
         };
-        let options = Options {
-            max_new_tokens: self.max_new_tokens,
+        Options {
+            max_new_tokens: usize::MAX,
             processors,
-            sampling: sampling.then_some(drawn),
+            sampling: chance.then_some(sampling),
             ignore_eos: self.ignore_eos,
-            context_policy: self.context_policy,
-        };
-        Ok((options, seed))
-    }
-}
-
-impl DecodingArgs {
-    /// The first option given that does nothing without chance.
-    pub fn explicit_sampling(&self) -> Option<&'static str> {
-        let given = [
-            ("temperature", self.temperature.is_some()),
-            ("top-k", self.top_k.is_some()),
-            ("top-p", self.top_p.is_some()),
-            ("min-p", self.min_p.is_some()),
-            ("typical-p", self.typical_p.is_some()),
-            ("epsilon-cutoff", self.epsilon_cutoff.is_some()),
-            ("eta-cutoff", self.eta_cutoff.is_some()),
-        ];
-        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+            context_policy: ContextPolicy::default(),
+        }
     }
 }
 

@@ -5,15 +5,17 @@ use super::beams::{BeamArgs, Search};
 use super::decoding::DecodingArgs;
 use super::failure::Failure;
 use super::text::PromptArgs;
-use super::{Common, ModelArgs, remark};
+use super::{Common, ModelArgs, debug, remark};
 use gpt2::bpe::{Bpe, TokenId};
-use gpt2::checkpoint::LanguageModel;
-use gpt2::generate::{FinishReason, Generation, StopStrings, TextStream};
+use gpt2::checkpoint::{LanguageModel, safetensors::remove_unfinished};
+use gpt2::generate::{FinishReason, Generation, Options, StopStrings, TextStream};
 use gpt2::model::Gpt2;
+use gpt2::sampling::{NoWatch, Watch};
 use gpt2::simd::Simd;
+use gpt2::trace::{Choices, StepsFile, Trace};
 use serde::Serialize;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -44,6 +46,12 @@ pub struct Args {
     /// Say on standard error how long it took, and the seed
     #[arg(long)]
     stats: bool,
+    /// Write every stage of every step into a safetensors file, and how each token was chosen into its metadata
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "num_beams"])]
+    trace: Option<PathBuf>,
+    /// Step through the stages; commands come from standard input, a line each, and help lists them
+    #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch", "num_beams"])]
+    debug: bool,
     #[command(flatten)]
     beams: BeamArgs, // last, for its heading is above all that follows
 }
@@ -83,7 +91,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     options.check(&lm.model).map_err(usage)?;
     let stop = StopStrings::new(&args.stop).map_err(usage)?;
     let count = args.num_return_sequences;
-    if args.decoding.greedy && count > 1 && !beams {
+    if args.decoding.choice.greedy && count > 1 && !beams {
         return Err(Failure::Usage(format!(
             "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
         )));
@@ -101,6 +109,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     if args.batch_size.is_some() {
         return Err(Failure::Usage("--batch-size is for --batch, which is not given".into()));
     }
+    check_followed(args)?;
     let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
     if common.verbose {
         remark(format_args!(
@@ -111,6 +120,9 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             Simd::current().name(),
             prompt_ids.len()
         ));
+    }
+    if args.debug {
+        return debug::run(&lm, &prompt_ids, options, stop, common.color);
     }
     let interrupted = watch_for_interrupts()?;
     if beams {
@@ -131,7 +143,11 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             print(&format!("=== {} of {count} ===\n", n + 1))?;
         }
         let output = Output::new(&lm.bpe, stop.clone(), !args.json);
-        let written = write(&lm, prompt.fork(n), output, begin, &mut slid, interrupted)?;
+        let mut run = Run { lm: &lm, begin, slid: &mut slid, interrupted };
+        let written = match &args.trace {
+            None => run.write(&mut prompt.fork(n), output, &mut NoWatch)?,
+            Some(path) => run.write_traced(path, &prompt_ids, prompt.options(), output)?,
+        };
         let stats = Stats {
             load_ms: ms(load),
             prefill_tokens: prompt_ids.len(),
@@ -156,6 +172,24 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `--trace` and `--debug` follow one text; commands and prompt cannot both come from standard input.
+fn check_followed(args: &Args) -> Result<(), Failure> {
+    let followed = [("--trace", args.trace.is_some()), ("--debug", args.debug)];
+    let count = args.num_return_sequences;
+    if let Some((name, _)) = followed.into_iter().find(|(_, on)| *on && count > 1) {
+        return Err(Failure::Usage(format!(
+            "{name} follows one text and --num-return-sequences asks for {count}; leave out one of them"
+        )));
+    }
+    if args.debug && !args.prompt.is_given() {
+        return Err(Failure::Usage(
+            "with --debug standard input has the commands; give the prompt as an argument, with --file or --ids"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
 /// An option that the library refuses.
 pub fn usage(error: gpt2::error::Error) -> Failure {
     Failure::Usage(error.to_string())
@@ -172,37 +206,65 @@ struct Written {
     all: Duration,
 }
 
-/// Writes one continuation to its end, or until Ctrl-C.
-fn write(
-    lm: &LanguageModel,
-    mut generation: Generation<'_>,
-    mut output: Output<'_>,
+/// The writing of one continuation.
+struct Run<'a> {
+    lm: &'a LanguageModel,
     begin: Instant,
-    slid: &mut bool,
-    interrupted: &AtomicBool,
-) -> Result<Written, Failure> {
-    let (mut logprobs, mut first) = (Vec::new(), Duration::ZERO);
-    while let Some(chosen) = generation.next() {
-        let chosen = chosen?;
-        if logprobs.is_empty() {
-            first = begin.elapsed();
+    /// Whether it was said that the text slides.
+    slid: &'a mut bool,
+    interrupted: &'a AtomicBool,
+}
+
+impl Run<'_> {
+    /// Writes to the end, or until Ctrl-C.
+    fn write<T: Trace>(
+        &mut self,
+        generation: &mut Generation<'_, T>,
+        mut output: Output<'_>,
+        watch: &mut impl Watch,
+    ) -> Result<Written, Failure> {
+        let (mut logprobs, mut first) = (Vec::new(), Duration::ZERO);
+        while let Some(chosen) = generation.next_watched(watch) {
+            let chosen = chosen?;
+            if logprobs.is_empty() {
+                first = self.begin.elapsed();
+            }
+            logprobs.push(chosen.logprob);
+            note_slide(generation.slides(), self.slid, &self.lm.model);
+            if generation.finish_reason() != Some(FinishReason::Eos) {
+                output.token(chosen.id)?;
+            }
+            if output.text.stopped() {
+                generation.finish(FinishReason::Stop);
+            }
+            if self.interrupted.load(Ordering::Relaxed) {
+                break;
+            }
         }
-        logprobs.push(chosen.logprob);
-        note_slide(generation.slides(), slid, &lm.model);
-        if generation.finish_reason() != Some(FinishReason::Eos) {
-            output.token(chosen.id)?;
-        }
-        if output.text.stopped() {
-            generation.finish(FinishReason::Stop);
-        }
-        if interrupted.load(Ordering::Relaxed) {
-            break;
-        }
+        let all = self.begin.elapsed();
+        let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length);
+        let text = output.finish()?;
+        Ok(Written { ids: generation.new_ids().to_vec(), text, finish_reason, logprobs, first, all })
     }
-    let all = begin.elapsed();
-    let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length);
-    let text = output.finish()?;
-    Ok(Written { ids: generation.new_ids().to_vec(), text, finish_reason, logprobs, first, all })
+
+    /// The same with a trace file, which is there when the text is whole.
+    fn write_traced(
+        &mut self,
+        path: &Path,
+        prompt: &[TokenId],
+        options: &Options,
+        output: Output<'_>,
+    ) -> Result<Written, Failure> {
+        let file = StepsFile::create(path)?;
+        let generation = Generation::with_trace(&self.lm.model, prompt, options.clone(), file)?;
+        let (mut generation, mut choices) = (generation.whole(), Choices::new(&self.lm.bpe));
+        let written = self.write(&mut generation, output, &mut choices)?;
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::Interrupted); // and the file is gone
+        }
+        generation.trace.finish(self.lm, prompt, options, &choices.all)?;
+        Ok(written)
+    }
 }
 
 /// Says once that the text has outgrown the model's positions.
@@ -279,6 +341,7 @@ fn watch_for_interrupts() -> Result<&'static AtomicBool, Failure> {
     static INTERRUPTED: AtomicBool = AtomicBool::new(false);
     ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            remove_unfinished();
             std::process::exit(130);
         }
     })

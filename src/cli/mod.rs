@@ -3,6 +3,7 @@
 mod batch;
 mod beams;
 mod bench;
+mod debug;
 mod decoding;
 mod diff;
 mod failure;
