@@ -197,6 +197,7 @@ impl Running<'_> {
             seed: self.seed,
             finish_reason: self.generation.finish_reason().unwrap_or(FinishReason::Length).name(),
             logprobs: std::mem::take(&mut self.logprobs),
+            score: None,
             stats: Stats {
                 load_ms: ms(load),
                 prefill_tokens: self.prompt_ids.len(),

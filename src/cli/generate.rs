@@ -1,13 +1,15 @@
 //! `gpt2 generate`: a prompt in, its continuation out, as it is made.
 
 use super::batch::Job;
+use super::beams::{BeamArgs, Search};
 use super::decoding::DecodingArgs;
 use super::failure::Failure;
 use super::text::PromptArgs;
 use super::{Common, ModelArgs, debug, remark};
-use gpt2::bpe::TokenId;
+use gpt2::bpe::{Bpe, TokenId};
 use gpt2::checkpoint::{LanguageModel, safetensors::remove_unfinished};
 use gpt2::generate::{FinishReason, Generation, Options, StopStrings, TextStream};
+use gpt2::model::Gpt2;
 use gpt2::sampling::{NoWatch, Watch};
 use gpt2::simd::Simd;
 use gpt2::trace::{Choices, StepsFile, Trace};
@@ -28,12 +30,12 @@ pub struct Args {
     /// End the text before TEXT, wherever it appears in the continuation (repeatable)
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// Write N continuations, each with its own stream of the seed's random numbers
+    /// Write N continuations, each with its own stream of the seed's random numbers; with beams, the N best
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     num_return_sequences: u64,
     /// Continue many prompts, a line each: a JSON text or an object like {"prompt": "Once", "seed": 1}, whose keys
     /// are names of flags; a JSON object a line comes out, in order. - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids", "num_beams"])]
     batch: Option<PathBuf>,
     /// Write up to N of the batch's texts together [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -45,11 +47,13 @@ pub struct Args {
     #[arg(long)]
     stats: bool,
     /// Write every stage of every step into a safetensors file, and how each token was chosen into its metadata
-    #[arg(long, value_name = "FILE", conflicts_with = "batch")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "num_beams"])]
     trace: Option<PathBuf>,
     /// Step through the stages; commands come from standard input, a line each, and help lists them
-    #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch"])]
+    #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch", "num_beams"])]
     debug: bool,
+    #[command(flatten)]
+    beams: BeamArgs, // last, for its heading is above all that follows
 }
 
 /// A result, as `--json` prints it.
@@ -61,10 +65,12 @@ pub struct Report<'a> {
     pub seed: u64,
     pub finish_reason: &'static str,
     pub logprobs: Vec<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
     pub stats: Stats,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 pub struct Stats {
     pub load_ms: f64,
     pub prefill_tokens: usize,
@@ -77,11 +83,15 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let begin = Instant::now();
     let lm = args.model.open()?;
     let load = begin.elapsed();
-    let (options, seed) = args.decoding.options(&lm.bpe)?;
+    let beams = args.beams.are_wanted()?;
+    let (options, seed) = match beams {
+        true => args.beams.options(&args.decoding, &lm.bpe)?,
+        false => args.decoding.options(&lm.bpe)?,
+    };
     options.check(&lm.model).map_err(usage)?;
     let stop = StopStrings::new(&args.stop).map_err(usage)?;
     let count = args.num_return_sequences;
-    if args.decoding.choice.greedy && count > 1 {
+    if args.decoding.choice.greedy && count > 1 && !beams {
         return Err(Failure::Usage(format!(
             "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
         )));
@@ -115,6 +125,12 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         return debug::run(&lm, &prompt_ids, options, stop, common.color);
     }
     let interrupted = watch_for_interrupts()?;
+    if beams {
+        let (json, stats) = (args.json, args.stats);
+        let search =
+            Search { lm: &lm, prompt_ids: &prompt_ids, options, seed, stop: &stop, json, stats, load };
+        return args.beams.run(search, count, interrupted);
+    }
 
     let mut begin = Instant::now(); // the first sequence's time has the prompt's in it
     let mut prompt = Generation::new(&lm.model, &prompt_ids, options)?;
@@ -126,11 +142,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         if !args.json && count > 1 {
             print(&format!("=== {} of {count} ===\n", n + 1))?;
         }
-        let output = Output {
-            text: TextStream::new(&lm.bpe, stop.clone()),
-            so_far: String::new(),
-            stream: !args.json,
-        };
+        let output = Output::new(&lm.bpe, stop.clone(), !args.json);
         let mut run = Run { lm: &lm, begin, slid: &mut slid, interrupted };
         let written = match &args.trace {
             None => run.write(&mut prompt.fork(n), output, &mut NoWatch)?,
@@ -152,9 +164,8 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         if args.json {
             let Written { ids, text, finish_reason, logprobs, .. } = written;
             let finish_reason = finish_reason.name();
-            let report = Report { prompt_ids: &prompt_ids, ids, text, seed, finish_reason, logprobs, stats };
-            let line = serde_json::to_string(&report).map_err(|e| Failure::Work(e.to_string()))?;
-            print(&format!("{line}\n"))?;
+            let prompt_ids = &prompt_ids;
+            Report { prompt_ids, ids, text, seed, finish_reason, logprobs, score: None, stats }.print()?;
         }
         begin = Instant::now();
     }
@@ -180,7 +191,7 @@ fn check_followed(args: &Args) -> Result<(), Failure> {
 }
 
 /// An option that the library refuses.
-fn usage(error: gpt2::error::Error) -> Failure {
+pub fn usage(error: gpt2::error::Error) -> Failure {
     Failure::Usage(error.to_string())
 }
 
@@ -219,13 +230,7 @@ impl Run<'_> {
                 first = self.begin.elapsed();
             }
             logprobs.push(chosen.logprob);
-            if generation.slides() > 0 && !*self.slid {
-                *self.slid = true;
-                remark(format_args!(
-                    "note: the text is longer than the model's {} positions; the newest half is kept and read again",
-                    self.lm.model.config.n_positions
-                ));
-            }
+            note_slide(generation.slides(), self.slid, &self.lm.model);
             if generation.finish_reason() != Some(FinishReason::Eos) {
                 output.token(chosen.id)?;
             }
@@ -262,6 +267,25 @@ impl Run<'_> {
     }
 }
 
+/// Says once that the text has outgrown the model's positions.
+pub fn note_slide(slides: usize, said: &mut bool, model: &Gpt2) {
+    if slides > 0 && !*said {
+        *said = true;
+        remark(format_args!(
+            "note: the text is longer than the model's {} positions; the newest half is kept and read again",
+            model.config.n_positions
+        ));
+    }
+}
+
+impl Report<'_> {
+    /// As one line of JSON.
+    pub fn print(&self) -> Result<(), Failure> {
+        let line = serde_json::to_string(self).map_err(|e| Failure::Work(e.to_string()))?;
+        print(&format!("{line}\n"))
+    }
+}
+
 impl Stats {
     /// On standard error.
     pub fn print(&self, seed: u64) {
@@ -275,20 +299,24 @@ impl Stats {
 }
 
 /// The text so far: streamed to standard output, or gathered.
-struct Output<'a> {
+pub struct Output<'a> {
     text: TextStream<'a>,
     so_far: String,
     stream: bool,
 }
 
-impl Output<'_> {
-    fn token(&mut self, id: TokenId) -> Result<(), Failure> {
+impl<'a> Output<'a> {
+    pub fn new(bpe: &'a Bpe, stop: StopStrings, stream: bool) -> Self {
+        Self { text: TextStream::new(bpe, stop), so_far: String::new(), stream }
+    }
+
+    pub fn token(&mut self, id: TokenId) -> Result<(), Failure> {
         let part = self.text.push(id);
         self.so_far.push_str(&part);
         if self.stream && !part.is_empty() { print(&part) } else { Ok(()) }
     }
 
-    fn finish(mut self) -> Result<String, Failure> {
+    pub fn finish(mut self) -> Result<String, Failure> {
         let rest = self.text.finish();
         self.so_far.push_str(&rest);
         if self.stream {

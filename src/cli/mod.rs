@@ -1,6 +1,7 @@
 //! One file a command; here is what they share.
 
 mod batch;
+mod beams;
 mod bench;
 mod debug;
 mod decoding;
