@@ -87,7 +87,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         let uniform = options.uniform();
         let cache = KvCache::new(&model.config);
         let (prompt_len, unread) = (prompt.len(), prompt.len());
-        let mut ids = Vec::with_capacity(prompt_len + options.max_new_tokens.min(n_positions));
+        let mut ids = Vec::with_capacity(prompt_len + options.max_new_tokens.min(model.config.n_positions));
         ids.extend_from_slice(prompt);
         let mut generation = Self {
             model,
