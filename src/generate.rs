@@ -13,9 +13,11 @@
 //!
 //! [`options`] says what may be asked for; [`stop`] finds where a text is to end, between the tokens.
 
+pub mod ahead;
 pub mod options;
 pub mod stop;
 
+pub use ahead::View;
 pub use options::{ContextPolicy, FinishReason, Options};
 pub use stop::{StopStrings, TextStream};
 
@@ -134,9 +136,7 @@ impl<'m, T: Trace> Generation<'m, T> {
     /// Reads all that is unread but the newest token, so that forks need not. The first step would do it as well.
     pub fn prefill(&mut self) {
         self.make_room();
-        while self.unread > 1 {
-            self.read(PREFILL.min(self.unread - 1));
-        }
+        self.read_all_but(1);
     }
 
     /// The new tokens so far.
@@ -173,15 +173,58 @@ impl<'m, T: Trace> Generation<'m, T> {
 
     /// One turn of the loop.
     fn step(&mut self, watch: &mut (impl Watch + ?Sized)) -> Result<Chosen> {
+        self.begin_turn()?;
+        self.read_all_but(PREFILL);
+        let model = self.model;
+        let (newest, trace) = self.read(PREFILL);
+        let logits = model.next_logits(newest.ids, newest.cache, trace); // [1, V]
+        self.choose(logits.row(0), watch)
+    }
+
+    /// What comes before reading: is there a position for the next token?
+    pub(crate) fn begin_turn(&mut self) -> Result<()> {
         if self.options.context_policy == ContextPolicy::Error && self.is_full() {
             return Err(Error::input(format!(
                 "the text has reached the model's {} positions and is not finished; context-policy slide would go on, stop would end it there",
                 self.model.config.n_positions
             )));
         }
-        let mut scores = self.next_logits(); // [1, V]
-        let logits = scores.clone();
-        let (logits, scores) = (logits.row(0), scores.row_mut(0)); // [V], what the model said; [V], what comes of it
+        self.make_room();
+        Ok(())
+    }
+
+    /// Reads what is unread but for the newest `rest` ids, a part at a time.
+    fn read_all_but(&mut self, rest: usize) {
+        let model = self.model;
+        while self.unread > rest {
+            let (part, trace) = self.read(PREFILL.min(self.unread - rest));
+            model.hidden(&mut [part], trace);
+        }
+    }
+
+    /// The next unread ids, `most` of them, with the cache that they join: the caller has the model read them.
+    fn read(&mut self, most: usize) -> (Sequence<'_>, &mut T) {
+        let unread = &self.ids[self.ids.len() - self.unread..];
+        let ids = &unread[..most.min(unread.len())];
+        self.unread -= ids.len();
+        (Sequence { ids, cache: &mut self.cache }, &mut self.trace)
+    }
+
+    /// What comes after reading: logits `[V]` of the last position -> the next token, which joins the text.
+    fn choose(&mut self, logits: &[f32], watch: &mut (impl Watch + ?Sized)) -> Result<Chosen> {
+        self.choose_by(logits, watch, |probabilities, uniform| draw(probabilities, uniform.draw()))
+    }
+
+    /// The same, where a draw from the probabilities `[V]` is made by `draw`.
+    pub(crate) fn choose_by(
+        &mut self,
+        logits: &[f32],
+        watch: &mut (impl Watch + ?Sized),
+        draw: impl FnOnce(&mut [f32], &mut Uniform) -> Option<TokenId>,
+    ) -> Result<Chosen> {
+        let mut scores = Matrix::scratch(1, logits.len());
+        let scores = scores.row_mut(0); // [V], what comes of what the model said
+        scores.copy_from_slice(logits);
         let history =
             History { ids: &self.ids, prompt_len: self.prompt_len, eos: self.options.ends(self.model) };
         self.options.processors.apply(&history, scores, watch);
@@ -191,7 +234,7 @@ impl<'m, T: Trace> Generation<'m, T> {
                 sampling.warp(scores, 1, watch);
                 softmax(scores);
                 self.trace.record(Stage::Probs, &[scores.len()], scores);
-                draw(scores, self.uniform.draw())
+                draw(scores, &mut self.uniform)
             }
         };
         let logprob = id.map_or(f64::NAN, |id| log_softmax(logits, id as usize));
@@ -213,25 +256,6 @@ impl<'m, T: Trace> Generation<'m, T> {
             self.end_if_long_enough();
         }
         Ok(Chosen { id, logprob })
-    }
-
-    /// Reads what is unread and gives the logits of the last position. `[1, V]`
-    fn next_logits(&mut self) -> Matrix {
-        self.make_room();
-        while self.unread > PREFILL {
-            self.read(PREFILL);
-        }
-        let unread = &self.ids[self.ids.len() - self.unread..];
-        self.unread = 0;
-        self.model.next_logits(unread, &mut self.cache, &mut self.trace)
-    }
-
-    /// Reads the next `n` unread ids into the cache.
-    fn read(&mut self, n: usize) {
-        let unread = &self.ids[self.ids.len() - self.unread..];
-        self.unread -= n;
-        let mut batch = [Sequence { ids: &unread[..n], cache: &mut self.cache }];
-        self.model.hidden(&mut batch, &mut self.trace);
     }
 
     /// Positions are learned up to `n_positions`. A longer text slides: the newest half is kept and read again from

@@ -36,7 +36,7 @@
 //! | 9 | [`sampling`] | Which token comes next? |
 //! | 10 | [`generate`] | How does a model write? |
 //!
-//! Beside the path: [`score`] measures how likely a text is; [`kv_cache`] keeps what need not be computed again;
+//! Beside the path: [`search`] writes several tokens at once; [`score`] measures how likely a text is; [`kv_cache`] keeps what need not be computed again;
 //! [`config`], [`tensor`], [`linear`] and [`math`] are what the lessons are made of; [`matmul`] is where the speed is;
 //! [`checkpoint`] maps files; [`trace`] shows every stage.
 //!
@@ -109,6 +109,7 @@ pub mod generate;
 
 pub mod kv_cache;
 pub mod score;
+pub mod search;
 
 pub mod checkpoint;
 pub mod config;

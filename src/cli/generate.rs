@@ -2,6 +2,7 @@
 
 use super::decoding::DecodingArgs;
 use super::failure::Failure;
+use super::speculation::{Speculated, SpeculationArgs, Text};
 use super::text::PromptArgs;
 use super::{Common, ModelArgs, remark};
 use gpt2::bpe::TokenId;
@@ -21,6 +22,8 @@ pub struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     decoding: DecodingArgs,
+    #[command(flatten)]
+    speculation: SpeculationArgs,
     /// End the text before TEXT, wherever it appears in the continuation (repeatable)
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
@@ -54,11 +57,14 @@ struct Stats {
     prefill_ms: f64,
     decode_tokens: usize,
     decode_ms: f64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    speculated: Option<Speculated>,
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let begin = Instant::now();
     let lm = args.model.open()?;
+    let draft = args.speculation.open(&lm)?;
     let load = begin.elapsed();
     let (options, seed) = args.decoding.options(&lm.bpe)?;
     options.check(&lm.model).map_err(usage)?;
@@ -83,7 +89,8 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let interrupted = watch_for_interrupts()?;
 
     let mut begin = Instant::now(); // the first sequence's time has the prompt's in it
-    let mut prompt = Generation::new(&lm.model, &prompt_ids, options)?;
+    let prompt = Generation::new(&lm.model, &prompt_ids, options)?;
+    let mut prompt = args.speculation.text(prompt, &lm, draft.as_ref())?;
     if count > 1 {
         prompt.prefill();
     }
@@ -97,13 +104,14 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             so_far: String::new(),
             stream: !args.json,
         };
-        let written = write(&lm, prompt.fork(n), output, begin, &mut slid, interrupted)?;
+        let written = write(&lm, &mut *prompt.fork(n), output, begin, &mut slid, interrupted)?;
         let stats = Stats {
             load_ms: ms(load),
             prefill_tokens: prompt_ids.len(),
             prefill_ms: ms(written.first),
             decode_tokens: written.ids.len().saturating_sub(1),
             decode_ms: ms(written.all - written.first),
+            speculated: written.speculated,
         };
         if args.stats {
             stats.print(seed);
@@ -137,45 +145,47 @@ struct Written {
     /// Until the first token, and until the last.
     first: Duration,
     all: Duration,
+    speculated: Option<Speculated>,
 }
 
 /// Writes one continuation to its end, or until Ctrl-C.
 fn write(
     lm: &LanguageModel,
-    mut generation: Generation<'_>,
+    text: &mut dyn Text,
     mut output: Output<'_>,
     begin: Instant,
     slid: &mut bool,
     interrupted: &AtomicBool,
 ) -> Result<Written, Failure> {
     let (mut logprobs, mut first) = (Vec::new(), Duration::ZERO);
-    while let Some(chosen) = generation.next() {
+    while let Some(chosen) = text.next() {
         let chosen = chosen?;
         if logprobs.is_empty() {
             first = begin.elapsed();
         }
         logprobs.push(chosen.logprob);
-        if generation.slides() > 0 && !*slid {
+        if text.slides() > 0 && !*slid {
             *slid = true;
             remark(format_args!(
                 "note: the text is longer than the model's {} positions; the newest half is kept and read again",
                 lm.model.config.n_positions
             ));
         }
-        if generation.finish_reason() != Some(FinishReason::Eos) {
+        if text.finish_reason() != Some(FinishReason::Eos) {
             output.token(chosen.id)?;
         }
         if output.text.stopped() {
-            generation.finish(FinishReason::Stop);
+            text.finish(FinishReason::Stop);
         }
         if interrupted.load(Ordering::Relaxed) {
             break;
         }
     }
     let all = begin.elapsed();
-    let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length);
-    let text = output.finish()?;
-    Ok(Written { ids: generation.new_ids().to_vec(), text, finish_reason, logprobs, first, all })
+    let finish_reason = text.finish_reason().unwrap_or(FinishReason::Length);
+    let speculated = text.passes().map(Speculated::from);
+    let whole = output.finish()?;
+    Ok(Written { ids: text.new_ids().to_vec(), text: whole, finish_reason, logprobs, first, all, speculated })
 }
 
 impl Stats {
@@ -187,6 +197,11 @@ impl Stats {
         remark(format_args!("load {:.1} ms", self.load_ms));
         remark(format_args!("prefill {p} tokens, {p_ms:.1} ms, {:.0} tokens/s", speed(p, p_ms)));
         remark(format_args!("decode {d} tokens, {d_ms:.1} ms, {:.0} tokens/s", speed(d, d_ms)));
+        if let Some(Speculated { drafted, accepted, tokens_per_pass }) = &self.speculated {
+            remark(format_args!(
+                "draft {drafted} tokens, {accepted} accepted, {tokens_per_pass:.2} tokens a pass"
+            ));
+        }
     }
 }
 

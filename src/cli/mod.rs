@@ -7,6 +7,7 @@ mod failure;
 mod generate;
 mod info;
 mod score;
+mod speculation;
 mod text;
 mod tokenize;
 mod trace;

@@ -1,0 +1,120 @@
+//! Plain or with the help of a draft: the options, and a text that may be either.
+
+use gpt2::bpe::TokenId;
+use gpt2::checkpoint::{self, LanguageModel};
+use gpt2::error::Result;
+use gpt2::generate::{Chosen, FinishReason, Generation};
+use gpt2::search::draft::{Draft, DraftModel, PromptLookup, model::same_tokens};
+use gpt2::search::speculative::{Passes, Speculation};
+use serde::Serialize;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct SpeculationArgs {
+    /// Let a smaller model with the same tokenizer guess what comes next: greedily the same text, faster; sampled a
+    /// text of the same law
+    #[arg(long, value_name = "MODEL", conflicts_with = "prompt_lookup")]
+    draft_model: Option<PathBuf>,
+    /// Let the draft model guess up to N tokens at a time; it guesses as many as pay, 15 at most [default: 15]
+    #[arg(long, value_name = "N", requires = "draft_model")]
+    num_draft_tokens: Option<usize>,
+    /// Guess up to N tokens at a time, as many as pay, from what came before in the text [default: 0, off]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    prompt_lookup: usize,
+}
+
+impl SpeculationArgs {
+    /// The draft model, if there is to be one. It must fit `lm`.
+    pub fn open(&self, lm: &LanguageModel) -> Result<Option<LanguageModel>> {
+        let Some(path) = &self.draft_model else { return Ok(None) };
+        let draft = checkpoint::open(path)?;
+        DraftModel::new(&draft.model, &lm.model)?;
+        same_tokens(&draft.bpe, &lm.bpe)?;
+        Ok(Some(draft))
+    }
+
+    /// `text`, written as the options say; `draft` is what [`open`](Self::open) gave.
+    pub fn text<'m>(
+        &self,
+        text: Generation<'m>,
+        lm: &'m LanguageModel,
+        draft: Option<&'m LanguageModel>,
+    ) -> Result<Box<dyn Text + 'm>> {
+        Ok(match draft {
+            Some(draft) => {
+                let draft = DraftModel::new(&draft.model, &lm.model)?;
+                Box::new(Speculation::new(text, draft, self.num_draft_tokens.unwrap_or(usize::MAX)))
+            }
+            None if self.prompt_lookup > 0 => {
+                Box::new(Speculation::new(text, PromptLookup::default(), self.prompt_lookup))
+            }
+            None => Box::new(text),
+        })
+    }
+}
+
+/// A text in the making.
+pub trait Text: Iterator<Item = Result<Chosen>> {
+    /// The same text, to be continued with another stream of random numbers.
+    fn fork(&self, stream: u64) -> Box<dyn Text + '_>;
+    fn prefill(&mut self);
+    fn new_ids(&self) -> &[TokenId];
+    fn finish_reason(&self) -> Option<FinishReason>;
+    fn finish(&mut self, reason: FinishReason);
+    fn slides(&self) -> usize;
+    /// What a draft has brought, if there is one.
+    fn passes(&self) -> Option<Passes>;
+}
+
+/// Both have these methods.
+macro_rules! methods {
+    () => {
+        fn fork(&self, stream: u64) -> Box<dyn Text + '_> {
+            Box::new(self.fork(stream))
+        }
+        fn prefill(&mut self) {
+            self.prefill();
+        }
+        fn new_ids(&self) -> &[TokenId] {
+            self.new_ids()
+        }
+        fn finish_reason(&self) -> Option<FinishReason> {
+            self.finish_reason()
+        }
+        fn finish(&mut self, reason: FinishReason) {
+            self.finish(reason);
+        }
+        fn slides(&self) -> usize {
+            self.slides()
+        }
+    };
+}
+
+impl Text for Generation<'_> {
+    methods!();
+    fn passes(&self) -> Option<Passes> {
+        None
+    }
+}
+
+impl<D: Draft + Clone> Text for Speculation<'_, D> {
+    methods!();
+    fn passes(&self) -> Option<Passes> {
+        Some(self.passes())
+    }
+}
+
+/// What `--stats` and `--json` say about a draft.
+#[derive(Serialize)]
+pub struct Speculated {
+    pub drafted: usize,
+    pub accepted: usize,
+    pub tokens_per_pass: f64,
+}
+
+impl From<Passes> for Speculated {
+    fn from(passes: Passes) -> Self {
+        let Passes { drafted, accepted, .. } = passes;
+        Self { drafted, accepted, tokens_per_pass: passes.tokens_per_pass() }
+    }
+}
