@@ -16,7 +16,7 @@ pub struct SpeculationArgs {
     #[arg(long, value_name = "MODEL", conflicts_with = "prompt_lookup")]
     draft_model: Option<PathBuf>,
     /// Let the draft model guess up to N tokens at a time; it guesses as many as pay, 15 at most [default: 15]
-    #[arg(long, value_name = "N", requires = "draft_model")]
+    #[arg(long, value_name = "N", requires = "draft_model", conflicts_with = "prompt_lookup")]
     num_draft_tokens: Option<usize>,
     /// Guess up to N tokens at a time, as many as pay, from what came before in the text [default: 0, off]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
