@@ -1,5 +1,6 @@
 //! The options of speculative decoding, as their users see them.
 
+#[allow(dead_code)]
 mod common;
 
 use assert_cmd::Command;

@@ -1,6 +1,7 @@
 //! One file a command; here is what they share.
 
 mod bench;
+mod compare;
 mod decoding;
 mod diff;
 mod failure;
@@ -52,6 +53,8 @@ enum Command {
     Detokenize(tokenize::DetokenizeArgs),
     /// How likely a text is: the log-probability of each token, and perplexity
     Score(score::Args),
+    /// Greedy, sampled and speculative continuations side by side: where they part
+    Compare(compare::Args),
     /// How fast a model is here, beside the machine's own limits
     Bench(bench::Args),
     /// Every stage of one forward pass: to a file, as a table, or through the logit lens
@@ -137,6 +140,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Tokenize(args) => tokenize::run(&args, common),
         Command::Detokenize(args) => tokenize::detokenize(&args),
         Command::Score(args) => score::run(&args, common),
+        Command::Compare(args) => compare::run(&args, common),
         Command::Bench(args) => bench::run(&args, common),
         Command::Trace(args) => trace::run(&args, common),
         Command::Diff(args) => diff::run(&args, common),

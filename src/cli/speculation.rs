@@ -9,7 +9,7 @@ use gpt2::search::speculative::{Passes, Speculation};
 use serde::Serialize;
 use std::path::PathBuf;
 
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct SpeculationArgs {
     /// Let a smaller model with the same tokenizer guess what comes next: greedily the same text, faster; sampled a
     /// text of the same law
@@ -24,6 +24,12 @@ pub struct SpeculationArgs {
 }
 
 impl SpeculationArgs {
+    /// The same; prompt lookup where nothing is asked for.
+    pub fn or_lookup(&self) -> Self {
+        let lookup = self.draft_model.is_none() && self.prompt_lookup == 0;
+        Self { prompt_lookup: if lookup { usize::MAX } else { self.prompt_lookup }, ..self.clone() }
+    }
+
     /// The draft model, if there is to be one. It must fit `lm`.
     pub fn open(&self, lm: &LanguageModel) -> Result<Option<LanguageModel>> {
         let Some(path) = &self.draft_model else { return Ok(None) };
