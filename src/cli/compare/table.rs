@@ -11,6 +11,9 @@ const WIDTH: usize = 80;
 /// Runs beside each other at most, so that a cell has room for a word and a number.
 const BESIDE: usize = 5;
 
+/// Columns of a run's name.
+const INDENT: usize = 13;
+
 /// A number of nats in a cell.
 const NUMBER: usize = 6;
 
@@ -35,6 +38,12 @@ pub fn print(report: &Report, bpe: &Bpe, out: &mut impl Write) -> io::Result<()>
         paragraph(&format!("{}:", run.name), &run.text, out)?;
     }
     writeln!(out)?;
+    let heads = ["nats", "a token", "parts at", "behind greedy", "by that choice"];
+    writeln!(
+        out,
+        "{:INDENT$}{:>7}{:>9}{:>10}{:>15}{:>16}",
+        "", heads[0], heads[1], heads[2], heads[3], heads[4]
+    )?;
     for run in &report.runs {
         facts(run, greedy, out)?;
     }
@@ -84,7 +93,6 @@ fn clip(text: &str, room: usize) -> String {
 
 /// A text on lines that fit, its own line breaks made visible.
 fn paragraph(name: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
-    const INDENT: usize = 13;
     let visible: String = text
         .chars()
         .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
@@ -114,30 +122,23 @@ fn pieces(word: &str, room: usize) -> impl Iterator<Item = &str> {
 
 /// What a run has to do with the greedy text.
 fn facts(run: &Run, greedy: &Run, out: &mut impl Write) -> io::Result<()> {
-    let Run { name, ids, shared, .. } = run;
-    if let Some(speculated) = &run.speculated {
+    let name = clip(&run.name, INDENT - 1);
+    if let Some(Speculated { drafted, accepted, .. }) = &run.speculated {
         let bits = |run: &Run| run.logprobs.iter().map(|l| l.to_bits()).collect::<Vec<_>>();
-        let same = (&greedy.ids, bits(greedy)) == (ids, bits(run));
+        let same = (&greedy.ids, bits(greedy)) == (&run.ids, bits(run));
         let same = if same { "the bits of greedy" } else { "NOT the bits of greedy" };
-        let Speculated { drafted, accepted, .. } = speculated;
         let passes = run.passes.last().unwrap_or(&0);
-        return writeln!(out, "{name}: {same} in {passes} passes; {accepted} of {drafted} guesses right");
+        return writeln!(
+            out,
+            "{name:<INDENT$}{same} in {passes} passes; {accepted} of {drafted} guesses right"
+        );
     }
-    let (tokens, sum) = (ids.len(), run.running.last().unwrap_or(&0.0));
-    write!(out, "{name}: {sum:.1} nats, {:.2} a token", sum / tokens.max(1) as f64)?;
-    let parted =
-        (run.logprobs.get(*shared).zip(greedy.logprobs.get(*shared))).filter(|_| !std::ptr::eq(run, greedy));
-    let Some((chosen, likeliest)) = parted else {
-        return writeln!(out);
-    };
-    // as far as both go
-    let until = tokens.min(greedy.ids.len()) - 1;
-    let behind = greedy.running[until] - run.running[until];
-    let (word, behind) = if behind < 0.0 { ("ahead of", -behind) } else { ("behind", behind) };
-    writeln!(
-        out,
-        "; parts at {}, {behind:.1} {word} greedy, {:.1} by that step",
-        shared + 1,
-        likeliest - chosen
-    )
+    let (tokens, sum) = (run.ids.len(), run.running.last().unwrap_or(&0.0));
+    write!(out, "{name:<INDENT$}{sum:>7.1}{:>9.2}", sum / tokens.max(1) as f64)?;
+    if let (Some(chosen), Some(likeliest)) = (run.logprobs.get(run.shared), greedy.logprobs.get(run.shared)) {
+        let until = tokens.min(greedy.ids.len()) - 1; // as far as both go
+        let behind = greedy.running[until] - run.running[until];
+        write!(out, "{:>10}{behind:>15.1}{:>16.1}", run.shared + 1, likeliest - chosen)?;
+    }
+    writeln!(out)
 }
