@@ -5,6 +5,9 @@
 //! the text, so the bits are the same whichever copy runs. Which one runs is decided once, at start:
 //! the widest that the processor has, or what the environment variable `GPT2_SIMD` names.
 
+#[doc(hidden)]
+pub mod lanes;
+
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
 
@@ -53,20 +56,24 @@ impl Simd {
         if cfg!(target_arch = "aarch64") { Self::Neon } else { Self::Scalar }
     }
 
+    /// The instruction sets of this machine, the widest last.
+    pub fn available() -> &'static [Self] {
+        match Self::detect() {
+            Self::Scalar => &[Self::Scalar],
+            Self::Avx2 => &[Self::Scalar, Self::Avx2],
+            Self::Avx512 => &[Self::Scalar, Self::Avx2, Self::Avx512],
+            Self::Neon => &[Self::Scalar, Self::Neon],
+        }
+    }
+
     /// What `GPT2_SIMD` asks for, or the widest.
     ///
     /// # Errors
     /// [`Error::Input`] if the variable names no instruction set, or one that this machine has not.
     pub fn from_environment() -> Result<Self> {
-        let widest = Self::detect();
+        let here = Self::available();
         let Some(asked) = std::env::var_os("GPT2_SIMD").filter(|asked| !asked.is_empty()) else {
-            return Ok(widest);
-        };
-        let here: &[Self] = match widest {
-            Self::Scalar => &[Self::Scalar],
-            Self::Avx2 => &[Self::Scalar, Self::Avx2],
-            Self::Avx512 => &[Self::Scalar, Self::Avx2, Self::Avx512],
-            Self::Neon => &[Self::Scalar, Self::Neon],
+            return Ok(Self::detect());
         };
         (here.iter().copied().find(|simd| asked == simd.name())).ok_or_else(|| {
             Error::input(format!(
@@ -91,8 +98,8 @@ impl Simd {
 
 /// Compiles a function once for each instruction set; calling it runs the copy for [`Simd::current`].
 ///
-/// The function may take a list of `const` parameters in square brackets and one type parameter. Its text can ask
-/// for `SIMD`, the [`Simd`] it is being compiled for as a number, to choose between ways of moving data.
+/// The function may take a list of `const` parameters in square brackets and one type parameter. Its text can use
+/// `L`, the [`Lanes`](lanes::Lanes) of the instruction set that it is being compiled for.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! kernel {
@@ -105,21 +112,21 @@ macro_rules! kernel {
         #[inline]
         $vis fn $name<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
-            #[allow(clippy::too_many_arguments)]
-            fn text<$($g: $bound,)? const SIMD: u8, $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? $body
+            #[allow(clippy::too_many_arguments, clippy::extra_unused_type_parameters)]
+            fn text<$($g: $bound,)? L: $crate::simd::lanes::Lanes, $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]
             fn avx2<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
-                text::<$($g,)? { $crate::simd::Simd::Avx2 as u8 }, $($($c),+)?>($($arg),*)
+                text::<$($g,)? $crate::simd::lanes::Avx2, $($($c),+)?>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]
             fn avx512<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
-                text::<$($g,)? { $crate::simd::Simd::Avx512 as u8 }, $($($c),+)?>($($arg),*)
+                text::<$($g,)? $crate::simd::lanes::Avx512, $($($c),+)?>($($arg),*)
             }
 
             match $crate::simd::Simd::current() {
@@ -129,7 +136,9 @@ macro_rules! kernel {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Simd::Avx2 => unsafe { avx2::<$($g,)? $($($c),+)?>($($arg),*) },
-                _ => text::<$($g,)? { $crate::simd::Simd::Scalar as u8 }, $($($c),+)?>($($arg),*),
+                #[cfg(target_arch = "aarch64")]
+                $crate::simd::Simd::Neon => text::<$($g,)? $crate::simd::lanes::Neon, $($($c),+)?>($($arg),*),
+                _ => text::<$($g,)? $crate::simd::lanes::Plain, $($($c),+)?>($($arg),*),
             }
         }
     };
@@ -149,13 +158,10 @@ pub(crate) mod tests {
 
     /// Runs `work` under every instruction set of this machine, on this thread.
     pub fn under_each(mut work: impl FnMut(Simd)) {
-        let widest = Simd::detect();
-        for simd in [Simd::Scalar, Simd::Avx2, Simd::Avx512, Simd::Neon] {
-            if simd == Simd::Scalar || simd == widest || (widest == Simd::Avx512 && simd == Simd::Avx2) {
-                FORCED.set(Some(simd));
-                work(simd);
-                FORCED.set(None);
-            }
+        for simd in Simd::available() {
+            FORCED.set(Some(*simd));
+            work(*simd);
+            FORCED.set(None);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::Bytes;
 use crate::simd::kernel;
+use crate::simd::lanes::Lanes;
 use std::cell::RefCell;
 
 /// Activations: a row-major matrix of f32, one row a token position.
@@ -254,6 +255,11 @@ pub(crate) trait Number: Copy + Send + Sync + 'static {
     type Bits: bytemuck::Pod + Send + Sync;
     /// The stored number as f32, exactly.
     fn widen(bits: Self::Bits) -> f32;
+    /// Sixteen neighbours as f32, exactly.
+    ///
+    /// # Safety
+    /// They can be read.
+    unsafe fn load<L: Lanes>(from: *const Self::Bits) -> L;
 }
 
 #[derive(Clone, Copy)]
@@ -269,6 +275,11 @@ impl Number for F32 {
     fn widen(bits: f32) -> f32 {
         bits
     }
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const f32) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load(from) }
+    }
 }
 
 impl Number for Bf16 {
@@ -276,6 +287,11 @@ impl Number for Bf16 {
     #[inline(always)]
     fn widen(bits: u16) -> f32 {
         f32::from_bits(u32::from(bits) << 16)
+    }
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const u16) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load_bf16(from) }
     }
 }
 
@@ -291,6 +307,11 @@ impl Number for F16 {
         let finite = (f32::from_bits(rest) * REBIAS).to_bits();
         let whole = if rest >= 0x7c00 << 13 { rest | 0x7f80_0000 } else { finite };
         f32::from_bits(sign | whole)
+    }
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const u16) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load_f16(from) }
     }
 }
 

@@ -119,6 +119,9 @@ fn drafts_that_cannot_be_used_are_refused() {
         assert
             .stderr(predicate::str::starts_with("error: ").and(predicate::str::contains(part)).and(one_line));
     }
+    for arguments in ["--prompt-lookup 3 --batch x", "--draft-model x --batch x"] {
+        base(arguments).assert().code(2).stdout("").stderr(predicate::str::contains("cannot be used with"));
+    }
     let bytes = Checkpoint::copy("base").with_bytes_as_tokens();
     let mut command = base("--ids 5");
     let assert = command.arg("--draft-model").arg(bytes.path()).assert().code(1).stdout("");

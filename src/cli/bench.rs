@@ -26,6 +26,13 @@ pub struct Args {
     /// How random weights are stored
     #[arg(long, value_name = "TYPE", value_parser = ["f32", "f16", "bf16"], default_value = "f32")]
     dtype: String,
+    /// Prompts to read, by their tokens
+    #[arg(long, value_name = "TOKENS,...", value_delimiter = ',', default_values_t = [64, 128, 512, 1023])]
+    prefill: Vec<usize>,
+    /// Decoding to measure: how many tokens came before, and how many texts are written side by side
+    #[arg(long, value_name = "CONTEXTxBATCH,...", value_delimiter = ',', value_parser = context_and_batch,
+          default_value = "32x1,32x8,900x1,900x8")]
+    decode: Vec<(usize, usize)>,
     /// Tries of each measurement; the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     repeat: u16,
@@ -68,8 +75,15 @@ struct Limits {
     fma_gflops: f64,
 }
 
-/// Steps that are timed together: as many as one page of the cache.
+/// Steps that are timed together.
 const STEPS: usize = 16;
+
+/// `900x8`: 900 tokens before, 8 texts.
+fn context_and_batch(text: &str) -> Result<(usize, usize), String> {
+    let (context, batch) = text.split_once('x').ok_or("it looks like 900x8")?;
+    let number = |text: &str| text.parse().ok().filter(|n| (1..1 << 24).contains(n));
+    number(context).zip(number(batch)).ok_or_else(|| "both are numbers from 1".into())
+}
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let (name, model) = match &args.random {
@@ -94,15 +108,13 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         fma_gflops: limits::fma_gflops(),
     };
     let repeat = usize::from(args.repeat);
-    let prefill = [64, 128, 512, 1023]
-        .into_iter()
-        .filter(|tokens| *tokens <= n_positions)
-        .map(|tokens| prefill(&model, tokens, repeat, &limits))
+    let prefill = (args.prefill.iter())
+        .filter(|tokens| (1..=n_positions).contains(*tokens))
+        .map(|tokens| prefill(&model, *tokens, repeat, &limits))
         .collect();
-    let decode = [(32, 1), (32, 8), (900, 1), (900, 8)]
-        .into_iter()
+    let decode = (args.decode.iter())
         .filter(|(context, _)| context + STEPS <= n_positions)
-        .map(|(context, batch)| decode(&model, context, batch, repeat, &limits))
+        .map(|(context, batch)| decode(&model, *context, *batch, repeat, &limits))
         .collect();
     let (threads, simd) = (rayon::current_num_threads(), Simd::current().name());
     let report =
@@ -164,13 +176,19 @@ fn prefill(model: &Gpt2, tokens: usize, repeat: usize, limits: &Limits) -> Prefi
 }
 
 fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, limits: &Limits) -> Decode {
-    let mut cache = KvCache::new(&model.config);
-    let ids = some_ids(model, context);
-    model.next_logits(&ids, &mut cache, &mut NoTrace);
+    let ids = some_ids(model, context + batch);
+    let texts = ids.windows(context).take(batch); // each has keys and values of its own
+    let mut caches: Vec<KvCache> = texts
+        .map(|text| {
+            let mut cache = KvCache::new(&model.config);
+            model.hidden(&mut [Sequence { ids: text, cache: &mut cache }], &mut NoTrace);
+            cache
+        })
+        .collect();
     let seconds = median(repeat, || {
-        let mut caches = vec![cache.clone(); batch];
         let mut newest = some_ids(model, batch);
-        step(model, &mut caches, &mut newest); // the clones get their own last page
+        caches.iter_mut().for_each(|cache| cache.truncate(context));
+        step(model, &mut caches, &mut newest); // wakes the threads
         let begin = Instant::now();
         for _ in 1..STEPS {
             step(model, &mut caches, &mut newest);

@@ -113,7 +113,7 @@ impl DecodingArgs {
 }
 
 /// `ID=VALUE`
-fn parse_bias(text: &str) -> Result<(TokenId, f32), String> {
+pub fn parse_bias(text: &str) -> Result<(TokenId, f32), String> {
     let (id, value) = text.split_once('=').ok_or("it must be ID=VALUE, for example 50256=-5")?;
     let id = id.trim().parse().map_err(|_| format!("{id:?} is not a token id"))?;
     let value = value.trim().parse().map_err(|_| format!("{value:?} is not a number"))?;

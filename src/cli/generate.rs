@@ -1,5 +1,6 @@
 //! `gpt2 generate`: a prompt in, its continuation out, as it is made.
 
+use super::batch::Job;
 use super::decoding::DecodingArgs;
 use super::failure::Failure;
 use super::speculation::{Speculated, SpeculationArgs, Text};
@@ -11,6 +12,7 @@ use gpt2::generate::{FinishReason, Generation, StopStrings, TextStream};
 use gpt2::simd::Simd;
 use serde::Serialize;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,14 @@ pub struct Args {
     /// Write N continuations, each with its own stream of the seed's random numbers
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     num_return_sequences: u64,
+    /// Continue many prompts, a line each: a JSON text or an object like {"prompt": "Once", "seed": 1}, whose keys
+    /// are names of flags; a JSON object a line comes out, in order. - is standard input
+    #[arg(
+ long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids", "draft_model", "prompt_lookup"])]
+    batch: Option<PathBuf>,
+    /// Write up to N of the batch's texts together [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch_size: Option<u16>,
     /// Print one JSON object in place of each text
     #[arg(long)]
     json: bool,
@@ -40,25 +50,25 @@ pub struct Args {
 
 /// A result, as `--json` prints it.
 #[derive(Serialize)]
-struct Report<'a> {
-    prompt_ids: &'a [TokenId],
-    ids: Vec<TokenId>,
-    text: String,
-    seed: u64,
-    finish_reason: &'static str,
-    logprobs: Vec<f64>,
-    stats: Stats,
+pub struct Report<'a> {
+    pub prompt_ids: &'a [TokenId],
+    pub ids: Vec<TokenId>,
+    pub text: String,
+    pub seed: u64,
+    pub finish_reason: &'static str,
+    pub logprobs: Vec<f64>,
+    pub stats: Stats,
 }
 
 #[derive(Serialize)]
-struct Stats {
-    load_ms: f64,
-    prefill_tokens: usize,
-    prefill_ms: f64,
-    decode_tokens: usize,
-    decode_ms: f64,
+pub struct Stats {
+    pub load_ms: f64,
+    pub prefill_tokens: usize,
+    pub prefill_ms: f64,
+    pub decode_tokens: usize,
+    pub decode_ms: f64,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    speculated: Option<Speculated>,
+    pub speculated: Option<Speculated>,
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
@@ -74,6 +84,19 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         return Err(Failure::Usage(format!(
             "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
         )));
+    }
+    if let Some(path) = &args.batch {
+        if count > 1 {
+            return Err(Failure::Usage(format!(
+                "--num-return-sequences {count} with --batch: give the prompt on {count} lines, each with a seed of its own"
+            )));
+        }
+        let (size, allow_special) = (args.batch_size.unwrap_or(8).into(), args.prompt.allow_special());
+        let job = Job { lm: &lm, options, seed, stop, allow_special, size, load };
+        return job.run(path, args.stats, watch_for_interrupts()?);
+    }
+    if args.batch_size.is_some() {
+        return Err(Failure::Usage("--batch-size is for --batch, which is not given".into()));
     }
     let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
     if common.verbose {
@@ -190,7 +213,7 @@ fn write(
 
 impl Stats {
     /// On standard error.
-    fn print(&self, seed: u64) {
+    pub fn print(&self, seed: u64) {
         let speed = |tokens: usize, ms: f64| tokens as f64 / ms.max(1e-6) * 1e3;
         let (p, p_ms, d, d_ms) = (self.prefill_tokens, self.prefill_ms, self.decode_tokens, self.decode_ms);
         remark(format_args!("seed {seed}"));
@@ -230,12 +253,12 @@ impl Output<'_> {
     }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::output)
 }
 
-fn ms(time: Duration) -> f64 {
+pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 

@@ -1,5 +1,6 @@
 //! One file a command; here is what they share.
 
+mod batch;
 mod bench;
 mod compare;
 mod decoding;

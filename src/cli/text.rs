@@ -61,6 +61,11 @@ fn read_all(from: impl Read, name: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 impl PromptArgs {
+    /// Whether `<|endoftext|>` in a text is the special token.
+    pub fn allow_special(&self) -> bool {
+        self.text.allow_special
+    }
+
     /// The ids of the text, or those given. `echo` ends its output with a line break that nobody means: where
     /// `trim`, one at the end of a pipe is left out.
     pub fn encode(&self, bpe: &Bpe, trim: bool) -> Result<Vec<TokenId>, Failure> {

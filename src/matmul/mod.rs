@@ -27,7 +27,6 @@ pub(crate) mod heads;
 mod many;
 pub mod plain;
 mod tile;
-mod transpose;
 
 pub(crate) use disjoint::Disjoint;
 
@@ -50,16 +49,13 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
     assert_eq!(x.cols(), w.rows(), "x [T, K] times w [K, N]");
     assert_eq!(bias.len(), w.cols(), "w [K, N] plus bias [N]");
     let mut y = Matrix::scratch(x.rows(), w.cols());
-    for t in 0..y.rows() {
-        y.row_mut(t).copy_from_slice(bias);
-    }
-    fn typed<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
-        if use_many(x) { many::add_product::<N>(x, w, y) } else { few::add_product::<N>(x, w, y) }
+    fn typed<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
+        if use_many(x) { many::affine::<N>(x, w, bias, y) } else { few::affine::<N>(x, w, bias, y) }
     }
     match w.numbers() {
-        Numbers::F32(w) => typed::<F32>(x, w, &mut y),
-        Numbers::F16(w) => typed::<F16>(x, w, &mut y),
-        Numbers::Bf16(w) => typed::<Bf16>(x, w, &mut y),
+        Numbers::F32(w) => typed::<F32>(x, w, bias, &mut y),
+        Numbers::F16(w) => typed::<F16>(x, w, bias, &mut y),
+        Numbers::Bf16(w) => typed::<Bf16>(x, w, bias, &mut y),
     }
     y // [T, N]
 }

@@ -95,7 +95,7 @@ impl Passes {
 impl<'m, D: Draft> Speculation<'m, D> {
     /// `text` written with the help of `draft`, which guesses up to `most` tokens at a time: as far as that pays.
     pub fn new(text: Generation<'m>, draft: D, most: usize) -> Self {
-        let length = DraftLength::new(most, draft.cost(text.model()));
+        let length = DraftLength::new(most, draft.cost(text.model()), text.model().wte.dtype());
         Self::begin(text, draft, length)
     }
 

@@ -35,7 +35,7 @@ pub fn print(report: &Report, bpe: &Bpe, out: &mut impl Write) -> io::Result<()>
     }
     writeln!(out)?;
     for run in &report.runs {
-        paragraph(&format!("{}:", run.name), &run.text, out)?;
+        paragraph(&format!("{}:", clip(&run.name, INDENT - 2)), &run.text, out)?;
     }
     writeln!(out)?;
     let heads = ["nats", "a token", "parts at", "behind greedy", "by that choice"];

@@ -14,8 +14,12 @@
 //!
 //! Clocks are not asked. The length depends on the text alone, so that a seed gives the same text every time.
 
-/// What a further row adds to a pass: the weights are read once for all of them.
-const ROW: f64 = 0.04;
+use crate::tensor::Dtype;
+
+/// What a further row adds to a pass, for weights of one byte: the weights are read once for all rows, in a time that
+/// goes with their bytes, so the wider they are the less the arithmetic counts. Measured with f32 (0.06 a row) and with
+/// 16 bits (0.11).
+const ROW: f64 = 0.24;
 
 /// What it costs a draft model to read one token of many, as a share of its pass over one token.
 const READ: f64 = 0.07;
@@ -39,8 +43,9 @@ const MEMORY: f64 = 0.9;
 #[derive(Clone, Debug)]
 pub struct DraftLength {
     most: usize,
-    /// What one guessed token costs, in passes.
+    /// What it costs to guess one token, and to verify one, in passes.
     guess: f64,
+    row: f64,
     /// Guessed tokens that were right and that were wrong, the newer the weightier.
     right: f64,
     wrong: f64,
@@ -51,10 +56,11 @@ pub struct DraftLength {
 }
 
 impl DraftLength {
-    /// At most `most` tokens, each of which costs `guess` passes.
-    pub fn new(most: usize, guess: f64) -> Self {
+    /// At most `most` tokens, each of which costs `guess` passes of a model whose weights are `dtype`.
+    pub fn new(most: usize, guess: f64, dtype: Dtype) -> Self {
+        let row = ROW / dtype.size() as f64;
         // as if four tokens had been guessed, three of them right
-        Self { most: most.min(MOST), guess, right: 3.0, wrong: 1.0, asked: 0.0, purse: PURSE }
+        Self { most: most.min(MOST), guess, row, right: 3.0, wrong: 1.0, asked: 0.0, purse: PURSE }
     }
 
     /// The most that it ever chooses.
@@ -76,7 +82,7 @@ impl DraftLength {
 
     /// Takes note of a pass: so many tokens were guessed, and so many of them were right.
     pub fn learn(&mut self, guessed: usize, right: usize) {
-        let cost = self.asked + guessed as f64 * ROW;
+        let cost = self.asked + guessed as f64 * self.row;
         let brought = right as f64 + REFILL * (right + 1) as f64;
         self.purse = (self.purse + brought - cost).min(LARGEST_PURSE);
         let wrong = usize::from(right < guessed); // behind a wrong one nothing is known
@@ -87,7 +93,7 @@ impl DraftLength {
 
     /// What a guess of `k` tokens costs if all of them are wrong.
     fn stake(&self, k: usize) -> f64 {
-        k as f64 * (self.guess + ROW)
+        k as f64 * (self.guess + self.row)
     }
 
     /// The `k` that gives the most tokens for the cost.
@@ -127,20 +133,20 @@ mod tests {
 
     #[test]
     fn the_better_the_guesses_the_longer() {
-        let mut length = DraftLength::new(99, 0.25);
+        let mut length = DraftLength::new(99, 0.25, Dtype::F32);
         assert!(write(&mut length, 500, |_| true) < 250.0);
         assert_eq!(length.choose(99, 0), MOST, "all were right");
         assert_eq!((length.choose(3, 0), length.choose(0, 0)), (3, 0), "no more than can be used");
-        let mut length = DraftLength::new(4, 0.0);
+        let mut length = DraftLength::new(4, 0.0, Dtype::F32);
         write(&mut length, 100, |_| true);
         assert_eq!(length.choose(99, 0), 4, "no more than is asked for");
-        assert_eq!(DraftLength::new(0, 0.0).choose(99, 0), 0);
+        assert_eq!(DraftLength::new(0, 0.0, Dtype::F32).choose(99, 0), 0);
     }
 
     #[test]
     fn guesses_that_never_come_true_cost_little() {
         for guess in [0.0, 0.1, 0.3, 0.6, 1.01, 3.0] {
-            let cost = write(&mut DraftLength::new(99, guess), 1000, |_| false);
+            let cost = write(&mut DraftLength::new(99, guess, Dtype::F32), 1000, |_| false);
             assert!(
                 (1000.0..=1022.0).contains(&cost),
                 "{cost} passes for 1000 tokens, a guess costs {guess}"
@@ -150,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_text_may_become_predictable() {
-        let mut length = DraftLength::new(99, 0.27);
+        let mut length = DraftLength::new(99, 0.27, Dtype::F32);
         write(&mut length, 300, |_| false);
         let cost = write(&mut length, 500, |_| true);
         assert!(cost < 260.0, "{cost} passes for 500 tokens");
@@ -160,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_a_draft_must_read_first_is_counted() {
-        let mut length = DraftLength::new(9, 0.5);
+        let mut length = DraftLength::new(9, 0.5, Dtype::F32);
         assert!(length.choose(9, 0) > 0);
         assert_eq!(length.choose(9, 100), 0, "reading 100 tokens costs more than there is to lose");
     }
@@ -172,7 +178,7 @@ mod tests {
             guess in 0.0..2.0f64, most in 0..40usize, right in prop::collection::vec(any::<bool>(), 1..400),
         ) {
             let tokens = right.len();
-            let cost = write(&mut DraftLength::new(most, guess), tokens, |i| right[i % tokens]);
+            let cost = write(&mut DraftLength::new(most, guess, Dtype::F32), tokens, |i| right[i % tokens]);
             prop_assert!(cost <= 1.02 * tokens as f64 + 2.001, "{} passes for {} tokens", cost, tokens);
         }
     }
