@@ -16,7 +16,9 @@
 
 pub mod ahead;
 pub mod batch;
+mod choice;
 pub mod options;
+pub(crate) mod rewind;
 pub mod stop;
 
 pub use ahead::View;
@@ -28,8 +30,8 @@ use crate::bpe::TokenId;
 use crate::error::{Error, Result};
 use crate::kv_cache::KvCache;
 use crate::model::{Gpt2, Sequence};
-use crate::sampling::{History, NoWatch, Uniform, Watch, argmax, draw};
-use crate::softmax::{log_softmax, softmax};
+use crate::sampling::{History, NoWatch, Uniform, Watch, argmax};
+use crate::softmax::log_softmax;
 use crate::tensor::Matrix;
 use crate::trace::{NoTrace, Stage, Trace};
 
@@ -58,6 +60,10 @@ pub struct Generation<'m, T: Trace = NoTrace> {
     uniform: Uniform,
     finished: Option<FinishReason>,
     slides: usize,
+    /// The prompt is read in one piece and all its positions get logits, as somebody who looks expects it.
+    whole: bool,
+    /// Comes next, whatever is chosen.
+    forced: Option<TokenId>,
     /// Sees every stage of every step.
     pub trace: T,
 }
@@ -106,6 +112,8 @@ impl<'m, T: Trace> Generation<'m, T> {
             uniform,
             finished: None,
             slides: 0,
+            whole: false,
+            forced: None,
             trace,
         };
         generation.end_if_long_enough();
@@ -132,6 +140,8 @@ impl<'m, T: Trace> Generation<'m, T> {
             unread: self.unread,
             finished: self.finished,
             slides: self.slides,
+            whole: self.whole,
+            forced: self.forced,
             trace: self.trace.clone(),
         }
     }
@@ -140,6 +150,11 @@ impl<'m, T: Trace> Generation<'m, T> {
     pub fn prefill(&mut self) {
         self.make_room();
         self.read_all_but(1);
+    }
+
+    /// What was asked for.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// The new tokens so far.
@@ -177,8 +192,13 @@ impl<'m, T: Trace> Generation<'m, T> {
     /// One turn of the loop.
     fn step(&mut self, watch: &mut (impl Watch + ?Sized)) -> Result<Chosen> {
         self.begin_turn()?;
-        self.read_all_but(PREFILL);
         let model = self.model;
+        if self.whole {
+            let (all, trace) = self.read(usize::MAX);
+            let logits = model.forward(all.ids, all.cache, trace); // [T, V]
+            return self.choose(logits.row(logits.rows() - 1), watch);
+        }
+        self.read_all_but(PREFILL);
         let (newest, trace) = self.read(PREFILL);
         let logits = model.next_logits(newest.ids, newest.cache, trace); // [1, V]
         self.choose(logits.row(0), watch)
@@ -215,31 +235,18 @@ impl<'m, T: Trace> Generation<'m, T> {
 
     /// What comes after reading: logits `[V]` of the last position -> the next token, which joins the text.
     fn choose(&mut self, logits: &[f32], watch: &mut (impl Watch + ?Sized)) -> Result<Chosen> {
-        self.choose_by(logits, watch, |probabilities, uniform| draw(probabilities, uniform.draw()))
-    }
-
-    /// The same, where a draw from the probabilities `[V]` is made by `draw`.
-    pub(crate) fn choose_by(
-        &mut self,
-        logits: &[f32],
-        watch: &mut (impl Watch + ?Sized),
-        draw: impl FnOnce(&mut [f32], &mut Uniform) -> Option<TokenId>,
-    ) -> Result<Chosen> {
         let mut scores = Matrix::scratch(1, logits.len());
         let scores = scores.row_mut(0); // [V], what comes of what the model said
         scores.copy_from_slice(logits);
         let history =
             History { ids: &self.ids, prompt_len: self.prompt_len, eos: self.options.ends(self.model) };
-        self.options.processors.apply(&history, scores, watch);
-        let id = match &self.options.sampling {
-            None => Some(argmax(scores)).filter(|id| scores[*id as usize] > f32::NEG_INFINITY),
-            Some(sampling) => {
-                sampling.warp(scores, 1, watch);
-                softmax(scores);
-                self.trace.record(Stage::Probs, &[scores.len()], scores);
-                draw(scores, &mut self.uniform)
-            }
-        };
+        let id = self.options.choose(scores, &history, &mut self.uniform, &mut self.trace, watch);
+        let id = self.forced.take().or(id);
+        self.append(logits, id)
+    }
+
+    /// The token that was chosen from logits `[V]`, if one was, joins the text.
+    fn append(&mut self, logits: &[f32], id: Option<TokenId>) -> Result<Chosen> {
         let logprob = id.map_or(f64::NAN, |id| log_softmax(logits, id as usize));
         let Some(id) = id.filter(|_| logprob.is_finite()) else {
             let sound = log_softmax(logits, argmax(logits) as usize).is_finite();

@@ -119,7 +119,12 @@ fn drafts_that_cannot_be_used_are_refused() {
         assert
             .stderr(predicate::str::starts_with("error: ").and(predicate::str::contains(part)).and(one_line));
     }
-    for arguments in ["--prompt-lookup 3 --batch x", "--draft-model x --batch x"] {
+    for arguments in [
+        "--prompt-lookup 3 --batch x",
+        "--draft-model x --batch x",
+        "--prompt-lookup 3 --trace x",
+        "--draft-model x --debug",
+    ] {
         base(arguments).assert().code(2).stdout("").stderr(predicate::str::contains("cannot be used with"));
     }
     let bytes = Checkpoint::copy("base").with_bytes_as_tokens();

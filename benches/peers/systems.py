@@ -109,9 +109,9 @@ class Onnxruntime(Stepwise):
     def begin(self, prompts):
         batch = len(prompts)
         if batch not in self.caches:
-            empty = self.numpy.zeros((batch, 12, self.POSITIONS, 64), self.numpy.float32)
+            empty = lambda: self.numpy.zeros((batch, 12, self.POSITIONS, 64), self.numpy.float32)
             names = [f"{kind}.{i}" for i in range(12) for kind in ("key", "value")]
-            self.caches[batch] = {name: self.value(empty) for name in names}
+            self.caches[batch] = {name: self.value(empty()) for name in names}
         self.cache, self.past = self.caches[batch], 0
         return self.forward(self.numpy.array(prompts, self.numpy.int64))
 
@@ -123,10 +123,11 @@ class Onnxruntime(Stepwise):
         batch, new = ids.shape
         positions = numpy.arange(self.past, self.past + new, dtype=numpy.int64)[None].repeat(batch, 0)
         self.past += new
-        binding.bind_cpu_input("ids", ids)
-        binding.bind_cpu_input("positions", positions)
-        binding.bind_cpu_input("last", numpy.full(batch, self.past - 1, numpy.int32))
-        binding.bind_cpu_input("total", numpy.array(self.past, numpy.int32))
+        last, total = numpy.full(batch, self.past - 1, numpy.int32), numpy.array(self.past, numpy.int32)
+        # the arrays must live as long as the binding
+        inputs = {"ids": ids, "positions": positions, "last": last, "total": total}
+        for name, value in inputs.items():
+            binding.bind_cpu_input(name, value)
         for name, value in self.cache.items():
             binding.bind_ortvalue_input(f"past.{name}", value)
             binding.bind_ortvalue_output(f"present.{name}", value)

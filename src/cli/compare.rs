@@ -121,7 +121,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
 }
 
 /// Writes a continuation to its end.
-fn write(lm: &LanguageModel, name: String, text: &mut dyn Text) -> Result<Run, Failure> {
+fn write(lm: &LanguageModel, name: String, text: &mut (impl Text + ?Sized)) -> Result<Run, Failure> {
     let (mut logprobs, mut running, mut passes) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(chosen) = text.next() {
         logprobs.push(chosen?.logprob);

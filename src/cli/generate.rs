@@ -3,16 +3,17 @@
 use super::batch::Job;
 use super::decoding::DecodingArgs;
 use super::failure::Failure;
-use super::speculation::{Speculated, SpeculationArgs, Text};
+use super::speculation::{Speculated, SpeculationArgs, Text, Watched};
 use super::text::PromptArgs;
-use super::{Common, ModelArgs, remark};
+use super::{Common, ModelArgs, debug, remark};
 use gpt2::bpe::TokenId;
-use gpt2::checkpoint::LanguageModel;
-use gpt2::generate::{FinishReason, Generation, StopStrings, TextStream};
+use gpt2::checkpoint::{LanguageModel, safetensors::remove_unfinished};
+use gpt2::generate::{FinishReason, Generation, Options, StopStrings, TextStream};
 use gpt2::simd::Simd;
+use gpt2::trace::{Choices, StepsFile};
 use serde::Serialize;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -34,8 +35,7 @@ pub struct Args {
     num_return_sequences: u64,
     /// Continue many prompts, a line each: a JSON text or an object like {"prompt": "Once", "seed": 1}, whose keys
     /// are names of flags; a JSON object a line comes out, in order. - is standard input
-    #[arg(
- long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids", "draft_model", "prompt_lookup"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids", "draft_model", "prompt_lookup"])]
     batch: Option<PathBuf>,
     /// Write up to N of the batch's texts together [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -46,6 +46,12 @@ pub struct Args {
     /// Say on standard error how long it took, and the seed
     #[arg(long)]
     stats: bool,
+    /// Write every stage of every step into a safetensors file, and how each token was chosen into its metadata
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "draft_model", "prompt_lookup"])]
+    trace: Option<PathBuf>,
+    /// Step through the stages; commands come from standard input, a line each, and help lists them
+    #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch", "draft_model", "prompt_lookup"])]
+    debug: bool,
 }
 
 /// A result, as `--json` prints it.
@@ -80,7 +86,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     options.check(&lm.model).map_err(usage)?;
     let stop = StopStrings::new(&args.stop).map_err(usage)?;
     let count = args.num_return_sequences;
-    if args.decoding.greedy && count > 1 {
+    if args.decoding.choice.greedy && count > 1 {
         return Err(Failure::Usage(format!(
             "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
         )));
@@ -98,6 +104,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     if args.batch_size.is_some() {
         return Err(Failure::Usage("--batch-size is for --batch, which is not given".into()));
     }
+    check_followed(args)?;
     let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
     if common.verbose {
         remark(format_args!(
@@ -109,10 +116,13 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             prompt_ids.len()
         ));
     }
+    if args.debug {
+        return debug::run(&lm, &prompt_ids, options, stop, common.color);
+    }
     let interrupted = watch_for_interrupts()?;
 
     let mut begin = Instant::now(); // the first sequence's time has the prompt's in it
-    let prompt = Generation::new(&lm.model, &prompt_ids, options)?;
+    let prompt = Generation::new(&lm.model, &prompt_ids, options.clone())?;
     let mut prompt = args.speculation.text(prompt, &lm, draft.as_ref())?;
     if count > 1 {
         prompt.prefill();
@@ -127,7 +137,11 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             so_far: String::new(),
             stream: !args.json,
         };
-        let written = write(&lm, &mut *prompt.fork(n), output, begin, &mut slid, interrupted)?;
+        let mut run = Run { lm: &lm, begin, slid: &mut slid, interrupted };
+        let written = match &args.trace {
+            None => run.write(&mut *prompt.fork(n), output)?,
+            Some(path) => run.write_traced(path, &prompt_ids, &options, output)?,
+        };
         let stats = Stats {
             load_ms: ms(load),
             prefill_tokens: prompt_ids.len(),
@@ -154,6 +168,24 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `--trace` and `--debug` follow one text; commands and prompt cannot both come from standard input.
+fn check_followed(args: &Args) -> Result<(), Failure> {
+    let followed = [("--trace", args.trace.is_some()), ("--debug", args.debug)];
+    let count = args.num_return_sequences;
+    if let Some((name, _)) = followed.into_iter().find(|(_, on)| *on && count > 1) {
+        return Err(Failure::Usage(format!(
+            "{name} follows one text and --num-return-sequences asks for {count}; leave out one of them"
+        )));
+    }
+    if args.debug && !args.prompt.is_given() {
+        return Err(Failure::Usage(
+            "with --debug standard input has the commands; give the prompt as an argument, with --file or --ids"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
 /// An option that the library refuses.
 fn usage(error: gpt2::error::Error) -> Failure {
     Failure::Usage(error.to_string())
@@ -171,44 +203,75 @@ struct Written {
     speculated: Option<Speculated>,
 }
 
-/// Writes one continuation to its end, or until Ctrl-C.
-fn write(
-    lm: &LanguageModel,
-    text: &mut dyn Text,
-    mut output: Output<'_>,
+/// The writing of one continuation.
+struct Run<'a> {
+    lm: &'a LanguageModel,
     begin: Instant,
-    slid: &mut bool,
-    interrupted: &AtomicBool,
-) -> Result<Written, Failure> {
-    let (mut logprobs, mut first) = (Vec::new(), Duration::ZERO);
-    while let Some(chosen) = text.next() {
-        let chosen = chosen?;
-        if logprobs.is_empty() {
-            first = begin.elapsed();
+    /// Whether it was said that the text slides.
+    slid: &'a mut bool,
+    interrupted: &'a AtomicBool,
+}
+
+impl Run<'_> {
+    /// Writes to the end, or until Ctrl-C.
+    fn write<T: Text + ?Sized>(&mut self, text: &mut T, mut output: Output<'_>) -> Result<Written, Failure> {
+        let (mut logprobs, mut first) = (Vec::new(), Duration::ZERO);
+        while let Some(chosen) = text.next() {
+            let chosen = chosen?;
+            if logprobs.is_empty() {
+                first = self.begin.elapsed();
+            }
+            logprobs.push(chosen.logprob);
+            if text.slides() > 0 && !*self.slid {
+                *self.slid = true;
+                remark(format_args!(
+                    "note: the text is longer than the model's {} positions; the newest half is kept and read again",
+                    self.lm.model.config.n_positions
+                ));
+            }
+            if text.finish_reason() != Some(FinishReason::Eos) {
+                output.token(chosen.id)?;
+            }
+            if output.text.stopped() {
+                text.finish(FinishReason::Stop);
+            }
+            if self.interrupted.load(Ordering::Relaxed) {
+                break;
+            }
         }
-        logprobs.push(chosen.logprob);
-        if text.slides() > 0 && !*slid {
-            *slid = true;
-            remark(format_args!(
-                "note: the text is longer than the model's {} positions; the newest half is kept and read again",
-                lm.model.config.n_positions
-            ));
-        }
-        if text.finish_reason() != Some(FinishReason::Eos) {
-            output.token(chosen.id)?;
-        }
-        if output.text.stopped() {
-            text.finish(FinishReason::Stop);
-        }
-        if interrupted.load(Ordering::Relaxed) {
-            break;
-        }
+        let all = self.begin.elapsed();
+        let finish_reason = text.finish_reason().unwrap_or(FinishReason::Length);
+        let speculated = text.passes().map(Speculated::from);
+        let whole = output.finish()?;
+        Ok(Written {
+            ids: text.new_ids().to_vec(),
+            text: whole,
+            finish_reason,
+            logprobs,
+            first,
+            all,
+            speculated,
+        })
     }
-    let all = begin.elapsed();
-    let finish_reason = text.finish_reason().unwrap_or(FinishReason::Length);
-    let speculated = text.passes().map(Speculated::from);
-    let whole = output.finish()?;
-    Ok(Written { ids: text.new_ids().to_vec(), text: whole, finish_reason, logprobs, first, all, speculated })
+
+    /// The same with a trace file, which is there when the text is whole.
+    fn write_traced(
+        &mut self,
+        path: &Path,
+        prompt: &[TokenId],
+        options: &Options,
+        output: Output<'_>,
+    ) -> Result<Written, Failure> {
+        let file = StepsFile::create(path)?;
+        let generation = Generation::with_trace(&self.lm.model, prompt, options.clone(), file)?;
+        let (mut generation, mut choices) = (generation.whole(), Choices::new(&self.lm.bpe));
+        let written = self.write(&mut Watched(&mut generation, &mut choices), output)?;
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::Interrupted); // and the file is gone
+        }
+        generation.trace.finish(self.lm, prompt, options, &choices.all)?;
+        Ok(written)
+    }
 }
 
 impl Stats {
@@ -267,6 +330,7 @@ fn watch_for_interrupts() -> Result<&'static AtomicBool, Failure> {
     static INTERRUPTED: AtomicBool = AtomicBool::new(false);
     ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            remove_unfinished();
             std::process::exit(130);
         }
     })

@@ -3,6 +3,7 @@
 mod batch;
 mod bench;
 mod compare;
+mod debug;
 mod decoding;
 mod diff;
 mod failure;

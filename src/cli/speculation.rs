@@ -4,8 +4,10 @@ use gpt2::bpe::TokenId;
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::error::Result;
 use gpt2::generate::{Chosen, FinishReason, Generation};
+use gpt2::sampling::Watch;
 use gpt2::search::draft::{Draft, DraftModel, PromptLookup, model::same_tokens};
 use gpt2::search::speculative::{Passes, Speculation};
+use gpt2::trace::Trace;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -45,7 +47,7 @@ impl SpeculationArgs {
         text: Generation<'m>,
         lm: &'m LanguageModel,
         draft: Option<&'m LanguageModel>,
-    ) -> Result<Box<dyn Text + 'm>> {
+    ) -> Result<Box<dyn Fork + 'm>> {
         Ok(match draft {
             Some(draft) => {
                 let draft = DraftModel::new(&draft.model, &lm.model)?;
@@ -61,52 +63,82 @@ impl SpeculationArgs {
 
 /// A text in the making.
 pub trait Text: Iterator<Item = Result<Chosen>> {
-    /// The same text, to be continued with another stream of random numbers.
-    fn fork(&self, stream: u64) -> Box<dyn Text + '_>;
-    fn prefill(&mut self);
     fn new_ids(&self) -> &[TokenId];
     fn finish_reason(&self) -> Option<FinishReason>;
     fn finish(&mut self, reason: FinishReason);
     fn slides(&self) -> usize;
     /// What a draft has brought, if there is one.
-    fn passes(&self) -> Option<Passes>;
-}
-
-/// Both have these methods.
-macro_rules! methods {
-    () => {
-        fn fork(&self, stream: u64) -> Box<dyn Text + '_> {
-            Box::new(self.fork(stream))
-        }
-        fn prefill(&mut self) {
-            self.prefill();
-        }
-        fn new_ids(&self) -> &[TokenId] {
-            self.new_ids()
-        }
-        fn finish_reason(&self) -> Option<FinishReason> {
-            self.finish_reason()
-        }
-        fn finish(&mut self, reason: FinishReason) {
-            self.finish(reason);
-        }
-        fn slides(&self) -> usize {
-            self.slides()
-        }
-    };
-}
-
-impl Text for Generation<'_> {
-    methods!();
     fn passes(&self) -> Option<Passes> {
         None
     }
 }
 
-impl<D: Draft + Clone> Text for Speculation<'_, D> {
-    methods!();
+/// A text that can be continued in several ways.
+pub trait Fork: Text {
+    fn prefill(&mut self);
+    /// The same text, to be continued with another stream of random numbers.
+    fn fork(&self, stream: u64) -> Box<dyn Text + '_>;
+}
+
+/// A generation of which somebody watches how each token is chosen.
+pub struct Watched<'a, 'm, T: Trace, W>(pub &'a mut Generation<'m, T>, pub &'a mut W);
+
+impl<T: Trace, W: Watch> Iterator for Watched<'_, '_, T, W> {
+    type Item = Result<Chosen>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_watched(self.1)
+    }
+}
+
+/// All have these methods.
+macro_rules! text {
+    ($($field:tt)?) => {
+        fn new_ids(&self) -> &[TokenId] {
+            self$(.$field)?.new_ids()
+        }
+        fn finish_reason(&self) -> Option<FinishReason> {
+            self$(.$field)?.finish_reason()
+        }
+        fn finish(&mut self, reason: FinishReason) {
+            self$(.$field)?.finish(reason);
+        }
+        fn slides(&self) -> usize {
+            self$(.$field)?.slides()
+        }
+    };
+}
+
+impl Text for Generation<'_> {
+    text!();
+}
+
+impl<T: Trace, W: Watch> Text for Watched<'_, '_, T, W> {
+    text!(0);
+}
+
+impl<D: Draft> Text for Speculation<'_, D> {
+    text!();
     fn passes(&self) -> Option<Passes> {
         Some(self.passes())
+    }
+}
+
+impl Fork for Generation<'_> {
+    fn prefill(&mut self) {
+        self.prefill();
+    }
+    fn fork(&self, stream: u64) -> Box<dyn Text + '_> {
+        Box::new(self.fork(stream))
+    }
+}
+
+impl<D: Draft + Clone> Fork for Speculation<'_, D> {
+    fn prefill(&mut self) {
+        self.prefill();
+    }
+    fn fork(&self, stream: u64) -> Box<dyn Text + '_> {
+        Box::new(self.fork(stream))
     }
 }
 

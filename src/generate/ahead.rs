@@ -4,10 +4,11 @@
 //! wrong, its keys and values are forgotten again. [`speculative`](crate::search::speculative) says what that is good
 //! for.
 
-use super::{Generation, Options, PREFILL};
+use super::{Chosen, Generation, Options, PREFILL};
 use crate::bpe::TokenId;
+use crate::error::Result;
 use crate::model::{Gpt2, Sequence};
-use crate::sampling::{History, Uniform};
+use crate::sampling::{History, NoWatch, Uniform};
 use crate::tensor::Matrix;
 use crate::trace::Trace;
 
@@ -67,6 +68,24 @@ impl<T: Trace> Generation<'_, T> {
         let rows: Vec<usize> = (newest.ids.len() - 1..ids.len()).collect();
         let x = model.hidden(&mut [Sequence { ids: &ids, cache: newest.cache }], trace); // [T, C]
         model.head(&x.select(&rows), trace) // [1 + guess, V]
+    }
+
+    /// logits `[V]` -> the next token, which joins the text, by a draw of the caller's from the distribution `[V]`.
+    pub(crate) fn choose_by(
+        &mut self,
+        logits: &[f32],
+        draw: impl FnOnce(&mut [f32], &mut Uniform) -> Option<TokenId>,
+    ) -> Result<Chosen> {
+        let Some(sampling) = &self.options.sampling else { return self.choose(logits, &mut NoWatch) };
+        let mut p = Matrix::scratch(1, logits.len());
+        let p = p.row_mut(0);
+        p.copy_from_slice(logits);
+        let history =
+            History { ids: &self.ids, prompt_len: self.prompt_len, eos: self.options.ends(self.model) };
+        self.options.processors.apply(&history, p, &mut NoWatch);
+        sampling.distribution(p);
+        let id = draw(p, &mut self.uniform);
+        self.append(logits, id)
     }
 
     /// Forgets the last `n` tokens that were read.

@@ -36,7 +36,7 @@ use super::draft::{Draft, DraftLength, Guess};
 use crate::bpe::TokenId;
 use crate::error::{Error, Result};
 use crate::generate::{Chosen, FinishReason, Generation};
-use crate::sampling::{NoWatch, Uniform, draw};
+use crate::sampling::{Uniform, draw};
 use std::collections::VecDeque;
 
 #[cfg(doc)]
@@ -172,7 +172,7 @@ impl<'m, D: Draft> Speculation<'m, D> {
         for k in 0..p.rows() {
             let guessed = guess.ids.get(k).copied();
             let q = guess.q.as_ref().zip(guessed).map(|(q, id)| (q.row(k), id));
-            let chosen = self.text.choose_by(p.row(k), &mut NoWatch, |p, uniform| match q {
+            let chosen = self.text.choose_by(p.row(k), |p, uniform| match q {
                 Some((q, id)) => accept(p, q, id, uniform),
                 None => draw(p, uniform.draw()),
             })?;

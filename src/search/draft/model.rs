@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::generate::View;
 use crate::kv_cache::KvCache;
 use crate::model::{Gpt2, Sequence};
-use crate::sampling::{NoWatch, Uniform, argmax, draw};
+use crate::sampling::{NoWatch, Uniform};
 use crate::tensor::Matrix;
 use crate::trace::NoTrace;
 
@@ -114,20 +114,15 @@ impl Draft for DraftModel<'_> {
         let most = most.min(self.model.config.n_positions - self.kept() + 1);
         self.agree(&text, most);
         let mut ids = text.ids.to_vec(); // and the guess
-        let sampling = text.options.sampling.as_ref();
-        let mut q = sampling.map(|_| Matrix::zeros(most, self.model.config.vocab_size));
+        let mut q = text.options.sampling.as_ref().map(|_| Matrix::zeros(most, self.model.config.vocab_size));
         for k in 0..most {
             let mut scores = self.next_logits(&ids[self.start + self.seen.len()..]); // [1, V]
             let scores = scores.row_mut(0);
-            text.options.processors.apply(&text.history(&ids), scores, &mut NoWatch);
-            let id = match (sampling, &mut q) {
-                (Some(sampling), Some(q)) => {
-                    sampling.distribution(scores);
-                    q.row_mut(k).copy_from_slice(scores);
-                    draw(scores, uniform.draw())
-                }
-                _ => Some(argmax(scores)),
-            };
+            let history = text.history(&ids);
+            let id = text.options.choose(scores, &history, uniform, &mut NoTrace, &mut NoWatch);
+            if let Some(q) = &mut q {
+                q.row_mut(k).copy_from_slice(scores); // it was drawn from these
+            }
             let Some(id) = id else { break }; // damaged weights, or nothing allowed: no guess
             ids.push(id);
         }
