@@ -14,12 +14,14 @@
 //! [`options`] says what may be asked for; [`stop`] finds where a text is to end, between the tokens; [`batch`]
 //! takes the same turns for several texts at once.
 
+pub mod ahead;
 pub mod batch;
 mod choice;
 pub mod options;
 pub(crate) mod rewind;
 pub mod stop;
 
+pub use ahead::View;
 pub use batch::Batch;
 pub use options::{ContextPolicy, FinishReason, Options};
 pub use stop::{StopStrings, TextStream};
@@ -192,7 +194,7 @@ impl<'m, T: Trace> Generation<'m, T> {
     }
 
     /// What comes before reading: is there a position for the next token?
-    fn begin_turn(&mut self) -> Result<()> {
+    pub(crate) fn begin_turn(&mut self) -> Result<()> {
         if self.options.context_policy == ContextPolicy::Error && self.is_full() {
             return Err(no_more_positions(self.model));
         }
@@ -226,6 +228,11 @@ impl<'m, T: Trace> Generation<'m, T> {
             History { ids: &self.ids, prompt_len: self.prompt_len, eos: self.options.ends(self.model) };
         let id = self.options.choose(scores, &history, &mut self.uniform, &mut self.trace, watch);
         let id = self.forced.take().or(id);
+        self.append(logits, id)
+    }
+
+    /// The token that was chosen from logits `[V]`, if one was, joins the text.
+    fn append(&mut self, logits: &[f32], id: Option<TokenId>) -> Result<Chosen> {
         let logprob = id.map_or(f64::NAN, |id| log_softmax(logits, id as usize));
         let Some(id) = id.filter(|_| logprob.is_finite()) else {
             let sound = log_softmax(logits, argmax(logits) as usize).is_finite();

@@ -204,6 +204,7 @@ impl Running<'_> {
                 prefill_ms: ms(first),
                 decode_tokens: self.generation.new_ids().len().saturating_sub(1),
                 decode_ms: ms(all - first),
+                speculated: None,
             },
         };
         Good { line: self.line, report }

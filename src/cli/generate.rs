@@ -4,15 +4,15 @@ use super::batch::Job;
 use super::beams::{BeamArgs, Search};
 use super::decoding::DecodingArgs;
 use super::failure::Failure;
+use super::speculation::{Speculated, SpeculationArgs, Text, Watched};
 use super::text::PromptArgs;
 use super::{Common, ModelArgs, debug, remark};
 use gpt2::bpe::{Bpe, TokenId};
 use gpt2::checkpoint::{LanguageModel, safetensors::remove_unfinished};
 use gpt2::generate::{FinishReason, Generation, Options, StopStrings, TextStream};
 use gpt2::model::Gpt2;
-use gpt2::sampling::{NoWatch, Watch};
 use gpt2::simd::Simd;
-use gpt2::trace::{Choices, StepsFile, Trace};
+use gpt2::trace::{Choices, StepsFile};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ pub struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     decoding: DecodingArgs,
+    #[command(flatten)]
+    speculation: SpeculationArgs,
     /// End the text before TEXT, wherever it appears in the continuation (repeatable)
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
@@ -35,7 +37,7 @@ pub struct Args {
     num_return_sequences: u64,
     /// Continue many prompts, a line each: a JSON text or an object like {"prompt": "Once", "seed": 1}, whose keys
     /// are names of flags; a JSON object a line comes out, in order. - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids", "num_beams"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids", "num_beams", "draft_model", "prompt_lookup"])]
     batch: Option<PathBuf>,
     /// Write up to N of the batch's texts together [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -47,10 +49,10 @@ pub struct Args {
     #[arg(long)]
     stats: bool,
     /// Write every stage of every step into a safetensors file, and how each token was chosen into its metadata
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "num_beams"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "num_beams", "draft_model", "prompt_lookup"])]
     trace: Option<PathBuf>,
     /// Step through the stages; commands come from standard input, a line each, and help lists them
-    #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch", "num_beams"])]
+    #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch", "num_beams", "draft_model", "prompt_lookup"])]
     debug: bool,
     #[command(flatten)]
     beams: BeamArgs, // last, for its heading is above all that follows
@@ -77,11 +79,14 @@ pub struct Stats {
     pub prefill_ms: f64,
     pub decode_tokens: usize,
     pub decode_ms: f64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub speculated: Option<Speculated>,
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let begin = Instant::now();
     let lm = args.model.open()?;
+    let draft = args.speculation.open(&lm)?;
     let load = begin.elapsed();
     let beams = args.beams.are_wanted()?;
     let (options, seed) = match beams {
@@ -133,7 +138,8 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     }
 
     let mut begin = Instant::now(); // the first sequence's time has the prompt's in it
-    let mut prompt = Generation::new(&lm.model, &prompt_ids, options)?;
+    let prompt = Generation::new(&lm.model, &prompt_ids, options.clone())?;
+    let mut prompt = args.speculation.text(prompt, &lm, draft.as_ref())?;
     if count > 1 {
         prompt.prefill();
     }
@@ -145,8 +151,8 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         let output = Output::new(&lm.bpe, stop.clone(), !args.json);
         let mut run = Run { lm: &lm, begin, slid: &mut slid, interrupted };
         let written = match &args.trace {
-            None => run.write(&mut prompt.fork(n), output, &mut NoWatch)?,
-            Some(path) => run.write_traced(path, &prompt_ids, prompt.options(), output)?,
+            None => run.write(&mut *prompt.fork(n), output)?,
+            Some(path) => run.write_traced(path, &prompt_ids, &options, output)?,
         };
         let stats = Stats {
             load_ms: ms(load),
@@ -154,6 +160,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             prefill_ms: ms(written.first),
             decode_tokens: written.ids.len().saturating_sub(1),
             decode_ms: ms(written.all - written.first),
+            speculated: written.speculated,
         };
         if args.stats {
             stats.print(seed);
@@ -204,6 +211,7 @@ struct Written {
     /// Until the first token, and until the last.
     first: Duration,
     all: Duration,
+    speculated: Option<Speculated>,
 }
 
 /// The writing of one continuation.
@@ -217,34 +225,38 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Writes to the end, or until Ctrl-C.
-    fn write<T: Trace>(
-        &mut self,
-        generation: &mut Generation<'_, T>,
-        mut output: Output<'_>,
-        watch: &mut impl Watch,
-    ) -> Result<Written, Failure> {
+    fn write<T: Text + ?Sized>(&mut self, text: &mut T, mut output: Output<'_>) -> Result<Written, Failure> {
         let (mut logprobs, mut first) = (Vec::new(), Duration::ZERO);
-        while let Some(chosen) = generation.next_watched(watch) {
+        while let Some(chosen) = text.next() {
             let chosen = chosen?;
             if logprobs.is_empty() {
                 first = self.begin.elapsed();
             }
             logprobs.push(chosen.logprob);
-            note_slide(generation.slides(), self.slid, &self.lm.model);
-            if generation.finish_reason() != Some(FinishReason::Eos) {
+            note_slide(text.slides(), self.slid, &self.lm.model);
+            if text.finish_reason() != Some(FinishReason::Eos) {
                 output.token(chosen.id)?;
             }
             if output.text.stopped() {
-                generation.finish(FinishReason::Stop);
+                text.finish(FinishReason::Stop);
             }
             if self.interrupted.load(Ordering::Relaxed) {
                 break;
             }
         }
         let all = self.begin.elapsed();
-        let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length);
-        let text = output.finish()?;
-        Ok(Written { ids: generation.new_ids().to_vec(), text, finish_reason, logprobs, first, all })
+        let finish_reason = text.finish_reason().unwrap_or(FinishReason::Length);
+        let speculated = text.passes().map(Speculated::from);
+        let whole = output.finish()?;
+        Ok(Written {
+            ids: text.new_ids().to_vec(),
+            text: whole,
+            finish_reason,
+            logprobs,
+            first,
+            all,
+            speculated,
+        })
     }
 
     /// The same with a trace file, which is there when the text is whole.
@@ -258,7 +270,7 @@ impl Run<'_> {
         let file = StepsFile::create(path)?;
         let generation = Generation::with_trace(&self.lm.model, prompt, options.clone(), file)?;
         let (mut generation, mut choices) = (generation.whole(), Choices::new(&self.lm.bpe));
-        let written = self.write(&mut generation, output, &mut choices)?;
+        let written = self.write(&mut Watched(&mut generation, &mut choices), output)?;
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted); // and the file is gone
         }
@@ -295,6 +307,11 @@ impl Stats {
         remark(format_args!("load {:.1} ms", self.load_ms));
         remark(format_args!("prefill {p} tokens, {p_ms:.1} ms, {:.0} tokens/s", speed(p, p_ms)));
         remark(format_args!("decode {d} tokens, {d_ms:.1} ms, {:.0} tokens/s", speed(d, d_ms)));
+        if let Some(Speculated { drafted, accepted, tokens_per_pass }) = &self.speculated {
+            remark(format_args!(
+                "draft {drafted} tokens, {accepted} accepted, {tokens_per_pass:.2} tokens a pass"
+            ));
+        }
     }
 }
 

@@ -24,13 +24,18 @@
 //! | `rows` | beams as the rows of one batch, and what they share |
 //! | [`record`] | what each step did |
 //! | [`tree`] | all steps together: kept and pruned hypotheses, as text and as JSON |
+//!
+//! The other way to look further than one token asks not for a likelier text but for the same one, sooner:
+//! [`speculative`] decoding has several tokens guessed by something cheap ([`draft`]) and checks all of them in one pass.
 
 pub mod beam;
 mod candidates;
+pub mod draft;
 pub mod hypotheses;
 pub mod options;
 pub mod record;
 mod rows;
+pub mod speculative;
 #[cfg(test)]
 mod tests;
 pub mod tree;
