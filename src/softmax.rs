@@ -40,7 +40,7 @@ pub fn temperature(x: &mut [f32], temperature: f32) {
 /// The logarithm of the probability of each element asked for, in f64: `x[i] - max - ln(sum of e^(x - max))`.
 pub fn log_softmax(x: &[f32], i: usize) -> f64 {
     let largest = math::max(x);
-    f64::from(x[i]) - f64::from(largest) - f64::from(sum_of_exp(x, largest)).ln()
+    f64::from(x[i]) - f64::from(largest) - math::ln(f64::from(sum_of_exp(x, largest)))
 }
 
 /// x `[n]` -> the logarithms of the probabilities, in place, in f32: `x - max - ln(sum of e^(x - max))`.
@@ -49,7 +49,7 @@ pub fn log_probabilities(x: &mut [f32]) {
     if largest == f32::NEG_INFINITY {
         return;
     }
-    let log_sum = f64::from(sum_of_exp(x, largest)).ln() as f32;
+    let log_sum = math::ln(f64::from(sum_of_exp(x, largest))) as f32;
     for x in x {
         *x = *x - largest - log_sum; // in this order: `largest` may be so large that it swallows `log_sum`
     }

@@ -41,7 +41,8 @@ fn every_number_is_there_and_positive() {
 
 #[test]
 fn a_table_for_people() {
-    let output = gpt2().args(["bench", "--repeat", "1", "--prefill", "3", "--decode", "2x2"]).assert().success();
+    let output =
+        gpt2().args(["bench", "--repeat", "1", "--prefill", "3", "--decode", "2x2"]).assert().success();
     let text = String::from_utf8(output.get_output().stdout.clone()).expect("UTF-8");
     for part in ["tales-8m, bf16", "this machine: reads", "tokens/s", "of peak", "of bandwidth"] {
         assert!(text.contains(part), "{part} in\n{text}");
