@@ -4,7 +4,7 @@
 //!     cargo bench --bench kernels -- 'affine.*bf16'  # some
 //!     GPT2_SIMD=avx2 cargo bench --bench kernels     # another instruction set
 //!
-//! `gpt2 bench` measures whole models beside the machine's limits; this shows which part of one is slow. Few rows should
+//! `gpt2 bench` measures whole models beside the machine's limits; this shows which part of one is slow; `trace` measures what looking costs. Few rows should
 //! come near the speed of memory (bytes of weights a second), many rows near the arithmetic's (an item is one operation:
 //! a multiply-add counts as two).
 
@@ -18,7 +18,7 @@ use gpt2::mlp::Activation;
 use gpt2::model::{Gpt2, Sequence};
 use gpt2::softmax::softmax;
 use gpt2::tensor::{Dtype, Matrix, Weights};
-use gpt2::trace::{NoTrace, Recorder};
+use gpt2::trace::NoTrace;
 use gpt2::{math, matmul};
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
@@ -167,30 +167,5 @@ mod elements {
     fn largest_of_logits(bencher: Bencher<'_, '_>) {
         let x = numbers(1, 50_257);
         bencher.counter(ItemsCount::new(50_257usize)).bench_local(|| math::max(black_box(x.data())));
-    }
-}
-
-/// A trace that looks at nothing costs nothing: compare with `recorder`, which copies every stage.
-#[divan::bench_group(sample_count = 20, max_time = 2.0)]
-mod traces {
-    use super::*;
-
-    fn ids() -> Vec<u32> {
-        (0..64).map(|i| i * 701).collect()
-    }
-
-    #[divan::bench]
-    fn no_trace(bencher: Bencher<'_, '_>) {
-        let lm = gpt2::checkpoint::bundled();
-        let ids = ids();
-        bencher.bench_local(|| lm.model.next_logits(&ids, &mut KvCache::new(&lm.model.config), &mut NoTrace));
-    }
-
-    #[divan::bench]
-    fn recorder(bencher: Bencher<'_, '_>) {
-        let lm = gpt2::checkpoint::bundled();
-        let ids = ids();
-        let cache = || KvCache::new(&lm.model.config);
-        bencher.bench_local(|| lm.model.next_logits(&ids, &mut cache(), &mut Recorder::new()));
     }
 }

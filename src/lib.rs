@@ -87,7 +87,7 @@
 //!
 //! For one checkpoint, one prompt and one set of options, every stage's output is the same bit for bit, on any number
 //! of threads, with the cache or without, with tracing or without, on every instruction set. How: each output is
-//! computed by one fixed sequence of correctly rounded operations; threads share out outputs, never one sum.
+//! computed by one fixed sequence of correctly rounded operations, whatever threads share out.
 //! [`arithmetic`] states the sequence, and what holds the promise.
 
 #[cfg(target_endian = "big")]

@@ -42,7 +42,8 @@ fn the_same_everywhere() {
             let output =
                 command.arg("--model").arg(fixture("base")).args(["--threads", threads]).assert().success();
             let text = String::from_utf8(output.get_output().stdout.clone()).expect("UTF-8");
-            assert_eq!(text, expected, "{} with {threads} threads", simd.name());
+            let stages = text.split_once("\nhow next_id was chosen").expect("an explanation").0;
+            assert_eq!(stages, expected, "{} with {threads} threads", simd.name());
         }
     }
 }
