@@ -59,7 +59,7 @@ impl LogSum {
     /// Of the scores x `[n]`.
     pub fn of(x: &[f32]) -> Self {
         let largest = math::max(x);
-        Self { largest, log_sum: f64::from(sum_of_exp(x, largest)).ln() }
+        Self { largest, log_sum: math::ln(f64::from(sum_of_exp(x, largest))) }
     }
 
     /// The logarithm of the probability that a score stands for.
