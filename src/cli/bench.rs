@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", value_parser = ["124M", "355M", "774M", "1.5B"], conflicts_with = "model")]
     random: Option<String>,
     /// How random weights are stored
-    #[arg(long, value_name = "TYPE", value_parser = ["f32", "f16", "bf16"], default_value = "f32")]
+    #[arg(long, value_name = "TYPE", value_parser = ["f32", "f16", "bf16", "int8"], default_value = "f32")]
     dtype: String,
     /// Tries of each measurement; the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
@@ -78,6 +78,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
             let dtype = match args.dtype.as_str() {
                 "f16" => Dtype::F16,
                 "bf16" => Dtype::Bf16,
+                "int8" => Dtype::I8,
                 _ => Dtype::F32,
             };
             (format!("random {size}"), random::random(config, dtype))

@@ -20,10 +20,13 @@
 //! 3. *Threads* share out outputs, never one sum.
 //!
 //! The output head multiplies by the rows of `wte` (`[V, C]`, transposed): the same sums, other strides.
+//!
+//! Weights of eight bits are multiplied as whole numbers; what is computed there is said in `matmul/int8.rs`.
 
 mod disjoint;
 mod few;
 pub(crate) mod heads;
+mod int8;
 mod many;
 pub mod plain;
 mod tile;
@@ -49,6 +52,9 @@ const FEW: usize = 16;
 pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
     assert_eq!(x.cols(), w.rows(), "x [T, K] times w [K, N]");
     assert_eq!(bias.len(), w.cols(), "w [K, N] plus bias [N]");
+    if let Numbers::I8(w) = w.numbers() {
+        return int8::product(x, w, Some(bias));
+    }
     let mut y = Matrix::scratch(x.rows(), w.cols());
     for t in 0..y.rows() {
         y.row_mut(t).copy_from_slice(bias);
@@ -60,6 +66,7 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
         Numbers::F32(w) => typed::<F32>(x, w, &mut y),
         Numbers::F16(w) => typed::<F16>(x, w, &mut y),
         Numbers::Bf16(w) => typed::<Bf16>(x, w, &mut y),
+        Numbers::I8(_) => unreachable!("returned above"),
     }
     y // [T, N]
 }
@@ -70,6 +77,9 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
 /// If the shapes do not fit.
 pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
     assert_eq!(x.cols(), w.cols(), "x [T, C] times the rows of w [V, C]");
+    if let Numbers::I8(w) = w.numbers() {
+        return int8::product(x, w, None);
+    }
     let mut y = Matrix::scratch(x.rows(), w.rows());
     fn typed<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
         if use_many(x) { many::product_by_rows::<N>(x, w, y) } else { few::product_by_rows::<N>(x, w, y) }
@@ -78,6 +88,7 @@ pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
         Numbers::F32(w) => typed::<F32>(x, w, &mut y),
         Numbers::F16(w) => typed::<F16>(x, w, &mut y),
         Numbers::Bf16(w) => typed::<Bf16>(x, w, &mut y),
+        Numbers::I8(_) => unreachable!("returned above"),
     }
     y // [T, V]
 }
