@@ -17,7 +17,7 @@
 //! ([`kv_cache`](crate::kv_cache)). Source: Vaswani et al., "Attention Is All You Need" (2017), section 3.2.
 //! Next: [`mlp`](crate::mlp).
 
-use crate::kv_cache::{KvCache, LayerCache};
+use crate::kv_cache::{KvCache, LayerCache, PAGE};
 use crate::linear::Linear;
 use crate::matmul::{Disjoint, heads};
 use crate::softmax::softmax;
@@ -68,13 +68,11 @@ impl Attention {
             s,
         };
         // Some rows of one sequence and one head are a task of their own: nothing is shared but what is read.
-        let tasks: Vec<Task<'_>> = (cache.sequences())
-            .flat_map(|(first, rows, cache)| {
-                (0..rows).step_by(heads::ROWS).map(move |t| (first, t, (rows - t).min(heads::ROWS), cache))
-            })
-            .flat_map(|(first, t, rows, cache)| (0..h).map(move |h| Task { first, t, rows, cache, h }))
-            .collect();
-        tasks.into_par_iter().for_each(|task| self.attend_task(qkv, cache.layer(), &task, &columns, &seen));
+        let groups: usize = cache.sequences().map(|(_, rows, _)| rows.div_ceil(heads::ROWS)).sum();
+        (0..groups * h).into_par_iter().for_each(|i| {
+            let task = Task::find(cache, i / h, i % h);
+            self.attend_task(qkv, cache.layer(), &task, &columns, &seen);
+        });
 
         if let Some(mut scores) = scores {
             trace.record(Stage::AttnScores, &[h, t, s], &mut scores);
@@ -96,11 +94,12 @@ impl Attention {
     ) {
         let (c, d) = (qkv.cols() / 3, qkv.cols() / 3 / self.n_head);
         let head = task.cache.head(layer, task.h);
-        let query = |r: usize| &qkv.row(task.first + task.t + r)[task.h * d..][..d];
+        let queries = &qkv.data()[(task.first + task.t) * qkv.cols() + task.h * d..]; // a row each 3C
         let visible = |r: usize| task.cache.len() + task.t + r + 1; // a row sees itself and what came before
         let last = visible(task.rows - 1);
 
-        let mut scores = heads::scores(task.rows, query, head, self.scale, last); // [rows, S]
+        let mut scores = Matrix::scratch(task.rows, last.next_multiple_of(PAGE)); // [rows, S]
+        heads::scores(queries, qkv.cols(), head, self.scale, last, &mut scores);
         for r in 0..task.rows {
             let (row, masked) = scores.row_mut(r).split_at_mut(visible(r));
             seen.keep(&seen.scores, task, r, row);
@@ -125,6 +124,21 @@ struct Task<'a> {
     rows: usize,
     cache: &'a KvCache,
     h: usize,
+}
+
+impl<'a> Task<'a> {
+    /// Head `h` of the `group`-th group of rows in the batch.
+    fn find(cache: &'a LayerCache<'_, '_>, mut group: usize, h: usize) -> Self {
+        for (first, rows, cache) in cache.sequences() {
+            let groups = rows.div_ceil(heads::ROWS);
+            if group < groups {
+                let t = group * heads::ROWS;
+                return Self { first, t, rows: (rows - t).min(heads::ROWS), cache, h };
+            }
+            group -= groups;
+        }
+        unreachable!("a group of the batch")
+    }
 }
 
 /// Scores and weights `[H, T, S]`, kept only where somebody looks at them.

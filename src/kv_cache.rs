@@ -91,7 +91,7 @@ impl KvCache {
 
     /// What head `h` of `layer` reads.
     pub(crate) fn head(&self, layer: usize, h: usize) -> Head<'_> {
-        Head { pages: &self.layers[layer], h, size: self.head_size * PAGE }
+        Head { pages: &self.layers[layer], h, d: self.head_size }
     }
 }
 
@@ -100,21 +100,26 @@ impl KvCache {
 pub(crate) struct Head<'a> {
     pages: &'a [Arc<Page>],
     h: usize,
-    /// Numbers a page: D * PAGE.
-    size: usize,
+    d: usize,
 }
 
 impl<'a> Head<'a> {
+    /// Dimensions of a key and of a value: D.
+    #[inline(always)]
+    pub fn size(&self) -> usize {
+        self.d
+    }
+
     /// The keys of a page: `[D, PAGE]`.
     #[inline(always)]
     pub fn keys(&self, page: usize) -> &'a [f32] {
-        &self.pages[page].keys[self.h * self.size..][..self.size]
+        &self.pages[page].keys[self.h * self.d * PAGE..][..self.d * PAGE]
     }
 
     /// The values of a page: `[PAGE, D]`.
     #[inline(always)]
     pub fn values(&self, page: usize) -> &'a [f32] {
-        &self.pages[page].values[self.h * self.size..][..self.size]
+        &self.pages[page].values[self.h * self.d * PAGE..][..self.d * PAGE]
     }
 }
 

@@ -5,6 +5,9 @@
 //! the text, so the bits are the same whichever copy runs. Which one runs is decided once, at start:
 //! the widest that the processor has, or what the environment variable `GPT2_SIMD` names.
 
+#[doc(hidden)]
+pub mod lanes;
+
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
 
@@ -91,8 +94,8 @@ impl Simd {
 
 /// Compiles a function once for each instruction set; calling it runs the copy for [`Simd::current`].
 ///
-/// The function may take a list of `const` parameters in square brackets and one type parameter. Its text can ask
-/// for `SIMD`, the [`Simd`] it is being compiled for as a number, to choose between ways of moving data.
+/// The function may take a list of `const` parameters in square brackets and one type parameter. Its text can use
+/// `L`, the [`Lanes`](lanes::Lanes) of the instruction set that it is being compiled for.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! kernel {
@@ -105,21 +108,21 @@ macro_rules! kernel {
         #[inline]
         $vis fn $name<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
-            #[allow(clippy::too_many_arguments)]
-            fn text<$($g: $bound,)? const SIMD: u8, $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? $body
+            #[allow(clippy::too_many_arguments, clippy::extra_unused_type_parameters)]
+            fn text<$($g: $bound,)? L: $crate::simd::lanes::Lanes, $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]
             fn avx2<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
-                text::<$($g,)? { $crate::simd::Simd::Avx2 as u8 }, $($($c),+)?>($($arg),*)
+                text::<$($g,)? $crate::simd::lanes::Avx2, $($($c),+)?>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]
             fn avx512<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
-                text::<$($g,)? { $crate::simd::Simd::Avx512 as u8 }, $($($c),+)?>($($arg),*)
+                text::<$($g,)? $crate::simd::lanes::Avx512, $($($c),+)?>($($arg),*)
             }
 
             match $crate::simd::Simd::current() {
@@ -129,7 +132,9 @@ macro_rules! kernel {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Simd::Avx2 => unsafe { avx2::<$($g,)? $($($c),+)?>($($arg),*) },
-                _ => text::<$($g,)? { $crate::simd::Simd::Scalar as u8 }, $($($c),+)?>($($arg),*),
+                #[cfg(target_arch = "aarch64")]
+                $crate::simd::Simd::Neon => text::<$($g,)? $crate::simd::lanes::Neon, $($($c),+)?>($($arg),*),
+                _ => text::<$($g,)? $crate::simd::lanes::Plain, $($($c),+)?>($($arg),*),
             }
         }
     };

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::Bytes;
 use crate::simd::kernel;
+use crate::simd::lanes::Lanes;
 use std::cell::RefCell;
 
 mod int8;
@@ -265,6 +266,11 @@ pub(crate) trait Number: Copy + Send + Sync + 'static {
     type Bits: bytemuck::Pod + Send + Sync;
     /// The stored number as f32, exactly.
     fn widen(bits: Self::Bits) -> f32;
+    /// Sixteen neighbours as f32, exactly.
+    ///
+    /// # Safety
+    /// They can be read.
+    unsafe fn load<L: Lanes>(from: *const Self::Bits) -> L;
 }
 
 #[derive(Clone, Copy)]
@@ -280,6 +286,11 @@ impl Number for F32 {
     fn widen(bits: f32) -> f32 {
         bits
     }
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const f32) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load(from) }
+    }
 }
 
 impl Number for Bf16 {
@@ -287,6 +298,11 @@ impl Number for Bf16 {
     #[inline(always)]
     fn widen(bits: u16) -> f32 {
         f32::from_bits(u32::from(bits) << 16)
+    }
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const u16) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load_bf16(from) }
     }
 }
 
@@ -302,6 +318,11 @@ impl Number for F16 {
         let finite = (f32::from_bits(rest) * REBIAS).to_bits();
         let whole = if rest >= 0x7c00 << 13 { rest | 0x7f80_0000 } else { finite };
         f32::from_bits(sign | whole)
+    }
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const u16) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load_f16(from) }
     }
 }
 

@@ -1,74 +1,90 @@
 //! Few rows of `x`: each weight is read once and used for all of them.
 //!
-//! The memory is the limit here, so the loop follows it: eight rows of `w` at a time, from left to right.
-//! The partial sums `p` of a block of `k` stay in the L1 cache between one eight and the next.
+//! ```text
+//! for each block of 256 k:                    # its rows of w are neighbours in memory
+//!     for k in the block, for t, n:  p[block][t][n] = fma(x[t][k], w[k][n], p[block][t][n])
+//! y[t][n] = bias[n] + p[0][t][n] + p[1][t][n] + ...
+//! ```
+//!
+//! The memory is the limit here, so the loop follows it. The sums of the blocks are added in the end, so the
+//! threads can share out blocks: each reads one stretch of memory from its first byte to its last. Had they
+//! shared out columns, each would skip the other's part of every row, and the processor would foresee less of
+//! what comes next; reading so takes up to half as long again.
 
-use super::transpose::transpose;
-use super::{Disjoint, K_BLOCK, pieces, tile};
+use super::tile::{self, Rows};
+use super::{Disjoint, K_BLOCK, pieces};
 use crate::math::LANES;
 use crate::simd::kernel;
 use crate::tensor::{Matrix, Number};
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// Columns whose partial sums are kept together: for eight rows 16 KiB.
-const COLUMNS: usize = 512;
+/// Sums of more numbers than this are worth waking a thread for.
+const WORTH_SHARING: usize = 1 << 15;
 
-/// y `[T, N]` += x `[T, K]` · w `[K, N]`
-pub fn add_product<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
-    let (rows, n) = (y.rows(), y.cols());
+/// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
+pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
+    let (rows, depth, n) = (x.rows(), x.cols(), bias.len());
+    let blocks = depth.div_ceil(K_BLOCK);
+    let mut sums = Matrix::scratch(blocks, rows * n); // p: [blocks, T, N]
+    let out = Disjoint::new(sums.data_mut());
+    // One line of all blocks' columns, cut into pieces. Columns are counted in whole registers.
+    let line = n.next_multiple_of(LANES);
+    pieces(blocks * line, LANES).for_each(|mut piece| {
+        while !piece.is_empty() {
+            let block = piece.start / line;
+            let end = piece.end.min((block + 1) * line);
+            let columns = piece.start % line..(end - block * line).min(n);
+            let k = block * K_BLOCK..((block + 1) * K_BLOCK).min(depth);
+            block_product::<N>(x, k, w, n, columns, &out, block * rows * n);
+            piece.start = end;
+        }
+    });
+    let sums = &sums;
+    let shares = if y.data().len() * blocks < WORTH_SHARING { n } else { n.div_ceil(2 * LANES) };
     let out = Disjoint::new(y.data_mut());
-    pieces(n, LANES).for_each(|columns| {
-        for start in columns.clone().step_by(COLUMNS) {
-            let part = start..(start + COLUMNS).min(columns.end);
-            let mut t = 0;
-            while t < rows {
-                // SAFETY: each piece of columns belongs to one thread.
-                let y_rows =
-                    |i: usize| unsafe { out.slice((t + i) * n + part.start..(t + i) * n + part.end) };
-                match rows - t {
-                    8.. => t += stripe::<8, N>(x, t, w, n, part.start, std::array::from_fn(y_rows)),
-                    4.. => t += stripe::<4, N>(x, t, w, n, part.start, std::array::from_fn(y_rows)),
-                    2.. => t += stripe::<2, N>(x, t, w, n, part.start, std::array::from_fn(y_rows)),
-                    _ => t += stripe::<1, N>(x, t, w, n, part.start, std::array::from_fn(y_rows)),
-                }
+    pieces(n.div_ceil(shares), 1).for_each(|piece| {
+        let columns = piece.start * shares..(piece.end * shares).min(n);
+        for t in 0..rows {
+            // SAFETY: each piece of columns belongs to one thread.
+            let y = unsafe { out.slice(t * n + columns.start..t * n + columns.end) };
+            y.copy_from_slice(&bias[columns.clone()]);
+            for block in 0..blocks {
+                add(y, &sums.row(block)[t * n..][columns.clone()]);
             }
         }
     });
 }
 
-/// y[r][j] += x[t + r] · w[.., start + j] for `R` rows; gives `R`.
-fn stripe<const R: usize, N: Number>(
-    x: &Matrix,
-    t: usize,
-    w: &[N::Bits],
-    n: usize,
-    start: usize,
-    y: [&mut [f32]; R],
-) -> usize {
-    stripe_kernel::<N, R>(std::array::from_fn(|r| x.row(t + r)), w, n, start, y);
-    R
+kernel! {
+    fn add(y: &mut [f32], p: &[f32]) {
+        for (y, p) in y.iter_mut().zip(p) {
+            *y += p;
+        }
+    }
 }
 
 kernel! {
-    fn stripe_kernel[const R: usize]<N: Number>(
-        x: [&[f32]; R], w: &[N::Bits], n: usize, start: usize, y: [&mut [f32]; R],
+    /// `p[t][j] = x[t, k] · w[k, j]` for one block of `k` and some columns `j`; `p` `[T, N]` begins at `start` in `out`.
+    fn block_product<N: Number>(
+        x: &Matrix, k: Range<usize>, w: &[N::Bits], n: usize, columns: Range<usize>, out: &Disjoint<'_>, start: usize,
     ) {
-        let (depth, width) = (x[0].len(), y[0].len());
-        let mut sums = [[0.0f32; COLUMNS]; R];
-        for block in (0..depth).step_by(K_BLOCK) {
-            let end = (block + K_BLOCK).min(depth);
-            let mut p = sums.each_mut().map(|p| &mut p[..width]);
-            let mut part: [&[f32]; R] = [&[]; R];
-            for r in 0..R {
-                p[r].fill(0.0);
-                part[r] = &x[r][block..end];
-            }
-            tile::add_product::<N, R>(&part, &w[block * n + start..], n, &mut p);
-            for r in 0..R {
-                for (y, p) in y[r].iter_mut().zip(&*p[r]) {
-                    *y += p;
-                }
-            }
+        let (rows, depth, width) = (x.rows(), k.len(), columns.len());
+        if rows * depth * width == 0 {
+            return;
+        }
+        let x_part = &x.data()[k.start..(rows - 1) * x.cols() + k.end];
+        let w_part = &w[k.start * n + columns.start..(k.end - 1) * n + columns.end];
+        let p = out.pointer(start + columns.start, start + (rows - 1) * n + columns.end);
+        // SAFETY: the slices hold the rows that their lengths were made of; these columns of this block belong to
+        // one thread.
+        unsafe {
+            tile::product::<L, N>(
+                Rows { start: x_part.as_ptr(), step: x.cols() },
+                Rows { start: w_part.as_ptr(), step: n },
+                Rows { start: p, step: n },
+                [rows, depth, width],
+            );
         }
     }
 }
@@ -78,60 +94,83 @@ pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
     let (rows, v, c) = (y.rows(), y.cols(), x.cols());
     let out = Disjoint::new(y.data_mut());
     pieces(v, LANES).for_each(|piece| {
-        let mut across = Matrix::scratch(c, LANES); // 16 rows of w, transposed
         for first in piece.clone().step_by(LANES) {
             let part = first..(first + LANES).min(piece.end);
-            transpose_rows::<N>(&w[part.start * c..part.end * c], c, across.data_mut());
-            for t in 0..rows {
+            let w = &w[part.start * c..part.end * c]; // 16 rows
+            let mut t = 0;
+            while t < rows {
                 // SAFETY: each piece of columns belongs to one thread.
-                let y = unsafe { out.slice(t * v + part.start..t * v + part.end) };
-                y.copy_from_slice(&dot_lanes(x.row(t), across.data())[..part.len()]);
+                let y = |i: usize| unsafe { out.slice((t + i) * v + part.start..(t + i) * v + part.end) };
+                let x = &x.data()[t * c..];
+                t += match rows - t {
+                    8.. => rows_product::<N, 8>(x, c, w, std::array::from_fn(y)),
+                    4.. => rows_product::<N, 4>(x, c, w, std::array::from_fn(y)),
+                    2.. => rows_product::<N, 2>(x, c, w, std::array::from_fn(y)),
+                    _ => rows_product::<N, 1>(x, c, w, std::array::from_fn(y)),
+                };
             }
         }
     });
 }
 
 kernel! {
-    /// Up to 16 rows of `w`, `[16, C] -> [C, 16]`: what lay across memory now lies across lanes.
-    fn transpose_rows<N: Number>(w: &[N::Bits], c: usize, across: &mut [f32]) {
-        let rows = w.len() / c;
-        let (across, _) = across.as_chunks_mut::<LANES>();
-        let tiles = if rows == LANES { c / LANES } else { 0 };
-        for tile in 0..tiles {
-            let mut wide = [[0.0f32; LANES]; LANES];
-            for r in 0..LANES {
-                let row: &[N::Bits; LANES] = w[r * c + tile * LANES..].first_chunk().expect("16 of a row");
-                for i in 0..LANES {
-                    wide[r][i] = N::widen(row[i]);
+    /// The products of `R` rows of `x` `[R, C]` with up to 16 rows of `w`; gives `R`.
+    ///
+    /// A tile of 16 x 16 weights is turned in registers, so that what lay across memory lies across lanes: lane `v`
+    /// sums for row `v` of `w`.
+    fn rows_product[const R: usize]<N: Number>(x: &[f32], c: usize, w: &[N::Bits], y: [&mut [f32]; R]) -> usize {
+        let count = y[0].len();
+        assert!(x.len() >= R * c && w.len() == count * c && count <= LANES);
+        // what a tile cannot take: the last few of C, and all of C where there are fewer than 16 rows
+        let whole = if count == LANES { c / LANES * LANES } else { 0 };
+        let mut totals = [L::splat(0.0); R];
+        let mut p = [L::splat(0.0); R];
+        let mut k = 0;
+        while k < whole {
+            let mut tile = [L::splat(0.0); LANES];
+            for v in 0..LANES {
+                // SAFETY: columns k to k + 16 of row v of 16; both inside by the assertion.
+                tile[v] = unsafe { N::load::<L>(w.as_ptr().add(v * c + k)) };
+            }
+            // the rows after these, as many bytes as this tile has
+            let next = w.as_ptr().wrapping_add(count * c + k * LANES).cast::<u8>();
+            for line in (0..LANES * LANES * size_of::<N::Bits>()).step_by(64) {
+                L::prefetch(next.wrapping_add(line));
+            }
+            let tile = L::transpose(tile);
+            for i in 0..LANES {
+                for r in 0..R {
+                    // SAFETY: column k + i of row r of x, inside by the assertion.
+                    let factor = unsafe { *x.get_unchecked(r * c + k + i) };
+                    p[r] = L::splat(factor).mul_add(tile[i], p[r]);
                 }
             }
-            let place: &mut [[f32; LANES]; LANES] = across[tile * LANES..].first_chunk_mut().expect("16 of C");
-            transpose::<SIMD>(&wide, place);
-        }
-        for r in 0..rows {
-            for k in tiles * LANES..c {
-                across[k][r] = N::widen(w[r * c + k]);
-            }
-        }
-    }
-}
-
-kernel! {
-    /// The products of x `[C]` with 16 rows that lie transposed in `wide` `[C, 16]`.
-    fn dot_lanes(x: &[f32], wide: &[f32]) -> [f32; LANES] {
-        let mut y = [0.0f32; LANES];
-        let (wide, _) = wide.as_chunks::<LANES>();
-        for (x, wide) in x.chunks(K_BLOCK).zip(wide.chunks(K_BLOCK)) {
-            let mut p = [0.0f32; LANES];
-            for (x, wide) in x.iter().zip(wide) {
-                for lane in 0..LANES {
-                    p[lane] = x.mul_add(wide[lane], p[lane]);
+            k += LANES;
+            if k % K_BLOCK == 0 {
+                for r in 0..R {
+                    totals[r] = totals[r].add(p[r]);
+                    p[r] = L::splat(0.0);
                 }
             }
-            for lane in 0..LANES {
-                y[lane] += p[lane];
+        }
+        for (r, y) in y.into_iter().enumerate() {
+            let (mut total, mut open) = ([0.0f32; LANES], [0.0f32; LANES]);
+            // SAFETY: arrays of sixteen.
+            unsafe {
+                totals[r].store(total.as_mut_ptr());
+                p[r].store(open.as_mut_ptr());
+            }
+            for v in 0..count {
+                for k in whole..c {
+                    open[v] = x[r * c + k].mul_add(N::widen(w[v * c + k]), open[v]);
+                    if (k + 1) % K_BLOCK == 0 {
+                        total[v] += open[v];
+                        open[v] = 0.0;
+                    }
+                }
+                y[v] = if c.is_multiple_of(K_BLOCK) { total[v] } else { total[v] + open[v] };
             }
         }
-        y
+        R
     }
 }

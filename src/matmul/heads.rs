@@ -9,63 +9,58 @@
 //! laid out for them: within a page, the keys of neighbouring positions lie side by side, a dimension a row; values
 //! lie a position a row. Each key and value that is read serves all rows.
 
-use super::{K_BLOCK, tile};
+use super::K_BLOCK;
+use super::tile::{self, Rows};
 use crate::kv_cache::{Head, PAGE};
+use crate::math::LANES;
 use crate::simd::kernel;
+use crate::simd::lanes::Lanes;
 use crate::tensor::{F32, Matrix};
 
 /// Rows that share what is read.
 pub const ROWS: usize = 8;
 
-/// scale * q · keysᵀ: `rows` queries of `[D]` against the first `positions` keys -> `[rows, S]`, where S is
-/// `positions` rounded up to whole pages; what is behind `positions` means nothing.
-pub fn scores<'a>(
-    rows: usize,
-    query: impl Fn(usize) -> &'a [f32],
-    head: Head<'_>,
-    scale: f32,
-    positions: usize,
-) -> Matrix {
-    let mut scores = Matrix::scratch(rows, positions.next_multiple_of(PAGE));
+/// scale * q · keysᵀ: queries `[rows, D]`, `step` apart in `q`, against the first `positions` keys -> `[rows, S]`, where S
+/// is `positions` rounded up to whole pages; what is behind `positions` means nothing.
+pub fn scores(q: &[f32], step: usize, head: Head<'_>, scale: f32, positions: usize, scores: &mut Matrix) {
     let mut r = 0;
-    while r < rows {
-        let query = |i: usize| query(r + i);
-        match rows - r {
-            8.. => r += score_rows::<8>(std::array::from_fn(query), head, scale, &mut scores, r),
-            4.. => r += score_rows::<4>(std::array::from_fn(query), head, scale, &mut scores, r),
-            2.. => r += score_rows::<2>(std::array::from_fn(query), head, scale, &mut scores, r),
-            _ => r += score_rows::<1>(std::array::from_fn(query), head, scale, &mut scores, r),
-        }
+    while r < scores.rows() {
+        let q = &q[r * step..];
+        r += match scores.rows() - r {
+            4.. => score_rows::<4>(q, step, head, scale, positions, scores, r),
+            2.. => score_rows::<2>(q, step, head, scale, positions, scores, r),
+            _ => score_rows::<1>(q, step, head, scale, positions, scores, r),
+        };
     }
-    scores
 }
 
 kernel! {
     /// The scores of `R` rows from row `first` on; gives `R`.
     fn score_rows[const R: usize](
-        q: [&[f32]; R], head: Head<'_>, scale: f32, scores: &mut Matrix, first: usize,
+        q: &[f32], step: usize, head: Head<'_>, scale: f32, positions: usize, scores: &mut Matrix, first: usize,
     ) -> usize {
-        let d = q[0].len();
-        for page in 0..scores.cols() / PAGE {
+        const V: usize = PAGE / LANES;
+        let d = head.size();
+        assert!(q.len() >= (R - 1) * step + d && first + R <= scores.rows());
+        for page in 0..positions.div_ceil(PAGE) {
             let keys = head.keys(page); // [D, PAGE]
-            let mut y = [[0.0f32; PAGE]; R];
-            for block in (0..d).step_by(K_BLOCK) {
-                let end = (block + K_BLOCK).min(d);
-                let mut part: [&[f32]; R] = [&[]; R];
+            let mut y = [[L::splat(0.0); V]; R];
+            for k in (0..d).step_by(K_BLOCK) {
+                let depth = (d - k).min(K_BLOCK);
+                let (x, w) = (Rows { start: q[k..].as_ptr(), step }, Rows { start: keys[k * PAGE..].as_ptr(), step: PAGE });
+                // SAFETY: R queries of D numbers by the assertion; D rows of a page.
+                let p = unsafe { tile::columns::<L, F32, R, V>(x, w, depth, [[L::splat(0.0); V]; R]) };
                 for r in 0..R {
-                    part[r] = &q[r][block..end];
-                }
-                let mut p = [[0.0f32; PAGE]; R];
-                tile::add_product::<F32, R>(&part, &keys[block * PAGE..], PAGE, &mut p.each_mut().map(|p| &mut p[..]));
-                for r in 0..R {
-                    for s in 0..PAGE {
-                        y[r][s] += p[r][s];
+                    for v in 0..V {
+                        y[r][v] = y[r][v].add(p[r][v]);
                     }
                 }
             }
             for r in 0..R {
-                for (score, y) in scores.row_mut(first + r)[page * PAGE..][..PAGE].iter_mut().zip(&y[r]) {
-                    *score = y * scale;
+                let place = &mut scores.row_mut(first + r)[page * PAGE..][..PAGE];
+                for v in 0..V {
+                    // SAFETY: sixteen of the page's places.
+                    unsafe { y[r][v].mul(L::splat(scale)).store(place[v * LANES..].as_mut_ptr()) };
                 }
             }
         }
@@ -75,16 +70,14 @@ kernel! {
 
 /// weights `[rows, S]` · values of the first `positions` positions; `out` gives each row's place, `[D]`.
 pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Fn(usize) -> &'a mut [f32]) {
-    let rows = weights.rows();
     let mut r = 0;
-    while r < rows {
+    while r < weights.rows() {
         let out = |i: usize| out(r + i);
-        match rows - r {
-            8.. => r += mix_rows::<8>(weights, r, head, positions, std::array::from_fn(out)),
-            4.. => r += mix_rows::<4>(weights, r, head, positions, std::array::from_fn(out)),
-            2.. => r += mix_rows::<2>(weights, r, head, positions, std::array::from_fn(out)),
-            _ => r += mix_rows::<1>(weights, r, head, positions, std::array::from_fn(out)),
-        }
+        r += match weights.rows() - r {
+            4.. => mix_rows::<4>(weights, r, head, positions, std::array::from_fn(out)),
+            2.. => mix_rows::<2>(weights, r, head, positions, std::array::from_fn(out)),
+            _ => mix_rows::<1>(weights, r, head, positions, std::array::from_fn(out)),
+        };
     }
 }
 
@@ -93,29 +86,95 @@ kernel! {
     fn mix_rows[const R: usize](
         weights: &Matrix, first: usize, head: Head<'_>, positions: usize, out: [&mut [f32]; R],
     ) -> usize {
-        let d = out[0].len();
-        let mut sums = Matrix::scratch(R, d);
-        for r in 0..R {
-            out[r].fill(0.0);
-        }
-        for block in (0..positions).step_by(K_BLOCK) {
-            sums.data_mut().fill(0.0);
-            let mut rows = sums.data_mut().chunks_exact_mut(d);
-            let mut p: [&mut [f32]; R] = std::array::from_fn(|_| rows.next().expect("R rows"));
-            // whole pages make a block: 4 x 64 = 256
-            for page in (block..(block + K_BLOCK).min(positions)).step_by(PAGE) {
-                let mut part: [&[f32]; R] = [&[]; R];
-                for r in 0..R {
-                    part[r] = &weights.row(first + r)[page..(page + PAGE).min(positions)];
-                }
-                tile::add_product::<F32, R>(&part, head.values(page / PAGE), d, &mut p);
-            }
-            for r in 0..R {
-                for (y, p) in out[r].iter_mut().zip(&*p[r]) {
-                    *y += p;
-                }
+        let (d, mut out) = (out[0].len(), out);
+        assert!(first + R <= weights.rows() && positions <= weights.cols() && d == head.size());
+        let weights = Rows { start: weights.data()[first * weights.cols()..].as_ptr(), step: weights.cols() };
+        let mut j = 0;
+        while j < d {
+            // SAFETY: R rows of `positions` weights by the assertion; columns j to D of the head's values.
+            unsafe {
+                j += match d - j {
+                    64.. => mix_columns::<L, R, 4>(weights, head, positions, j, &mut out),
+                    16.. => mix_columns::<L, R, 1>(weights, head, positions, j, &mut out),
+                    _ => mix_column(weights, head, positions, j, &mut out),
+                };
             }
         }
         R
     }
+}
+
+/// `V` registers of the head's dimensions, from `j` on; gives how many dimensions these are.
+///
+/// # Safety
+/// `weights` has `R` rows of `positions` numbers; the head has that many dimensions after `j`.
+#[inline(always)]
+unsafe fn mix_columns<L: Lanes, const R: usize, const V: usize>(
+    weights: Rows<*const f32>,
+    head: Head<'_>,
+    positions: usize,
+    j: usize,
+    out: &mut [&mut [f32]; R],
+) -> usize {
+    let d = head.size();
+    let mut y = [[L::splat(0.0); V]; R];
+    for block in (0..positions).step_by(K_BLOCK) {
+        let mut p = [[L::splat(0.0); V]; R];
+        // whole pages make a block: 4 x 64 = 256
+        for first in (block..(block + K_BLOCK).min(positions)).step_by(PAGE) {
+            let depth = (positions - first).min(PAGE);
+            let values = &head.values(first / PAGE)[j..]; // [PAGE, D], from dimension j on
+            // SAFETY: `depth` weights of each row; as many rows of values, each with 16 V numbers after j.
+            unsafe {
+                let weights = Rows { start: weights.start.add(first), ..weights };
+                p = tile::columns::<L, F32, R, V>(
+                    weights,
+                    Rows { start: values.as_ptr(), step: d },
+                    depth,
+                    p,
+                );
+            }
+        }
+        for r in 0..R {
+            for v in 0..V {
+                y[r][v] = y[r][v].add(p[r][v]);
+            }
+        }
+    }
+    for r in 0..R {
+        for v in 0..V {
+            let place = &mut out[r][j + v * LANES..][..LANES];
+            // SAFETY: sixteen f32.
+            unsafe { y[r][v].store(place.as_mut_ptr()) };
+        }
+    }
+    V * LANES
+}
+
+/// One dimension, where fewer than a register are left.
+///
+/// # Safety
+/// As [`mix_columns`].
+#[inline(always)]
+unsafe fn mix_column<const R: usize>(
+    weights: Rows<*const f32>,
+    head: Head<'_>,
+    positions: usize,
+    j: usize,
+    out: &mut [&mut [f32]; R],
+) -> usize {
+    for r in 0..R {
+        let mut y = 0.0f32;
+        for block in (0..positions).step_by(K_BLOCK) {
+            let mut p = 0.0f32;
+            for s in block..(block + K_BLOCK).min(positions) {
+                // SAFETY: weight s of row r.
+                let weight = unsafe { *weights.start.add(r * weights.step + s) };
+                p = weight.mul_add(head.values(s / PAGE)[s % PAGE * head.size() + j], p);
+            }
+            y += p;
+        }
+        out[r][j] = y;
+    }
+    1
 }

@@ -11,9 +11,10 @@ use std::{any::TypeId, ops::Range};
 /// Sixteen-bit weights are widened a tile of [`K_BLOCK`] x this many at a time.
 const TILE_COLUMNS: usize = 512;
 
-/// y `[T, N]` += x `[T, K]` · w `[K, N]`
-pub fn add_product<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
+/// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
+pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
     let n = y.cols();
+    y.data_mut().chunks_exact_mut(n).for_each(|y| y.copy_from_slice(bias));
     product::<N>(x, Steps { data: w, row: n, col: 1 }, y);
 }
 

@@ -30,7 +30,6 @@ mod int8;
 mod many;
 pub mod plain;
 mod tile;
-mod transpose;
 
 pub(crate) use disjoint::Disjoint;
 
@@ -56,16 +55,13 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
         return int8::product(x, w, Some(bias));
     }
     let mut y = Matrix::scratch(x.rows(), w.cols());
-    for t in 0..y.rows() {
-        y.row_mut(t).copy_from_slice(bias);
-    }
-    fn typed<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
-        if use_many(x) { many::add_product::<N>(x, w, y) } else { few::add_product::<N>(x, w, y) }
+    fn typed<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
+        if use_many(x) { many::affine::<N>(x, w, bias, y) } else { few::affine::<N>(x, w, bias, y) }
     }
     match w.numbers() {
-        Numbers::F32(w) => typed::<F32>(x, w, &mut y),
-        Numbers::F16(w) => typed::<F16>(x, w, &mut y),
-        Numbers::Bf16(w) => typed::<Bf16>(x, w, &mut y),
+        Numbers::F32(w) => typed::<F32>(x, w, bias, &mut y),
+        Numbers::F16(w) => typed::<F16>(x, w, bias, &mut y),
+        Numbers::Bf16(w) => typed::<Bf16>(x, w, bias, &mut y),
         Numbers::I8(_) => unreachable!("returned above"),
     }
     y // [T, N]

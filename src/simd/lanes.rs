@@ -1,0 +1,207 @@
+//! Sixteen f32 side by side, in the registers of one instruction set.
+//!
+//! The compiler turns most loops into vector code by itself. Where it must not fail to, because a product's
+//! inner loop would be ten times slower, the loop is written over [`Lanes`]: still one text, whose operations
+//! are these few.
+//!
+//! | type | registers |
+//! |---|---|
+//! | [`Avx512`] | one of 16 lanes |
+//! | [`Avx2`] | two of 8 |
+//! | [`Neon`] | four of 4, arm64 |
+//! | [`Plain`] | an array |
+
+use crate::math::LANES;
+use crate::tensor::{Bf16, F16, Number};
+
+/// Sixteen f32, lane by lane.
+///
+/// A kernel's copy for an instruction set uses the type of that set and no other; so the processor has the
+/// instructions behind these methods wherever they are called.
+pub trait Lanes: Copy {
+    /// The same number in all lanes.
+    fn splat(x: f32) -> Self;
+
+    /// Sixteen neighbours.
+    ///
+    /// # Safety
+    /// They can be read; alignment is not needed.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// Sixteen bf16 neighbours, widened exactly.
+    ///
+    /// # Safety
+    /// As [`load`](Self::load).
+    unsafe fn load_bf16(from: *const u16) -> Self;
+
+    /// Sixteen f16 neighbours, widened exactly.
+    ///
+    /// # Safety
+    /// As [`load`](Self::load).
+    unsafe fn load_f16(from: *const u16) -> Self;
+
+    /// Writes sixteen neighbours.
+    ///
+    /// # Safety
+    /// They can be written, and nobody else uses them.
+    unsafe fn store(self, to: *mut f32);
+
+    /// Asks for a line of memory that will be read soon. Any address will do: it is a hint.
+    #[inline(always)]
+    fn prefetch(_address: *const u8) {}
+
+    /// self * b + c, rounded once.
+    fn mul_add(self, b: Self, c: Self) -> Self;
+
+    /// self + b
+    fn add(self, b: Self) -> Self;
+
+    /// self * b
+    fn mul(self, b: Self) -> Self;
+
+    /// Row `i`, lane `j` becomes row `j`, lane `i`.
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES];
+}
+
+/// An array: what is left where there is nothing better.
+#[derive(Clone, Copy)]
+pub struct Plain([f32; LANES]);
+
+impl Lanes for Plain {
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Self([x; LANES])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: sixteen f32 by the caller's promise; an array needs no more alignment than its elements,
+        // and `read_unaligned` not even that.
+        Self(unsafe { from.cast::<[f32; LANES]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }.map(Bf16::widen))
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }.map(F16::widen))
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: sixteen f32 to write, by the caller's promise.
+        unsafe { to.cast::<[f32; LANES]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    fn mul_add(mut self, b: Self, c: Self) -> Self {
+        for i in 0..LANES {
+            self.0[i] = self.0[i].mul_add(b.0[i], c.0[i]);
+        }
+        self
+    }
+    #[inline(always)]
+    fn add(mut self, b: Self) -> Self {
+        for i in 0..LANES {
+            self.0[i] += b.0[i];
+        }
+        self
+    }
+    #[inline(always)]
+    fn mul(mut self, b: Self) -> Self {
+        for i in 0..LANES {
+            self.0[i] *= b.0[i];
+        }
+        self
+    }
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        let mut turned = rows;
+        for i in 0..LANES {
+            for j in 0..LANES {
+                turned[j].0[i] = rows[i].0[j];
+            }
+        }
+        turned
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::kernel;
+    use crate::simd::tests::under_each;
+
+    kernel! {
+        fn turned(from: &[f32]) -> Vec<f32> {
+            let mut rows = [L::splat(0.0); LANES];
+            for (row, from) in rows.iter_mut().zip(from.as_chunks::<LANES>().0) {
+                // SAFETY: sixteen elements of a slice.
+                *row = unsafe { L::load(from.as_ptr()) };
+            }
+            let mut to = vec![0.0f32; LANES * LANES];
+            for (row, to) in L::transpose(rows).into_iter().zip(to.as_chunks_mut::<LANES>().0) {
+                // SAFETY: as above.
+                unsafe { row.store(to.as_mut_ptr()) };
+            }
+            to
+        }
+    }
+
+    kernel! {
+        /// bf16, f16 and `f32 * 3 + 1` of the same sixteen places.
+        fn loaded(half: &[u16], wide: &[f32]) -> Vec<u32> {
+            assert!(half.len() == LANES && wide.len() == LANES);
+            let mut to = vec![0.0f32; 5 * LANES];
+            // SAFETY: sixteen elements of each slice, by the assertion and the line above.
+            unsafe {
+                let wide = L::load(wide.as_ptr());
+                L::load_bf16(half.as_ptr()).store(to.as_mut_ptr());
+                L::load_f16(half.as_ptr()).store(to[LANES..].as_mut_ptr());
+                wide.mul_add(L::splat(3.0), L::splat(1.0)).store(to[2 * LANES..].as_mut_ptr());
+                wide.add(L::splat(0.1)).store(to[3 * LANES..].as_mut_ptr());
+                wide.mul(L::splat(0.1)).store(to[4 * LANES..].as_mut_ptr());
+            }
+            to.into_iter().map(f32::to_bits).collect()
+        }
+    }
+
+    #[test]
+    fn rows_become_columns() {
+        let from: Vec<f32> = (0..LANES * LANES).map(|i| i as f32).collect();
+        under_each(|simd| {
+            let to = turned(&from);
+            for i in 0..LANES {
+                for j in 0..LANES {
+                    assert_eq!(to[j * LANES + i], from[i * LANES + j], "{simd:?} {i} {j}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn every_instruction_set_computes_the_same() {
+        for first in (0..0x7c00u16).step_by(LANES) {
+            let half: Vec<u16> = (first..).take(LANES).map(|h| h | (h & 1) << 15).collect();
+            let wide: Vec<f32> = half.iter().map(|h| Bf16::widen(*h)).collect();
+            let mut expected: Vec<f32> = wide.clone();
+            expected.extend(half.iter().map(|h| F16::widen(*h)));
+            expected.extend(wide.iter().map(|x| x.mul_add(3.0, 1.0)));
+            expected.extend(wide.iter().map(|x| x + 0.1));
+            expected.extend(wide.iter().map(|x| x * 0.1));
+            let expected: Vec<u32> = expected.into_iter().map(f32::to_bits).collect();
+            under_each(|simd| assert_eq!(loaded(&half, &wide), expected, "{simd:?} from {first:#x}"));
+        }
+    }
+}
