@@ -158,7 +158,8 @@ pub(crate) mod tests {
         for simd in [Simd::Scalar, Simd::Avx2, Simd::Avx512, Simd::Neon] {
             if simd == Simd::Scalar || simd == widest || (widest == Simd::Avx512 && simd == Simd::Avx2) {
                 let threads = rayon::ThreadPoolBuilder::new().num_threads(2);
-                let threads = threads.start_handler(move |_| FORCED.set(Some(simd))).build().expect("threads");
+                let threads =
+                    threads.start_handler(move |_| FORCED.set(Some(simd))).build().expect("threads");
                 threads.install(|| work(simd));
             }
         }

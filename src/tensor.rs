@@ -224,7 +224,9 @@ impl Weights {
             (Dtype::F32, _) => Numbers::F32(bytemuck::cast_slice(&self.bytes)),
             (Dtype::F16, _) => Numbers::F16(bytemuck::cast_slice(&self.bytes)),
             (Dtype::Bf16, _) => Numbers::Bf16(bytemuck::cast_slice(&self.bytes)),
-            (Dtype::I8, channels) => Numbers::I8(self.as_int8(channels.as_ref().expect("set with the dtype"))),
+            (Dtype::I8, channels) => {
+                Numbers::I8(self.as_int8(channels.as_ref().expect("set with the dtype")))
+            }
         }
     }
 

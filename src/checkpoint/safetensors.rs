@@ -10,6 +10,7 @@
 
 mod writer;
 
+pub(crate) use writer::write_whole;
 pub use writer::{Slot, Writer};
 
 use super::Bytes;

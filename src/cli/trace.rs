@@ -231,7 +231,7 @@ fn list() -> Result<(), Failure> {
 }
 
 /// Ctrl-C leaves no half file behind.
-fn remove_when_interrupted(unfinished: PathBuf) -> Result<(), Failure> {
+pub(super) fn remove_when_interrupted(unfinished: PathBuf) -> Result<(), Failure> {
     ctrlc::set_handler(move || {
         let _ = std::fs::remove_file(&unfinished);
         std::process::exit(130);

@@ -86,12 +86,14 @@ impl Job<'_> {
                 *w = &self.w.panel(p)[start / GROUP * LINE..end / GROUP * LINE];
             }
             // the row of ones leads the first tile, and brings the sums of the weights
+            let mut ones = [1u8; BLOCK];
+            ones[self.w.depth.min(start + BLOCK) - start..].fill(0); // behind K is nothing that counts
             let mut of_weights = [0; WIDTH];
             let mut t = 0;
             while t < rows.len() {
                 let lead = usize::from(t == 0);
                 let count = (TILE_ROWS - lead).min(rows.len() - t);
-                let mut q: [&[u8]; TILE_ROWS] = [&rows::ONES[..end - start]; TILE_ROWS];
+                let mut q: [&[u8]; TILE_ROWS] = [&ones[..end - start]; TILE_ROWS];
                 for i in 0..count {
                     q[lead + i] = &self.x.row(rows.start + t + i)[start..end];
                 }

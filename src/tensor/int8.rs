@@ -123,13 +123,20 @@ impl Weights {
         Self::int8(self.rows, self.cols, outputs, bytes, scales)
     }
 
+    /// The shape of the tensor that holds these numbers, if they have eight bits. `[N / 16, K / 4, 16, 4]`
+    pub(crate) fn panel_shape(&self) -> [usize; 4] {
+        let outputs = self.channels.as_ref().map_or(Outputs::Cols, |channels| channels.outputs);
+        let (n, depth) = split(self.rows, self.cols, outputs);
+        Self::int8_shape(n, depth)
+    }
+
     /// The scale of each output, where the numbers have eight bits.
     pub(crate) fn scales(&self) -> Option<&[f32]> {
         self.channels.as_ref().map(|channels| &*channels.scales)
     }
 
-    /// The panels as they are stored.
-    pub(crate) fn panels(&self) -> &[u8] {
+    /// The numbers as bytes, as they are stored.
+    pub(crate) fn stored(&self) -> &[u8] {
         &self.bytes
     }
 
@@ -198,7 +205,7 @@ mod tests {
                     assert!((got - truth).abs() <= 0.5001 * scale, "{outputs:?} {i}: {got} for {truth}");
                 }
                 let again = w.quantize(outputs);
-                assert_eq!(again.panels().as_ptr(), w.panels().as_ptr(), "nothing is done twice");
+                assert_eq!(again.stored().as_ptr(), w.stored().as_ptr(), "nothing is done twice");
             }
         }
     }
@@ -210,7 +217,7 @@ mod tests {
         let w = Weights::from_f32(k, n, &wide).quantize(Outputs::Cols);
         let [panels, groups, lanes, group] = Weights::int8_shape(n, k);
         assert_eq!([panels, groups, lanes, group], [2, 2, 16, 4]);
-        let stored: &[i8] = bytemuck::cast_slice(w.panels());
+        let stored: &[i8] = bytemuck::cast_slice(w.stored());
         for p in 0..panels {
             for g in 0..groups {
                 for (lane, i) in (0..lanes).flat_map(|lane| (0..group).map(move |i| (lane, i))) {
@@ -232,7 +239,7 @@ mod tests {
         let mut seen: Option<(Vec<u8>, Vec<f32>)> = None;
         under_each(|simd| {
             let q = w.quantize(Outputs::Cols);
-            let got = (q.panels().to_vec(), q.scales().expect("int8").to_vec());
+            let got = (q.stored().to_vec(), q.scales().expect("int8").to_vec());
             assert!(*seen.get_or_insert_with(|| got.clone()) == got, "{simd:?}");
         });
     }

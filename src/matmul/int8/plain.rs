@@ -13,8 +13,12 @@ pub fn product(x: &Matrix, w: Int8<'_>, bias: &[f32]) -> Matrix {
             let mut sum = 0.0f32;
             for (b, start) in (0..x.cols()).step_by(BLOCK).enumerate() {
                 let (scale, zero) = rows.steps(t, b).get(0);
-                let factors = (start..(start + BLOCK).min(x.cols()))
-                    .map(|k| (i64::from(rows.row(t)[k]), i64::from(panel[k / GROUP * LINE + n % 16 * GROUP + k % GROUP])));
+                let factors = (start..(start + BLOCK).min(x.cols())).map(|k| {
+                    (
+                        i64::from(rows.row(t)[k]),
+                        i64::from(panel[k / GROUP * LINE + n % 16 * GROUP + k % GROUP]),
+                    )
+                });
                 let whole: i64 = factors.map(|(q, w)| (q - i64::from(zero)) * w).sum();
                 sum = scale.mul_add(whole as f32, sum);
             }

@@ -196,7 +196,12 @@ mod vnni {
     /// As [`sums`].
     #[target_feature(enable = "avx512f,avx512vnni")]
     #[inline]
-    unsafe fn tile<const R: usize, const P: usize>(q: [&[u8]; R], w: [&[i8]; P], sums: &mut Sums, first: usize) {
+    unsafe fn tile<const R: usize, const P: usize>(
+        q: [&[u8]; R],
+        w: [&[i8]; P],
+        sums: &mut Sums,
+        first: usize,
+    ) {
         let mut y = [[_mm512_setzero_si512(); P]; R];
         for g in 0..q[0].len() / GROUP {
             let mut line = [_mm512_setzero_si512(); P];
@@ -243,11 +248,13 @@ pub mod tests {
     #[test]
     fn the_ends_of_the_range_are_exact() {
         for depth in [4, 8, 252, 256] {
-            let q: Vec<Vec<u8>> = (0..TILE_ROWS).map(|r| vec![[255, 255, 0, 1, 128, 254][r]; depth]).collect();
+            let q: Vec<Vec<u8>> =
+                (0..TILE_ROWS).map(|r| vec![[255, 255, 0, 1, 128, 254][r]; depth]).collect();
             let q: Vec<&[u8]> = q.iter().map(|row| &row[..]).collect();
             for value in [-128i8, -127, 127, 0] {
-                let panel: Vec<i8> =
-                    (0..depth * LANES).map(|i| if value == 0 { (i % 256) as u8 as i8 } else { value }).collect();
+                let panel: Vec<i8> = (0..depth * LANES)
+                    .map(|i| if value == 0 { (i % 256) as u8 as i8 } else { value })
+                    .collect();
                 for (rows, panels) in [(1, 1), (2, 3), (3, 4), (4, 2), (5, 4), (6, 4), (6, 1)] {
                     let w = vec![&panel[..]; panels];
                     let mut expected = [[7; WIDTH]; TILE_ROWS];

@@ -8,18 +8,12 @@ use crate::simd::tests::under_each;
 use crate::tensor::{Outputs, Weights};
 use proptest::prelude::*;
 
-/// Any bytes and any scales: more than [`Weights::quantize`] makes.
+/// Any bytes, also where the matrix has ended, and any scales: more than [`Weights::quantize`] makes.
 fn weights(rows: usize, cols: usize, outputs: Outputs, seed: u64) -> Weights {
     let (n, k) = if outputs == Outputs::Rows { (rows, cols) } else { (cols, rows) };
     let [panels, groups, ..] = Weights::int8_shape(n, k);
-    let mut bytes: Vec<u8> = numbers(panels * groups * LINE, seed).iter().map(|x| (x.to_bits() >> 9) as u8).collect();
-    for (i, byte) in bytes.iter_mut().enumerate() {
-        // what sticks out of the matrix is 0
-        let (line, lane, part) = (i / LINE, i % LINE / GROUP, i % GROUP);
-        if line % groups * GROUP + part >= k || line / groups * LANES + lane >= n {
-            *byte = 0;
-        }
-    }
+    let bytes: Vec<u8> =
+        numbers(panels * groups * LINE, seed).iter().map(|x| (x.to_bits() >> 9) as u8).collect();
     let scales = numbers(n, seed ^ 9).iter().map(|x| x.abs() * 0.01).collect();
     Weights::int8(rows, cols, outputs, Bytes::aligned_copy(&bytes), scales)
 }
@@ -55,7 +49,9 @@ proptest! {
 
 #[test]
 fn shapes_at_the_borders() {
-    for [t, k, n] in [[1, 1, 1], [1, 256, 16], [5, 257, 64], [6, 512, 65], [47, 255, 31], [48, 768, 96], [95, 4, 530]] {
+    for [t, k, n] in
+        [[1, 1, 1], [1, 256, 16], [5, 257, 64], [6, 512, 65], [47, 255, 31], [48, 768, 96], [95, 4, 530]]
+    {
         check(t, k, n, 7);
     }
 }
@@ -67,7 +63,10 @@ fn any_number_of_threads_and_rows() {
     let expected = plain::product(&x, int8(&w), &bias);
     for threads in [1, 2, 3, 7, 40] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        assert!(pool.install(|| bits(&matmul::affine(&x, &w, &bias))) == bits(&expected), "{threads} threads");
+        assert!(
+            pool.install(|| bits(&matmul::affine(&x, &w, &bias))) == bits(&expected),
+            "{threads} threads"
+        );
     }
     // a row has the same bits alone and among any others
     for rows in [1, 2, 7, 46, 47, 48] {
@@ -117,7 +116,8 @@ fn the_order_matters() {
         for (b, start) in (0..1000).step_by(BLOCK).enumerate().collect::<Vec<_>>().into_iter().rev() {
             let (scale, zero) = rows.steps(0, b).get(0);
             let w8 = |k: usize| int8(&w).panel(n / 16)[k / GROUP * LINE + n % 16 * GROUP + k % GROUP];
-            let products = (start..(start + BLOCK).min(1000)).map(|k| (i32::from(rows.row(0)[k]) - zero) * i32::from(w8(k)));
+            let products = (start..(start + BLOCK).min(1000))
+                .map(|k| (i32::from(rows.row(0)[k]) - zero) * i32::from(w8(k)));
             y[n] = scale.mul_add(products.sum::<i32>() as f32, y[n]);
         }
         y[n] *= int8(&w).scales[n];
