@@ -11,11 +11,16 @@
 //! That is *autoregression*: each token is conditioned on everything before it, the model's own choices
 //! included. [`Generation`] is this loop as an iterator; each turn gives one token.
 //!
-//! [`options`] says what may be asked for; [`stop`] finds where a text is to end, between the tokens.
+//! [`options`] says what may be asked for; [`stop`] finds where a text is to end, between the tokens; [`batch`]
+//! takes the same turns for several texts at once.
 
+pub mod batch;
+mod choice;
 pub mod options;
+pub(crate) mod rewind;
 pub mod stop;
 
+pub use batch::Batch;
 pub use options::{ContextPolicy, FinishReason, Options};
 pub use stop::{StopStrings, TextStream};
 
@@ -23,8 +28,8 @@ use crate::bpe::TokenId;
 use crate::error::{Error, Result};
 use crate::kv_cache::KvCache;
 use crate::model::{Gpt2, Sequence};
-use crate::sampling::{History, NoWatch, Uniform, Watch, argmax, draw};
-use crate::softmax::{log_softmax, softmax};
+use crate::sampling::{History, NoWatch, Uniform, Watch, argmax};
+use crate::softmax::log_softmax;
 use crate::tensor::Matrix;
 use crate::trace::{NoTrace, Stage, Trace};
 
@@ -53,6 +58,10 @@ pub struct Generation<'m, T: Trace = NoTrace> {
     uniform: Uniform,
     finished: Option<FinishReason>,
     slides: usize,
+    /// The prompt is read in one piece and all its positions get logits, as somebody who looks expects it.
+    whole: bool,
+    /// Comes next, whatever is chosen.
+    forced: Option<TokenId>,
     /// Sees every stage of every step.
     pub trace: T,
 }
@@ -101,6 +110,8 @@ impl<'m, T: Trace> Generation<'m, T> {
             uniform,
             finished: None,
             slides: 0,
+            whole: false,
+            forced: None,
             trace,
         };
         generation.end_if_long_enough();
@@ -127,6 +138,8 @@ impl<'m, T: Trace> Generation<'m, T> {
             unread: self.unread,
             finished: self.finished,
             slides: self.slides,
+            whole: self.whole,
+            forced: self.forced,
             trace: self.trace.clone(),
         }
     }
@@ -134,9 +147,12 @@ impl<'m, T: Trace> Generation<'m, T> {
     /// Reads all that is unread but the newest token, so that forks need not. The first step would do it as well.
     pub fn prefill(&mut self) {
         self.make_room();
-        while self.unread > 1 {
-            self.read(PREFILL.min(self.unread - 1));
-        }
+        self.read_all_but(1);
+    }
+
+    /// What was asked for.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// The new tokens so far.
@@ -173,27 +189,57 @@ impl<'m, T: Trace> Generation<'m, T> {
 
     /// One turn of the loop.
     fn step(&mut self, watch: &mut (impl Watch + ?Sized)) -> Result<Chosen> {
+        self.begin_turn()?;
+        let model = self.model;
+        if self.whole {
+            let (all, trace) = self.read(usize::MAX);
+            let logits = model.forward(all.ids, all.cache, trace); // [T, V]
+            return self.choose(logits.row(logits.rows() - 1), watch);
+        }
+        self.read_all_but(PREFILL);
+        let (newest, trace) = self.read(PREFILL);
+        let logits = model.next_logits(newest.ids, newest.cache, trace); // [1, V]
+        self.choose(logits.row(0), watch)
+    }
+
+    /// What comes before reading: is there a position for the next token?
+    fn begin_turn(&mut self) -> Result<()> {
         if self.options.context_policy == ContextPolicy::Error && self.is_full() {
             return Err(Error::input(format!(
                 "the text has reached the model's {} positions and is not finished; context-policy slide would go on, stop would end it there",
                 self.model.config.n_positions
             )));
         }
-        let mut scores = self.next_logits(); // [1, V]
-        let logits = scores.clone();
-        let (logits, scores) = (logits.row(0), scores.row_mut(0)); // [V], what the model said; [V], what comes of it
+        self.make_room();
+        Ok(())
+    }
+
+    /// Reads what is unread but for the newest `rest` ids, a part at a time.
+    fn read_all_but(&mut self, rest: usize) {
+        let model = self.model;
+        while self.unread > rest {
+            let (part, trace) = self.read(PREFILL.min(self.unread - rest));
+            model.hidden(&mut [part], trace);
+        }
+    }
+
+    /// The next unread ids, `most` of them, with the cache that they join: the caller has the model read them.
+    fn read(&mut self, most: usize) -> (Sequence<'_>, &mut T) {
+        let unread = &self.ids[self.ids.len() - self.unread..];
+        let ids = &unread[..most.min(unread.len())];
+        self.unread -= ids.len();
+        (Sequence { ids, cache: &mut self.cache }, &mut self.trace)
+    }
+
+    /// What comes after reading: logits `[V]` of the last position -> the next token, which joins the text.
+    fn choose(&mut self, logits: &[f32], watch: &mut (impl Watch + ?Sized)) -> Result<Chosen> {
+        let mut scores = Matrix::scratch(1, logits.len());
+        let scores = scores.row_mut(0); // [V], what comes of what the model said
+        scores.copy_from_slice(logits);
         let history =
             History { ids: &self.ids, prompt_len: self.prompt_len, eos: self.options.ends(self.model) };
-        self.options.processors.apply(&history, scores, watch);
-        let id = match &self.options.sampling {
-            None => Some(argmax(scores)).filter(|id| scores[*id as usize] > f32::NEG_INFINITY),
-            Some(sampling) => {
-                sampling.warp(scores, 1, watch);
-                softmax(scores);
-                self.trace.record(Stage::Probs, &[scores.len()], scores);
-                draw(scores, self.uniform.draw())
-            }
-        };
+        let id = self.options.choose(scores, &history, &mut self.uniform, &mut self.trace, watch);
+        let id = self.forced.take().or(id);
         let logprob = id.map_or(f64::NAN, |id| log_softmax(logits, id as usize));
         let Some(id) = id.filter(|_| logprob.is_finite()) else {
             let sound = log_softmax(logits, argmax(logits) as usize).is_finite();
@@ -213,25 +259,6 @@ impl<'m, T: Trace> Generation<'m, T> {
             self.end_if_long_enough();
         }
         Ok(Chosen { id, logprob })
-    }
-
-    /// Reads what is unread and gives the logits of the last position. `[1, V]`
-    fn next_logits(&mut self) -> Matrix {
-        self.make_room();
-        while self.unread > PREFILL {
-            self.read(PREFILL);
-        }
-        let unread = &self.ids[self.ids.len() - self.unread..];
-        self.unread = 0;
-        self.model.next_logits(unread, &mut self.cache, &mut self.trace)
-    }
-
-    /// Reads the next `n` unread ids into the cache.
-    fn read(&mut self, n: usize) {
-        let unread = &self.ids[self.ids.len() - self.unread..];
-        self.unread -= n;
-        let mut batch = [Sequence { ids: &unread[..n], cache: &mut self.cache }];
-        self.model.hidden(&mut batch, &mut self.trace);
     }
 
     /// Positions are learned up to `n_positions`. A longer text slides: the newest half is kept and read again from
@@ -285,167 +312,4 @@ pub fn check_ids(model: &Gpt2, ids: &[TokenId]) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checkpoint;
-    use crate::sampling::{Effects, Processors, Sampling, Step};
-    use std::path::Path;
-
-    /// 64 positions, 211 tokens.
-    fn small() -> Gpt2 {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/base");
-        checkpoint::open(&folder).expect("a fixture").model
-    }
-
-    fn sampled(seed: u64, max_new_tokens: usize) -> Options {
-        Options {
-            max_new_tokens,
-            ignore_eos: true,
-            sampling: Some(Sampling::with_seed(seed)),
-            ..Options::default()
-        }
-    }
-
-    /// The rest of a text: ids, and log-probabilities by their bits.
-    fn write(generation: &mut Generation<'_>) -> (Vec<TokenId>, Vec<u64>) {
-        let chosen: Vec<Chosen> = generation.map(|chosen| chosen.expect("a token")).collect();
-        (chosen.iter().map(|c| c.id).collect(), chosen.iter().map(|c| c.logprob.to_bits()).collect())
-    }
-
-    #[test]
-    fn a_slide_is_a_fresh_start_with_the_newest_half() {
-        let model = small();
-        let greedy = Options { max_new_tokens: 150, ignore_eos: true, ..Options::default() };
-        for prompt in [1, 40, 64, 65, 200] {
-            let prompt: Vec<TokenId> = (0..prompt).map(|i| i * 7 % 211).collect();
-            let mut generation = Generation::new(&model, &prompt, greedy.clone()).expect("a prompt");
-            let mut ids = prompt.clone();
-            let mut slides = 0;
-            let mut fresh: Option<Generation<'_>> = None;
-            while let Some(chosen) = generation.next() {
-                let chosen = chosen.expect("a token");
-                if generation.slides() > slides {
-                    slides = generation.slides();
-                    let kept = &ids[ids.len() - 32..];
-                    fresh = Some(Generation::new(&model, kept, greedy.clone()).expect("a prompt"));
-                }
-                if let Some(fresh) = &mut fresh {
-                    let again = fresh.next().expect("not at an end").expect("a token");
-                    assert_eq!((again.id, again.logprob.to_bits()), (chosen.id, chosen.logprob.to_bits()));
-                }
-                ids.push(chosen.id);
-            }
-            assert!(slides >= 3, "{slides} after {} ids", prompt.len());
-        }
-    }
-
-    #[test]
-    fn what_the_model_has_forgotten_is_still_history() {
-        let model = small();
-        let processors = Processors { no_repeat_ngram_size: 1, ..Processors::default() };
-        let options = Options { max_new_tokens: 180, ignore_eos: true, processors, ..Options::default() };
-        let mut ids = write(&mut Generation::new(&model, &[5, 6], options).expect("a prompt")).0;
-        ids.sort_unstable();
-        ids.dedup();
-        assert_eq!(ids.len(), 180, "no token twice, across slides");
-    }
-
-    #[test]
-    fn the_policy_decides_where_positions_end() {
-        let model = small();
-        let with = |policy, prompt: usize, max_new_tokens| {
-            let options = Options { context_policy: policy, ..sampled(1, max_new_tokens) };
-            Generation::new(&model, &vec![3; prompt], options)
-        };
-        let mut stop = with(ContextPolicy::Stop, 60, 100).expect("options");
-        assert_eq!((write(&mut stop).0.len(), stop.finish_reason()), (4, Some(FinishReason::Length)));
-        let mut full = with(ContextPolicy::Stop, 64, 100).expect("options");
-        assert!(full.next().is_none() && full.finish_reason() == Some(FinishReason::Length));
-        let error = with(ContextPolicy::Error, 60, 100).expect("options").last().expect("a turn");
-        assert!(error.is_err_and(|e| e.to_string().contains("64 positions")));
-        let mut fits = with(ContextPolicy::Error, 60, 4).expect("options");
-        assert_eq!(write(&mut fits).0.len(), 4);
-        for policy in [ContextPolicy::Stop, ContextPolicy::Error] {
-            let error = with(policy, 65, 1).err().expect("too long");
-            assert!(error.to_string().contains("65 tokens"), "{error}");
-            assert_eq!(ContextPolicy::from_name(policy.name()), Some(policy));
-        }
-        assert_eq!(ContextPolicy::from_name("shift"), None);
-    }
-
-    #[test]
-    fn forks_are_runs_of_their_own_stream() {
-        let model = small();
-        let prompt: Vec<TokenId> = (0..90).collect(); // longer than the window
-        for prompt in [&prompt[..], &prompt[..20], &prompt[..1]] {
-            let mut base = Generation::new(&model, prompt, sampled(7, 30)).expect("a prompt");
-            let alone = write(&mut Generation::new(&model, prompt, sampled(7, 30)).expect("a prompt"));
-            base.prefill();
-            let texts: Vec<_> = (0..4).map(|stream| write(&mut base.fork(stream))).collect();
-            assert_eq!(texts[0], alone);
-            for stream in 1..4 {
-                let mut options = sampled(7, 30);
-                options.sampling.as_mut().expect("sampling").stream = stream as u64;
-                assert_eq!(
-                    texts[stream],
-                    write(&mut Generation::new(&model, prompt, options).expect("a prompt"))
-                );
-                assert_ne!(texts[stream], texts[0]);
-            }
-            assert_eq!(write(&mut base), alone, "forks leave it alone");
-        }
-    }
-
-    #[test]
-    fn watching_changes_nothing() {
-        let model = small();
-        let alone = write(&mut Generation::new(&model, &[1, 2, 3], sampled(7, 20)).expect("a prompt"));
-        let mut generation = Generation::new(&model, &[1, 2, 3], sampled(7, 20)).expect("a prompt");
-        let mut ids = Vec::new();
-        loop {
-            let mut effects = Effects::default();
-            let Some(chosen) = generation.next_watched(&mut effects) else { break };
-            ids.push(chosen.expect("a token").id);
-            let [temperature, top_k] = &effects.0[..] else { panic!("{effects:?}") };
-            assert_eq!((temperature.step, temperature.removed), (Step::Temperature, 0));
-            assert_eq!((top_k.step, top_k.removed, top_k.left), (Step::TopK, 211 - 40, 40));
-            assert!(top_k.removed_mass > 0.0 && top_k.removed_mass < 1.0);
-        }
-        assert_eq!(ids, alone.0);
-    }
-
-    #[test]
-    fn nothing_left_to_choose_is_an_error() {
-        let model = small();
-        let ban = |id| (id, f32::NEG_INFINITY);
-        let processors = Processors { logit_bias: (0..211).map(ban).collect(), ..Processors::default() };
-        for sampling in [None, Some(Sampling::with_seed(1))] {
-            let options = Options { processors: processors.clone(), sampling, ..Options::default() };
-            let mut generation = Generation::new(&model, &[1], options).expect("a prompt");
-            let error = generation.next().expect("a turn").expect_err("nothing to choose");
-            assert!(error.to_string().contains("no token is left"), "{error}");
-            assert!(generation.next().is_none());
-        }
-    }
-
-    #[test]
-    fn options_are_checked() {
-        let model = small();
-        let least = Processors { min_new_tokens: 9, ..Processors::default() };
-        let bias = Processors { logit_bias: vec![(211, 1.0)], ..Processors::default() };
-        for (options, part) in [
-            (Options { max_new_tokens: 8, processors: least, ..Options::default() }, "min-new-tokens 9"),
-            (Options { processors: bias, ..Options::default() }, "token id 211"),
-            (
-                Options {
-                    sampling: Some(Sampling { top_k: Some(0), ..Sampling::plain(0) }),
-                    ..Options::default()
-                },
-                "top-k",
-            ),
-        ] {
-            let error = Generation::new(&model, &[1], options).err().expect(part).to_string();
-            assert!(error.contains(part), "{error}");
-        }
-    }
-}
+mod tests;

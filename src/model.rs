@@ -63,9 +63,7 @@ impl Gpt2 {
     /// As [`forward`](Self::forward).
     pub fn next_logits(&self, ids: &[TokenId], cache: &mut KvCache, trace: &mut impl Trace) -> Matrix {
         let x = self.hidden(&mut [Sequence { ids, cache }], trace); // [T, C]
-        let mut last = Matrix::scratch(1, x.cols());
-        last.row_mut(0).copy_from_slice(x.row(x.rows() - 1));
-        self.head(&last, trace) // [1, V]
+        self.head(&x.select(&[x.rows() - 1]), trace) // [1, V]
     }
 
     /// Everything below the output head, for a batch: the new tokens of all sequences, one after the

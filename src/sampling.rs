@@ -25,15 +25,20 @@
 //! | [`bans`] | no repeated n-gram, bad words, no end before a least length |
 //! | [`filters`] | further ways to cut the tail: min-p, typical-p, epsilon, eta |
 //! | [`steps`] | the order of all of them, [`Step::ORDER`], and a way to look at each |
+//! | [`explain`] | why this token: what each step did, the number drawn, the alternatives |
 
 pub mod bans;
+pub mod candidates;
+pub mod explain;
 pub mod filters;
 pub mod penalties;
 pub mod processors;
 pub mod steps;
 
+pub use candidates::Candidate;
+pub use explain::Explanation;
 pub use processors::{History, Processors};
-pub use steps::{Effect, Effects, NoWatch, Step, Watch};
+pub use steps::{Choice, Effect, Effects, NoWatch, Step, Watch};
 
 use crate::bpe::TokenId;
 use crate::error::{Error, Result};
@@ -163,6 +168,11 @@ impl Uniform {
         let mut generator = ChaCha12Rng::seed_from_u64(seed);
         generator.set_stream(stream);
         Self(generator)
+    }
+
+    /// Goes to the place in its stream where `n` numbers have been drawn: each takes two words of 32 bits.
+    pub fn skip_to(&mut self, n: u64) {
+        self.0.set_word_pos(u128::from(n) * 2);
     }
 
     /// The next number in [0, 1): the upper 53 bits of a u64, times 2^-53.
@@ -327,6 +337,16 @@ mod tests {
         top_p(&mut x, 0.5, 9);
         top_p(&mut [], 0.5, 1);
         assert_eq!(x, [GONE, GONE, 200.0, 0.0]);
+    }
+
+    #[test]
+    fn any_number_of_a_stream_can_be_drawn_again() {
+        let mut in_order = Uniform::with_stream(5, 3);
+        for n in 0..300 {
+            let mut again = Uniform::with_stream(5, 3);
+            again.skip_to(n);
+            assert_eq!(again.draw(), in_order.draw(), "{n}");
+        }
     }
 
     #[test]

@@ -56,20 +56,24 @@ impl Simd {
         if cfg!(target_arch = "aarch64") { Self::Neon } else { Self::Scalar }
     }
 
+    /// The instruction sets of this machine, the widest last.
+    pub fn available() -> &'static [Self] {
+        match Self::detect() {
+            Self::Scalar => &[Self::Scalar],
+            Self::Avx2 => &[Self::Scalar, Self::Avx2],
+            Self::Avx512 => &[Self::Scalar, Self::Avx2, Self::Avx512],
+            Self::Neon => &[Self::Scalar, Self::Neon],
+        }
+    }
+
     /// What `GPT2_SIMD` asks for, or the widest.
     ///
     /// # Errors
     /// [`Error::Input`] if the variable names no instruction set, or one that this machine has not.
     pub fn from_environment() -> Result<Self> {
-        let widest = Self::detect();
+        let here = Self::available();
         let Some(asked) = std::env::var_os("GPT2_SIMD").filter(|asked| !asked.is_empty()) else {
-            return Ok(widest);
-        };
-        let here: &[Self] = match widest {
-            Self::Scalar => &[Self::Scalar],
-            Self::Avx2 => &[Self::Scalar, Self::Avx2],
-            Self::Avx512 => &[Self::Scalar, Self::Avx2, Self::Avx512],
-            Self::Neon => &[Self::Scalar, Self::Neon],
+            return Ok(Self::detect());
         };
         (here.iter().copied().find(|simd| asked == simd.name())).ok_or_else(|| {
             Error::input(format!(
@@ -154,14 +158,10 @@ pub(crate) mod tests {
 
     /// Runs `work` under every instruction set of this machine, on threads that all use that one.
     pub fn under_each(mut work: impl FnMut(Simd) + Send) {
-        let widest = Simd::detect();
-        for simd in [Simd::Scalar, Simd::Avx2, Simd::Avx512, Simd::Neon] {
-            if simd == Simd::Scalar || simd == widest || (widest == Simd::Avx512 && simd == Simd::Avx2) {
-                let threads = rayon::ThreadPoolBuilder::new().num_threads(2);
-                let threads =
-                    threads.start_handler(move |_| FORCED.set(Some(simd))).build().expect("threads");
-                threads.install(|| work(simd));
-            }
+        for simd in Simd::available() {
+            let threads = rayon::ThreadPoolBuilder::new().num_threads(2);
+            let threads = threads.start_handler(move |_| FORCED.set(Some(*simd))).build().expect("threads");
+            threads.install(|| work(*simd));
         }
     }
 

@@ -81,6 +81,15 @@ impl Matrix {
         &mut self.data[i * self.cols..][..self.cols]
     }
 
+    /// These rows, in this order. `[rows.len(), cols]`
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let mut selected = Self::scratch(rows.len(), self.cols);
+        for (i, row) in rows.iter().enumerate() {
+            selected.row_mut(i).copy_from_slice(self.row(*row));
+        }
+        selected
+    }
+
     /// All elements, row after row.
     pub fn data(&self) -> &[f32] {
         &self.data

@@ -4,8 +4,9 @@
 
 Each checkpoint has a shape, options and weights of its own. For prompts of 1, 2, 17 and n_positions tokens the
 binary's trace must equal what forward hooks record (tests/hf_stages.py): every stage within 1e-4 of its largest
-value. `gpt2 diff` says so, and NumPy is asked as well, so that neither is trusted alone. One line a checkpoint, then
-a summary; exit code 1 where something differs.
+value. `gpt2 diff` says so, and NumPy is asked as well, so that neither is trusted alone. `gpt2 generate --trace` goes on
+from 17 tokens: each step, which goes through its cache, must equal the last row of what the hooks record of all tokens
+so far. One line a checkpoint, then a summary; exit code 1 where something differs.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from make_model_fixtures import check_versions, load, random_model, save
 TOLERANCE = 1e-4  # of a stage's largest value
 # Some checkpoints magnify rounding. Drawn again where transformers in f32 and in f64 are further apart:
 OWN_ERROR = 2.5e-5
+STEPS = 5  # of a generation
 
 
 def reference(model: GPT2LMHeadModel, ids: list[int]) -> dict[str, torch.Tensor]:
@@ -105,6 +107,32 @@ def compare(binary: Path, folder: Path, ids: list[int], wanted: dict[str, torch.
     return off[worst], worst
 
 
+def compare_steps(binary: Path, folder: Path, model: GPT2LMHeadModel, ids: list[int]) -> tuple[float, str]:
+    """The largest difference of a generation's steps, and the stage it is in."""
+    ours = folder / "steps.safetensors"
+    options = ["--greedy", "--ignore-eos", "--max-new-tokens", STEPS, "--json", "--trace", ours]
+    done = run(binary, "generate", "--model", folder, "--ids", ",".join(map(str, ids)), *options)
+    if done.returncode != 0:
+        raise Mismatch(f"generate --trace: exit code {done.returncode}: {done.stderr.strip()[-300:]}")
+    new, found, worst = json.loads(done.stdout)["ids"], load_file(ours), (0.0, "")
+    for step in range(STEPS):
+        wanted = reference(model, ids + new[:step])
+        for name, value in wanted.items():
+            key = f"step.{step}.{name}" if step else name
+            steps = found.pop(key)
+            value = value.numpy()
+            if name not in ("probs", "next_id"):
+                rows = steps.shape[-2] if steps.ndim > 1 else steps.shape[0]
+                value = value[..., -rows:, :] if steps.ndim > 1 else value[-rows:]
+            off = difference(steps, value)
+            if off > TOLERANCE:
+                raise Mismatch(f"{key} is off by {off:.1e} of its largest value")
+            worst = max(worst, (float(off), key))
+    if found:
+        raise Mismatch(f"generate --trace: {list(found)} are no stages")
+    return worst
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary", type=Path, help="path of the gpt2 binary")
@@ -129,9 +157,10 @@ def main():
             about = describe(config, dtype)
             try:
                 worst = max(compare(binary, folder, prompts[n], traces[n]) for n in prompts)
+                worst = max(worst, compare_steps(binary, folder, load(folder), prompts[17]))
                 largest = max(largest, worst[0])
                 lengths = ", ".join(map(str, prompts))
-                print(f"{number:3} ok    {about} | {lengths} ids: {worst[0]:.1e} in {worst[1]}", flush=True)
+                print(f"{number:3} ok    {about} | {lengths} ids, {STEPS} steps: {worst[0]:.1e} in {worst[1]}", flush=True)
             except Mismatch as mismatch:
                 differing += 1
                 print(f"{number:3} WRONG {about} | {mismatch}", flush=True)

@@ -27,6 +27,45 @@ fn files_that_are_named_exist() {
     }
 }
 
+/// What the README shows below a command is what the command prints. A line `...` stands for any lines, one that ends
+/// with ` ...` for all that begin like it.
+#[cfg(unix)]
+#[test]
+fn commands_print_what_is_shown() {
+    let program = std::path::Path::new(assert_cmd::cargo::cargo_bin!("gpt2"));
+    let folders = [program.parent().expect("a folder").into(), std::env::var_os("PATH").unwrap_or_default()];
+    let path = std::env::join_paths(folders.iter().flat_map(std::env::split_paths)).expect("folders");
+    let blocks = README.split("```text\n$ ").skip(1).filter_map(|rest| rest.split("\n```").next());
+    let mut tried = 0;
+    for block in blocks {
+        let (command, shown) = block.split_once('\n').expect("a command and what it prints");
+        let output = std::process::Command::new("sh")
+            .args(["-c", command])
+            .env("PATH", &path)
+            .output()
+            .expect("a shell");
+        let printed = String::from_utf8(output.stdout).expect("UTF-8");
+        let mut lines = printed.lines();
+        let mut skipping = false;
+        for expected in shown.lines() {
+            if expected == "..." {
+                skipping = true;
+                continue;
+            }
+            let fits = |line: &str| match expected.strip_suffix(" ...") {
+                Some(beginning) => line.starts_with(beginning),
+                None => line == expected,
+            };
+            let found = if skipping { lines.any(fits) } else { lines.next().is_some_and(fits) };
+            assert!(found, "{command}\nprints no line\n{expected}\nin its place, but\n{printed}");
+            skipping = false;
+        }
+        assert!(skipping || lines.next().is_none(), "{command}\nprints more:\n{printed}");
+        tried += 1;
+    }
+    assert!(tried >= 3, "{tried} commands");
+}
+
 #[test]
 fn set_up_takes_the_two_commands() {
     assert!(README.contains("cargo run --release -- generate \"Once upon a time\""));

@@ -34,18 +34,16 @@ fn the_bundled_model() {
 /// Every instruction set, any number of threads: the same text.
 #[test]
 fn the_same_everywhere() {
-    let (expected, widest) = (stages_of_a_fixture(), Simd::detect());
-    let sets = [Simd::Scalar, Simd::Avx2, Simd::Avx512, Simd::Neon].into_iter().filter(|simd| {
-        *simd == Simd::Scalar || *simd == widest || (*simd, widest) == (Simd::Avx2, Simd::Avx512)
-    });
-    for simd in sets {
+    let expected = stages_of_a_fixture();
+    for simd in Simd::available() {
         for threads in ["1", "2", "3", "7"] {
             let mut command = gpt2();
             command.env("GPT2_SIMD", simd.name()).args(["trace", "--greedy", "--ids", "3,1,4,1,5"]);
             let output =
                 command.arg("--model").arg(fixture("base")).args(["--threads", threads]).assert().success();
             let text = String::from_utf8(output.get_output().stdout.clone()).expect("UTF-8");
-            assert_eq!(text, expected, "{} with {threads} threads", simd.name());
+            let stages = text.split_once("\nhow next_id was chosen").expect("an explanation").0;
+            assert_eq!(stages, expected, "{} with {threads} threads", simd.name());
         }
     }
 }

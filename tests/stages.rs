@@ -14,8 +14,7 @@ fn open(name: &str) -> LanguageModel {
 }
 
 /// Three steps of a generation, each with all its stages: 5, 1 and 1 new tokens of 5, 6 and 7.
-fn steps(lm: &LanguageModel) -> (Vec<u32>, Vec<Vec<Recorded>>) {
-    let sampling = Some(Sampling::with_seed(1));
+fn steps(lm: &LanguageModel, sampling: Option<Sampling>) -> (Vec<u32>, Vec<Vec<Recorded>>) {
     let mut options = Options { max_new_tokens: 3, sampling, ..Options::default() };
     options.ignore_eos = true;
     let mut generation =
@@ -47,9 +46,11 @@ fn in_order_and_in_shape() {
         let mut whole = Recorder::new();
         next_token(&lm.model, &PROMPT, Some(&Sampling::with_seed(1)), &mut whole).expect("a token");
         check(&whole.stages, 5, 5, 5);
-        let (_, steps) = steps(&lm);
-        for (stages, (t, s)) in steps.iter().zip([(5, 5), (1, 6), (1, 7)]) {
-            check(stages, t, s, 1); // to go on, the logits of the last position are enough
+        for sampling in [Some(Sampling::with_seed(1)), None] {
+            let (_, steps) = steps(&lm, sampling);
+            for (stages, (t, s)) in steps.iter().zip([(5, 5), (1, 6), (1, 7)]) {
+                check(stages, t, s, 1); // to go on, the logits of the last position are enough
+            }
         }
     }
 }
@@ -59,7 +60,7 @@ fn in_order_and_in_shape() {
 fn the_cache_changes_no_stage() {
     for name in ["base", "odd-heads"] {
         let lm = open(name);
-        let (new, steps) = steps(&lm);
+        let (new, steps) = steps(&lm, Some(Sampling::with_seed(1)));
         let ids = [&PROMPT[..], &new[..2]].concat(); // what the third step has read
         let mut whole = Recorder::new();
         next_token(&lm.model, &ids, None, &mut whole).expect("a token");

@@ -178,10 +178,17 @@ fn the_lens_ends_with_what_the_model_says() {
 #[test]
 fn without_a_file_there_is_a_line_a_stage() {
     let model = fixture("base");
-    let table = text("trace --ids 5,6,7", &model);
+    let whole = text("trace --ids 5,6,7", &model);
+    let (table, choice) = whole.split_once("\nhow next_id was chosen\n").expect("an explanation");
     assert_eq!(table.lines().count(), 1 + 4 + 2 * 12 + 4);
+    for part in ["  the model says ", "  temperature ", "  top-k ", "  the number drawn ", "  instead of "] {
+        assert_eq!(choice.lines().filter(|line| line.starts_with(part)).count(), 1, "{part}: {choice}");
+    }
+    assert_eq!(choice.lines().count(), 5, "{choice}");
     let report: Value = serde_json::from_str(&text("trace --ids 5,6,7 --json", &model)).expect("JSON");
     assert_eq!(report["ids"], json!([5, 6, 7]));
+    assert_eq!(report["choice"]["chosen"]["id"], report["next_id"]);
+    assert_eq!(report["choice"]["steps"][1]["step"], "top-k");
     for (line, stage) in table.lines().skip(1).zip(report["stages"].as_array().expect("stages")) {
         assert!(line.starts_with(stage["name"].as_str().expect("a name")));
         assert!(line.contains(stage["hash"].as_str().expect("a hash")), "{line}");

@@ -8,10 +8,12 @@
 //! Everything the header says is checked before it is used: a file may be cut, damaged or hostile.
 //! Source: <https://huggingface.co/docs/safetensors>.
 
+mod growing;
 mod writer;
 
+pub use growing::Growing;
 pub(crate) use writer::write_whole;
-pub use writer::{Slot, Writer};
+pub use writer::{Slot, Writer, remove_unfinished};
 
 use super::Bytes;
 use crate::error::{Error, Result};

@@ -56,11 +56,6 @@ impl<'a> Save<'a> {
         Ok(Self { writer: Writer::create(path, &slots, &metadata)?, parts })
     }
 
-    /// Where the file grows until it is whole.
-    pub fn unfinished(&self) -> &Path {
-        self.writer.unfinished()
-    }
-
     /// Writes all tensors, and gives the file its name, in place of an older one.
     ///
     /// # Errors

@@ -26,6 +26,13 @@ pub struct Args {
     /// How random weights are stored
     #[arg(long, value_name = "TYPE", value_parser = ["f32", "f16", "bf16", "int8"], default_value = "f32")]
     dtype: String,
+    /// Prompts to read, by their tokens
+    #[arg(long, value_name = "TOKENS,...", value_delimiter = ',', default_values_t = [64, 128, 512, 1023])]
+    prefill: Vec<usize>,
+    /// Decoding to measure: how many tokens came before, and how many texts are written side by side
+    #[arg(long, value_name = "CONTEXTxBATCH,...", value_delimiter = ',', value_parser = context_and_batch,
+          default_value = "32x1,32x8,900x1,900x8")]
+    decode: Vec<(usize, usize)>,
     /// Tries of each measurement; the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     repeat: u16,
@@ -66,10 +73,27 @@ struct Decode {
 struct Limits {
     read_gb_per_s: f64,
     fma_gflops: f64,
+    /// Products of whole numbers, where the weights have eight bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    int8_gops: Option<f64>,
 }
 
-/// Steps that are timed together: as many as one page of the cache.
+impl Limits {
+    /// What the products of prefill could reach at best.
+    fn peak(&self) -> f64 {
+        self.int8_gops.unwrap_or(self.fma_gflops)
+    }
+}
+
+/// Steps that are timed together.
 const STEPS: usize = 16;
+
+/// `900x8`: 900 tokens before, 8 texts.
+fn context_and_batch(text: &str) -> Result<(usize, usize), String> {
+    let (context, batch) = text.split_once('x').ok_or("it looks like 900x8")?;
+    let number = |text: &str| text.parse().ok().filter(|n| (1..1 << 24).contains(n));
+    number(context).zip(number(batch)).ok_or_else(|| "both are numbers from 1".into())
+}
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let (name, model) = match &args.random {
@@ -93,17 +117,16 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let limits = Limits {
         read_gb_per_s: limits::read_gb_per_s(model.weight_bytes().clamp(8 << 20, 1 << 30)),
         fma_gflops: limits::fma_gflops(),
+        int8_gops: (model.wte.dtype() == Dtype::I8).then(limits::int8_gops),
     };
     let repeat = usize::from(args.repeat);
-    let prefill = [64, 128, 512, 1023]
-        .into_iter()
-        .filter(|tokens| *tokens <= n_positions)
-        .map(|tokens| prefill(&model, tokens, repeat, &limits))
+    let prefill = (args.prefill.iter())
+        .filter(|tokens| (1..=n_positions).contains(*tokens))
+        .map(|tokens| prefill(&model, *tokens, repeat, &limits))
         .collect();
-    let decode = [(32, 1), (32, 8), (900, 1), (900, 8)]
-        .into_iter()
+    let decode = (args.decode.iter())
         .filter(|(context, _)| context + STEPS <= n_positions)
-        .map(|(context, batch)| decode(&model, context, batch, repeat, &limits))
+        .map(|(context, batch)| decode(&model, *context, *batch, repeat, &limits))
         .collect();
     let (threads, simd) = (rayon::current_num_threads(), Simd::current().name());
     let report =
@@ -119,11 +142,15 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
 fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let Report { model, dtype, threads, simd, prefill, decode, limits } = report;
     writeln!(out, "{model}, {dtype}, {threads} threads, {simd}; medians")?;
-    writeln!(
+    write!(
         out,
         "this machine: reads {:.1} GB/s, {:.0} GFLOP/s f32",
         limits.read_gb_per_s, limits.fma_gflops
     )?;
+    match limits.int8_gops {
+        Some(gops) => writeln!(out, ", {gops:.0} GOP/s int8, which is the peak below")?,
+        None => writeln!(out)?,
+    }
     writeln!(out, "\nprefill   tokens/s   GFLOP/s   of peak")?;
     for p in prefill {
         writeln!(
@@ -156,22 +183,28 @@ fn prefill(model: &Gpt2, tokens: usize, repeat: usize, limits: &Limits) -> Prefi
         begin.elapsed().as_secs_f64()
     });
     let c = &model.config;
-    // multiply and add count as two; attention: scores and mix over the positions that each one sees
+    // multiply and add count as two, of f32 or of int8; attention: scores and mix over the positions that each one sees
     let blocks = 2 * tokens * c.n_layer * (4 * c.n_embd * c.n_embd + 2 * c.n_embd * c.n_inner);
     let attention = 2 * c.n_layer * c.n_embd * tokens * (tokens + 1);
     let head = 2 * c.n_embd * c.vocab_size;
     let gflops = (blocks + attention + head) as f64 / seconds / 1e9;
-    Prefill { tokens, tokens_per_s: tokens as f64 / seconds, gflops, of_peak: gflops / limits.fma_gflops }
+    Prefill { tokens, tokens_per_s: tokens as f64 / seconds, gflops, of_peak: gflops / limits.peak() }
 }
 
 fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, limits: &Limits) -> Decode {
-    let mut cache = KvCache::new(&model.config);
-    let ids = some_ids(model, context);
-    model.next_logits(&ids, &mut cache, &mut NoTrace);
+    let ids = some_ids(model, context + batch);
+    let texts = ids.windows(context).take(batch); // each has keys and values of its own
+    let mut caches: Vec<KvCache> = texts
+        .map(|text| {
+            let mut cache = KvCache::new(&model.config);
+            model.hidden(&mut [Sequence { ids: text, cache: &mut cache }], &mut NoTrace);
+            cache
+        })
+        .collect();
     let seconds = median(repeat, || {
-        let mut caches = vec![cache.clone(); batch];
         let mut newest = some_ids(model, batch);
-        step(model, &mut caches, &mut newest); // the clones get their own last page
+        caches.iter_mut().for_each(|cache| cache.truncate(context));
+        step(model, &mut caches, &mut newest); // wakes the threads
         let begin = Instant::now();
         for _ in 1..STEPS {
             step(model, &mut caches, &mut newest);

@@ -7,11 +7,22 @@ use gpt2::generate::{ContextPolicy, Options};
 use gpt2::sampling::{Processors, Sampling};
 use rand::{TryRng, rngs::SysRng};
 
+/// How a text is continued.
 #[derive(clap::Args)]
 pub struct DecodingArgs {
     /// Stop after this many new tokens
     #[arg(long, value_name = "N", default_value_t = 128)]
     max_new_tokens: usize,
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// What to do when the text has filled all positions: keep its newest half and go on, end it, or fail
+    #[arg(long, value_name = "POLICY", default_value = "slide", value_parser = policies())]
+    context_policy: ContextPolicy,
+}
+
+/// How one token is chosen.
+#[derive(clap::Args)]
+pub struct ChoiceArgs {
     /// Do not end the text before this many new tokens
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_new_tokens: usize,
@@ -44,7 +55,7 @@ pub struct DecodingArgs {
     pub greedy: bool,
     /// Start of the random numbers; the same seed gives the same text [default: drawn at random]
     #[arg(long, value_name = "S")]
-    seed: Option<u64>,
+    pub seed: Option<u64>,
     /// Divide the score of each token that already occurs by R (multiply, where negative)
     #[arg(long, value_name = "R", default_value_t = 1.0, allow_negative_numbers = true)]
     repetition_penalty: f32,
@@ -66,21 +77,26 @@ pub struct DecodingArgs {
     /// Go on after the end-of-text token
     #[arg(long)]
     ignore_eos: bool,
-    /// What to do when the text has filled all positions: keep its newest half and go on, end it, or fail
-    #[arg(long, value_name = "POLICY", default_value = "slide", value_parser = policies())]
-    context_policy: ContextPolicy,
 }
 
 impl DecodingArgs {
     /// The options for the library, and the seed; one is drawn if none is given. The library checks the ranges.
     pub fn options(&self, bpe: &Bpe) -> Result<(Options, u64), Failure> {
-        let seed = match self.seed {
+        let seed = match self.choice.seed {
             Some(seed) => seed,
-            None if self.greedy => 0,
+            None if self.choice.greedy => 0,
             None => SysRng
                 .try_next_u64()
                 .map_err(|e| Failure::Work(format!("no random seed from the system: {e}")))?,
         };
+        let (max_new_tokens, context_policy) = (self.max_new_tokens, self.context_policy);
+        Ok((Options { max_new_tokens, context_policy, ..self.choice.options(bpe, seed) }, seed))
+    }
+}
+
+impl ChoiceArgs {
+    /// The options for the library, of as many tokens as one likes. The library checks the ranges.
+    pub fn options(&self, bpe: &Bpe, seed: u64) -> Options {
         let sampling = Sampling {
             temperature: self.temperature,
             top_k: Some(self.top_k),
@@ -101,19 +117,18 @@ impl DecodingArgs {
             bad_words: self.bad_words.iter().map(|word| bpe.encode(word)).collect(),
             min_new_tokens: self.min_new_tokens,
         };
-        let options = Options {
-            max_new_tokens: self.max_new_tokens,
+        Options {
+            max_new_tokens: usize::MAX,
             processors,
             sampling: (!self.greedy).then_some(sampling),
             ignore_eos: self.ignore_eos,
-            context_policy: self.context_policy,
-        };
-        Ok((options, seed))
+            context_policy: ContextPolicy::default(),
+        }
     }
 }
 
 /// `ID=VALUE`
-fn parse_bias(text: &str) -> Result<(TokenId, f32), String> {
+pub fn parse_bias(text: &str) -> Result<(TokenId, f32), String> {
     let (id, value) = text.split_once('=').ok_or("it must be ID=VALUE, for example 50256=-5")?;
     let id = id.trim().parse().map_err(|_| format!("{id:?} is not a token id"))?;
     let value = value.trim().parse().map_err(|_| format!("{value:?} is not a number"))?;

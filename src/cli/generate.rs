@@ -1,15 +1,19 @@
 //! `gpt2 generate`: a prompt in, its continuation out, as it is made.
 
+use super::batch::Job;
 use super::decoding::DecodingArgs;
 use super::failure::Failure;
 use super::text::PromptArgs;
-use super::{Common, ModelArgs, remark};
+use super::{Common, ModelArgs, debug, remark};
 use gpt2::bpe::TokenId;
-use gpt2::checkpoint::LanguageModel;
-use gpt2::generate::{FinishReason, Generation, StopStrings, TextStream};
+use gpt2::checkpoint::{LanguageModel, safetensors::remove_unfinished};
+use gpt2::generate::{FinishReason, Generation, Options, StopStrings, TextStream};
+use gpt2::sampling::{NoWatch, Watch};
 use gpt2::simd::Simd;
+use gpt2::trace::{Choices, StepsFile, Trace};
 use serde::Serialize;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,33 +31,46 @@ pub struct Args {
     /// Write N continuations, each with its own stream of the seed's random numbers
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     num_return_sequences: u64,
+    /// Continue many prompts, a line each: a JSON text or an object like {"prompt": "Once", "seed": 1}, whose keys
+    /// are names of flags; a JSON object a line comes out, in order. - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids"])]
+    batch: Option<PathBuf>,
+    /// Write up to N of the batch's texts together [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch_size: Option<u16>,
     /// Print one JSON object in place of each text
     #[arg(long)]
     json: bool,
     /// Say on standard error how long it took, and the seed
     #[arg(long)]
     stats: bool,
+    /// Write every stage of every step into a safetensors file, and how each token was chosen into its metadata
+    #[arg(long, value_name = "FILE", conflicts_with = "batch")]
+    trace: Option<PathBuf>,
+    /// Step through the stages; commands come from standard input, a line each, and help lists them
+    #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch"])]
+    debug: bool,
 }
 
 /// A result, as `--json` prints it.
 #[derive(Serialize)]
-struct Report<'a> {
-    prompt_ids: &'a [TokenId],
-    ids: Vec<TokenId>,
-    text: String,
-    seed: u64,
-    finish_reason: &'static str,
-    logprobs: Vec<f64>,
-    stats: Stats,
+pub struct Report<'a> {
+    pub prompt_ids: &'a [TokenId],
+    pub ids: Vec<TokenId>,
+    pub text: String,
+    pub seed: u64,
+    pub finish_reason: &'static str,
+    pub logprobs: Vec<f64>,
+    pub stats: Stats,
 }
 
 #[derive(Serialize)]
-struct Stats {
-    load_ms: f64,
-    prefill_tokens: usize,
-    prefill_ms: f64,
-    decode_tokens: usize,
-    decode_ms: f64,
+pub struct Stats {
+    pub load_ms: f64,
+    pub prefill_tokens: usize,
+    pub prefill_ms: f64,
+    pub decode_tokens: usize,
+    pub decode_ms: f64,
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
@@ -64,11 +81,25 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     options.check(&lm.model).map_err(usage)?;
     let stop = StopStrings::new(&args.stop).map_err(usage)?;
     let count = args.num_return_sequences;
-    if args.decoding.greedy && count > 1 {
+    if args.decoding.choice.greedy && count > 1 {
         return Err(Failure::Usage(format!(
             "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
         )));
     }
+    if let Some(path) = &args.batch {
+        if count > 1 {
+            return Err(Failure::Usage(format!(
+                "--num-return-sequences {count} with --batch: give the prompt on {count} lines, each with a seed of its own"
+            )));
+        }
+        let (size, allow_special) = (args.batch_size.unwrap_or(8).into(), args.prompt.allow_special());
+        let job = Job { lm: &lm, options, seed, stop, allow_special, size, load };
+        return job.run(path, args.stats, watch_for_interrupts()?);
+    }
+    if args.batch_size.is_some() {
+        return Err(Failure::Usage("--batch-size is for --batch, which is not given".into()));
+    }
+    check_followed(args)?;
     let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
     if common.verbose {
         remark(format_args!(
@@ -79,6 +110,9 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             Simd::current().name(),
             prompt_ids.len()
         ));
+    }
+    if args.debug {
+        return debug::run(&lm, &prompt_ids, options, stop, common.color);
     }
     let interrupted = watch_for_interrupts()?;
 
@@ -97,7 +131,11 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             so_far: String::new(),
             stream: !args.json,
         };
-        let written = write(&lm, prompt.fork(n), output, begin, &mut slid, interrupted)?;
+        let mut run = Run { lm: &lm, begin, slid: &mut slid, interrupted };
+        let written = match &args.trace {
+            None => run.write(&mut prompt.fork(n), output, &mut NoWatch)?,
+            Some(path) => run.write_traced(path, &prompt_ids, prompt.options(), output)?,
+        };
         let stats = Stats {
             load_ms: ms(load),
             prefill_tokens: prompt_ids.len(),
@@ -123,6 +161,24 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `--trace` and `--debug` follow one text; commands and prompt cannot both come from standard input.
+fn check_followed(args: &Args) -> Result<(), Failure> {
+    let followed = [("--trace", args.trace.is_some()), ("--debug", args.debug)];
+    let count = args.num_return_sequences;
+    if let Some((name, _)) = followed.into_iter().find(|(_, on)| *on && count > 1) {
+        return Err(Failure::Usage(format!(
+            "{name} follows one text and --num-return-sequences asks for {count}; leave out one of them"
+        )));
+    }
+    if args.debug && !args.prompt.is_given() {
+        return Err(Failure::Usage(
+            "with --debug standard input has the commands; give the prompt as an argument, with --file or --ids"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
 /// An option that the library refuses.
 fn usage(error: gpt2::error::Error) -> Failure {
     Failure::Usage(error.to_string())
@@ -139,48 +195,76 @@ struct Written {
     all: Duration,
 }
 
-/// Writes one continuation to its end, or until Ctrl-C.
-fn write(
-    lm: &LanguageModel,
-    mut generation: Generation<'_>,
-    mut output: Output<'_>,
+/// The writing of one continuation.
+struct Run<'a> {
+    lm: &'a LanguageModel,
     begin: Instant,
-    slid: &mut bool,
-    interrupted: &AtomicBool,
-) -> Result<Written, Failure> {
-    let (mut logprobs, mut first) = (Vec::new(), Duration::ZERO);
-    while let Some(chosen) = generation.next() {
-        let chosen = chosen?;
-        if logprobs.is_empty() {
-            first = begin.elapsed();
+    /// Whether it was said that the text slides.
+    slid: &'a mut bool,
+    interrupted: &'a AtomicBool,
+}
+
+impl Run<'_> {
+    /// Writes to the end, or until Ctrl-C.
+    fn write<T: Trace>(
+        &mut self,
+        generation: &mut Generation<'_, T>,
+        mut output: Output<'_>,
+        watch: &mut impl Watch,
+    ) -> Result<Written, Failure> {
+        let (mut logprobs, mut first) = (Vec::new(), Duration::ZERO);
+        while let Some(chosen) = generation.next_watched(watch) {
+            let chosen = chosen?;
+            if logprobs.is_empty() {
+                first = self.begin.elapsed();
+            }
+            logprobs.push(chosen.logprob);
+            if generation.slides() > 0 && !*self.slid {
+                *self.slid = true;
+                remark(format_args!(
+                    "note: the text is longer than the model's {} positions; the newest half is kept and read again",
+                    self.lm.model.config.n_positions
+                ));
+            }
+            if generation.finish_reason() != Some(FinishReason::Eos) {
+                output.token(chosen.id)?;
+            }
+            if output.text.stopped() {
+                generation.finish(FinishReason::Stop);
+            }
+            if self.interrupted.load(Ordering::Relaxed) {
+                break;
+            }
         }
-        logprobs.push(chosen.logprob);
-        if generation.slides() > 0 && !*slid {
-            *slid = true;
-            remark(format_args!(
-                "note: the text is longer than the model's {} positions; the newest half is kept and read again",
-                lm.model.config.n_positions
-            ));
-        }
-        if generation.finish_reason() != Some(FinishReason::Eos) {
-            output.token(chosen.id)?;
-        }
-        if output.text.stopped() {
-            generation.finish(FinishReason::Stop);
-        }
-        if interrupted.load(Ordering::Relaxed) {
-            break;
-        }
+        let all = self.begin.elapsed();
+        let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length);
+        let text = output.finish()?;
+        Ok(Written { ids: generation.new_ids().to_vec(), text, finish_reason, logprobs, first, all })
     }
-    let all = begin.elapsed();
-    let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length);
-    let text = output.finish()?;
-    Ok(Written { ids: generation.new_ids().to_vec(), text, finish_reason, logprobs, first, all })
+
+    /// The same with a trace file, which is there when the text is whole.
+    fn write_traced(
+        &mut self,
+        path: &Path,
+        prompt: &[TokenId],
+        options: &Options,
+        output: Output<'_>,
+    ) -> Result<Written, Failure> {
+        let file = StepsFile::create(path)?;
+        let generation = Generation::with_trace(&self.lm.model, prompt, options.clone(), file)?;
+        let (mut generation, mut choices) = (generation.whole(), Choices::new(&self.lm.bpe));
+        let written = self.write(&mut generation, output, &mut choices)?;
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::Interrupted); // and the file is gone
+        }
+        generation.trace.finish(self.lm, prompt, options, &choices.all)?;
+        Ok(written)
+    }
 }
 
 impl Stats {
     /// On standard error.
-    fn print(&self, seed: u64) {
+    pub fn print(&self, seed: u64) {
         let speed = |tokens: usize, ms: f64| tokens as f64 / ms.max(1e-6) * 1e3;
         let (p, p_ms, d, d_ms) = (self.prefill_tokens, self.prefill_ms, self.decode_tokens, self.decode_ms);
         remark(format_args!("seed {seed}"));
@@ -215,12 +299,12 @@ impl Output<'_> {
     }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::output)
 }
 
-fn ms(time: Duration) -> f64 {
+pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
@@ -229,6 +313,7 @@ fn watch_for_interrupts() -> Result<&'static AtomicBool, Failure> {
     static INTERRUPTED: AtomicBool = AtomicBool::new(false);
     ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            remove_unfinished();
             std::process::exit(130);
         }
     })

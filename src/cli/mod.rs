@@ -1,6 +1,8 @@
 //! One file a command; here is what they share.
 
+mod batch;
 mod bench;
+mod debug;
 mod decoding;
 mod diff;
 mod failure;

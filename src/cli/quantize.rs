@@ -44,9 +44,8 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         save::companions(&lm, from.as_deref(), &args.out)?;
     }
     let model = lm.model.quantize();
-    let save = save::Save::begin(&model, &lm.name, &file)?;
-    remove_when_interrupted(save.unfinished().to_path_buf())?;
-    save.finish()?;
+    remove_when_interrupted()?;
+    save::Save::begin(&model, &lm.name, &file)?.finish()?;
 
     let tokenizer = ["vocab.json", "tokenizer.json"];
     let has_one = |folder: &Path| tokenizer.iter().any(|name| folder.join(name).exists());

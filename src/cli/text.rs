@@ -61,6 +61,16 @@ fn read_all(from: impl Read, name: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 impl PromptArgs {
+    /// Whether there is a prompt without standard input.
+    pub fn is_given(&self) -> bool {
+        self.ids.is_some() || self.text.text.is_some() || self.text.file.is_some()
+    }
+
+    /// Whether `<|endoftext|>` in a text is the special token.
+    pub fn allow_special(&self) -> bool {
+        self.text.allow_special
+    }
+
     /// The ids of the text, or those given. `echo` ends its output with a line break that nobody means: where
     /// `trim`, one at the end of a pipe is left out.
     pub fn encode(&self, bpe: &Bpe, trim: bool) -> Result<Vec<TokenId>, Failure> {
@@ -80,4 +90,9 @@ impl PromptArgs {
 pub fn parse_ids(text: &str) -> Result<Vec<TokenId>, Failure> {
     let parts = text.split([',', ' ', '\t', '\r', '\n']).filter(|part| !part.is_empty());
     parts.map(|part| part.parse().map_err(|_| Failure::Work(format!("{part:?} is not a token id")))).collect()
+}
+
+/// A token's text between quotes, for a line of output: what cannot be seen is escaped.
+pub fn quoted(bpe: &Bpe, id: TokenId) -> String {
+    format!("{:?}", bpe.decode_lossy(&[id]).unwrap_or_default())
 }

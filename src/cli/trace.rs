@@ -1,20 +1,28 @@
 //! `gpt2 trace`: every stage of one forward pass.
 
+use super::decoding::ChoiceArgs;
 use super::failure::Failure;
-use super::text::PromptArgs;
+use super::text::{PromptArgs, quoted};
 use super::{Common, ModelArgs, remark};
 use glob::Pattern;
 use gpt2::bpe::TokenId;
-use gpt2::checkpoint::{LanguageModel, safetensors::Slot};
-use gpt2::sampling::Sampling;
-use gpt2::trace::{Digest, Lens, Place, Stage, Trace, TraceFile, next_token};
+use gpt2::checkpoint::LanguageModel;
+use gpt2::checkpoint::safetensors::{Slot, remove_unfinished};
+use gpt2::generate::{Generation, Options};
+use gpt2::sampling::Explanation;
+use gpt2::trace::{Digest, Lens, Place, Stage, Trace, TraceFile, metadata, next_token_watched};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
+/// Candidates of each distribution that are shown.
+const CANDIDATES: usize = 5;
+
 #[derive(clap::Args)]
 #[command(after_help = "\
-Without --out and --lens, a line for each stage is printed: its shape, statistics, first values and a hash of its bits.
+Without --out and --lens, a line for each stage is printed: its shape, statistics, first values and a hash of its bits;
+and how the next token was chosen. The options of the choice are those of `generate`; the seed is 0 if left out.
 
 Names of stages (--list shows all): input_ids, transformer.wte, transformer.h.0.attn.weights, lm_head, probs, next_id, ...
 With --lens there are also lens.0, lens.1, ...: the logits [T, n_vocab] after each block. Only --stages puts them into
@@ -33,21 +41,8 @@ pub struct Args {
     /// Print what the model would say after each block: the N likeliest next tokens of each position [default N: 5]
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5")]
     lens: Option<usize>,
-    /// Divide the logits by T before probs
-    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
-    temperature: f32,
-    /// Keep the K most likely tokens in probs
-    #[arg(long, value_name = "K", default_value_t = 40)]
-    top_k: usize,
-    /// Keep the most likely tokens that reach probability P together
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    top_p: Option<f64>,
-    /// Choose the most likely token; probs are the model's own
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
-    greedy: bool,
-    /// Start of the random numbers for next_id
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    choice: ChoiceArgs,
     /// Print one JSON object in place of tables
     #[arg(long)]
     json: bool,
@@ -62,22 +57,19 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     }
     let lm = args.model.open()?;
     let ids = args.prompt.encode(&lm.bpe, true)?;
-    let mut sampling = Sampling::with_seed(args.seed);
-    (sampling.temperature, sampling.top_k, sampling.top_p) = (args.temperature, Some(args.top_k), args.top_p);
-    sampling.check().map_err(|e| Failure::Usage(e.to_string()))?;
-    let sampling = (!args.greedy).then_some(sampling);
+    let options = args.choice.options(&lm.bpe, args.choice.seed.unwrap_or(0));
+    options.check(&lm.model).map_err(|e| Failure::Usage(e.to_string()))?;
 
     let slots = select(args, &lm, ids.len())?;
     let digests = (args.out.is_none() && args.lens.is_none()).then(Vec::new);
     let mut view =
         View { file: None, lens: args.lens.map(|n| Lens::new(&lm.model, n)), digests, block: None, slots };
     if let Some(path) = &args.out {
-        let metadata = TraceFile::metadata(&lm, &ids, sampling.as_ref());
-        let file = TraceFile::create(path, &view.slots, &metadata)?;
-        remove_when_interrupted(file.unfinished().to_path_buf())?;
-        view.file = Some(file);
+        remove_when_interrupted()?;
+        view.file = Some(TraceFile::create(path, &view.slots, &about(&lm, &ids, &options))?);
     }
-    let next_id = next_token(&lm.model, &ids, sampling.as_ref(), &mut view)?;
+    let mut explanation = Explanation::new(CANDIDATES);
+    let next_id = next_token_watched(&lm.model, &ids, &options, &mut view, &mut explanation)?;
     if let Some(file) = view.file.take() {
         file.finish()?;
     }
@@ -88,7 +80,20 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         let (name, stages) = (path.display(), view.slots.len());
         remark(format_args!("{name}: {stages} stages of {} tokens", ids.len()));
     }
-    print(args, &lm, &ids, next_id, &view).map_err(Failure::output)
+    print(args, &lm, &ids, next_id, &view, &explanation).map_err(Failure::output)
+}
+
+/// What the file says of itself. It is in the header, before the first stage, and has the choice in it, which is the
+/// last one: so a quick pass finds it out beforehand. It has the bits of the pass that is traced.
+///
+/// What is wrong, that pass will say.
+fn about(lm: &LanguageModel, ids: &[TokenId], options: &Options) -> BTreeMap<String, String> {
+    let mut explanation = Explanation::new(CANDIDATES);
+    if let Ok(mut quick) = Generation::new(&lm.model, ids, options.clone()) {
+        let _ = quick.next_watched(&mut explanation);
+    }
+    let choice = explanation.json(|id| lm.bpe.decode_lossy(&[id]).unwrap_or_default());
+    metadata(lm, ids, options, &[choice])
 }
 
 /// The stages that `--stages` picks, in forward order; all of them if it is left out.
@@ -168,11 +173,13 @@ fn print(
     ids: &[TokenId],
     next_id: Option<TokenId>,
     view: &View<'_>,
+    explanation: &Explanation,
 ) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let token = |id: TokenId| lm.bpe.token_text(id).unwrap_or_default();
     if args.json {
-        let mut report = json!({ "ids": ids, "next_id": next_id });
+        let text = |id| lm.bpe.decode_lossy(&[id]).unwrap_or_default();
+        let mut report = json!({ "ids": ids, "next_id": next_id, "choice": explanation.json(text) });
         if let Some(digests) = &view.digests {
             report["stages"] = digests.iter().map(digest_json).collect();
         }
@@ -188,6 +195,11 @@ fn print(
     if let (Some(digests), false) = (&view.digests, args.json) {
         writeln!(out, "{}", Digest::heading())?;
         digests.iter().try_for_each(|digest| writeln!(out, "{digest}"))?;
+        if view.has(Stage::NextId.describe().name) {
+            writeln!(out, "\nhow next_id was chosen")?;
+            let lines = explanation.lines(|id| quoted(&lm.bpe, id));
+            lines.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
+        }
     }
     if let (Some(lens), false) = (&view.lens, args.json) {
         for (t, id) in ids.iter().enumerate() {
@@ -231,9 +243,9 @@ fn list() -> Result<(), Failure> {
 }
 
 /// Ctrl-C leaves no half file behind.
-pub(super) fn remove_when_interrupted(unfinished: PathBuf) -> Result<(), Failure> {
-    ctrlc::set_handler(move || {
-        let _ = std::fs::remove_file(&unfinished);
+pub(super) fn remove_when_interrupted() -> Result<(), Failure> {
+    ctrlc::set_handler(|| {
+        remove_unfinished();
         std::process::exit(130);
     })
     .map_err(|e| Failure::Work(format!("Ctrl-C cannot be watched: {e}")))

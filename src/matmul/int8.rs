@@ -41,6 +41,7 @@ use crate::tensor::{GROUP, Int8, LINE, Matrix};
 use rayon::prelude::*;
 use rows::{BLOCK, Rows};
 use std::ops::Range;
+pub use sums::peak;
 use sums::{Kernel, PANELS, Sums, TILE_ROWS, WIDTH};
 
 /// Rows whose sums are kept together; with the row of ones they fill whole tiles.

@@ -1,134 +1,191 @@
-//! Many rows of `x`: tiles that stay in the caches, by `matrixmultiply`.
+//! Many rows of `x`: panels of `w` that stay in the cache while all rows pass by.
 //!
-//! Its loops are those of Goto and van de Geijn's paper ("Anatomy of High-Performance Matrix
-//! Multiplication", 2008). Every element is summed in the order that [`super`] states, whatever the shape.
+//! ```text
+//! for each panel of 48 columns n, for each block of 256 k:
+//!     panel = a copy of w[block, columns], as f32        # 48 KiB
+//!     for each group of 8 rows t:
+//!         p = x[rows, block] · panel                     # 8 x 48 sums, all in registers
+//!         y[rows, columns] += p                          # y begins as bias
+//! ```
+//!
+//! The copy puts the panel's rows side by side, widens 16-bit weights once for all rows, and for the output head turns
+//! rows into columns. Meanwhile the next panel is on its way from memory. The loops are those of Goto and van de
+//! Geijn's "Anatomy of High-Performance Matrix Multiplication" (2008), without its copy of `x`: 8 rows of it
+//! fit the smallest cache as they are.
 
+use super::tile::{self, Rows};
 use super::{Disjoint, K_BLOCK, pieces};
-use crate::tensor::{F32, Matrix, Number, widen};
+use crate::math::LANES;
+use crate::simd::kernel;
+use crate::simd::lanes::Lanes;
+use crate::tensor::{F32, Matrix, Number};
 use rayon::prelude::*;
-use std::{any::TypeId, ops::Range};
+use std::ops::Range;
 
-/// Sixteen-bit weights are widened a tile of [`K_BLOCK`] x this many at a time.
-const TILE_COLUMNS: usize = 512;
+/// Columns of a panel: three registers. With 8 rows that makes 24 sums of 32 registers.
+const PANEL: usize = 3 * LANES;
 
 /// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
 pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
-    let n = y.cols();
-    y.data_mut().chunks_exact_mut(n).for_each(|y| y.copy_from_slice(bias));
-    product::<N>(x, Steps { data: w, row: n, col: 1 }, y);
+    let n = bias.len();
+    product(x, y, Some(bias), |k, columns, panel| copy_columns::<N>(w, n, k, columns, panel));
 }
 
 /// y `[T, V]` = x `[T, C]` · wᵀ, w `[V, C]`
 pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
-    y.data_mut().fill(0.0);
-    product::<N>(x, Steps { data: w, row: 1, col: x.cols() }, y);
+    let c = x.cols();
+    product(x, y, None, |k, columns, panel| turn_rows::<N>(w, c, k, columns, panel));
 }
 
-/// A matrix as steps through memory: element (i, j) is `data[i * row + j * col]`.
-struct Steps<'a, T> {
-    data: &'a [T],
-    row: usize,
-    col: usize,
-}
-
-/// y `[T, N]` += x `[T, K]` · w `[K, N]`, each thread a range of rows or of columns of `y`.
-fn product<N: Number>(x: &Matrix, w: Steps<'_, N::Bits>, y: &mut Matrix) {
+/// The loop above. `copy` makes the panel `[k, PANEL]` of a range of `k` and of columns.
+fn product(
+    x: &Matrix,
+    y: &mut Matrix,
+    bias: Option<&[f32]>,
+    copy: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync,
+) {
     let (rows, n) = (y.rows(), y.cols());
     let out = Disjoint::new(y.data_mut());
-    // Each thread copies its part of x and of w into tiles: cut the longer of the two.
-    let by_columns = n > rows;
-    pieces(n.max(rows), 16).for_each(|piece| {
-        let [rows, columns] = if by_columns { [0..rows, piece] } else { [piece, 0..n] };
-        match as_f32::<N>(w.data) {
-            Some(data) => {
-                let w = Steps { data: &data[columns.start * w.col..], row: w.row, col: w.col };
-                // SAFETY: no two jobs share an element of y.
-                unsafe { sgemm(x, rows, 0..x.cols(), w, &out, n, columns) }
-            }
-            None => {
-                let mut tile = Vec::new();
-                for start in columns.clone().step_by(TILE_COLUMNS) {
-                    let columns = start..(start + TILE_COLUMNS).min(columns.end);
-                    for start in (0..x.cols()).step_by(K_BLOCK) {
-                        let block = start..(start + K_BLOCK).min(x.cols());
-                        let w = widen_tile::<N>(&w, block.clone(), columns.clone(), &mut tile);
-                        // SAFETY: as above.
-                        unsafe { sgemm(x, rows.clone(), block, w, &out, n, columns.clone()) }
-                    }
-                }
+    pieces(n, PANEL).for_each(|piece| {
+        let mut panel = Matrix::scratch(K_BLOCK, PANEL);
+        for first in piece.clone().step_by(PANEL) {
+            let columns = first..(first + PANEL).min(piece.end);
+            for k in (0..x.cols()).step_by(K_BLOCK) {
+                let k = k..(k + K_BLOCK).min(x.cols());
+                copy(k.clone(), columns.clone(), panel.data_mut());
+                let start = if k.start > 0 {
+                    Start::Sum
+                } else {
+                    bias.map_or(Start::Zero, |b| Start::Bias(&b[columns.clone()]))
+                };
+                let y = Rows { start: out.pointer(columns.start, (rows - 1) * n + columns.end), step: n };
+                panel_product(x, k, panel.data(), start, y, columns.len());
             }
         }
     });
 }
 
-/// The weights themselves where they are f32 already.
-fn as_f32<N: Number>(w: &[N::Bits]) -> Option<&[f32]> {
-    (TypeId::of::<N>() == TypeId::of::<F32>()).then(|| bytemuck::cast_slice(w))
+/// What a product is added to.
+#[derive(Clone, Copy)]
+enum Start<'a> {
+    Zero,
+    Bias(&'a [f32]),
+    Sum,
 }
 
-/// w[k, n] for a range of k and of n, as f32 in `tile`.
-fn widen_tile<'a, N: Number>(
-    w: &Steps<'_, N::Bits>,
-    k: Range<usize>,
-    n: Range<usize>,
-    tile: &'a mut Vec<f32>,
-) -> Steps<'a, f32> {
-    tile.resize(k.len() * n.len(), 0.0);
-    if w.col == 1 {
-        for (k, line) in k.zip(tile.chunks_exact_mut(n.len())) {
-            widen::<N>(&w.data[k * w.row + n.start..][..n.len()], line);
+kernel! {
+    /// panel[i][j] = w[k + i, columns + j], and zeros behind the last column. w `[K, N]`
+    fn copy_columns<N: Number>(w: &[N::Bits], n: usize, k: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
+        for (row, k) in panel.chunks_exact_mut(PANEL).zip(k) {
+            let from = &w[k * n..][columns.clone()];
+            if columns.len() == PANEL {
+                for v in (0..PANEL).step_by(LANES) {
+                    // SAFETY: sixteen of the 48 columns, here and there.
+                    unsafe { N::load::<L>(from[v..].as_ptr()).store(row[v..].as_mut_ptr()) };
+                }
+                let next = from.as_ptr().wrapping_add(PANEL).cast::<u8>();
+                for line in (0..PANEL * size_of::<N::Bits>()).step_by(64) {
+                    L::prefetch(next.wrapping_add(line));
+                }
+            } else {
+                row.fill(0.0);
+                row.iter_mut().zip(from).for_each(|(row, w)| *row = N::widen(*w));
+            }
         }
-        Steps { data: tile, row: n.len(), col: 1 }
-    } else {
-        let depth = k.len();
-        for (n, line) in n.zip(tile.chunks_exact_mut(depth)) {
-            widen::<N>(&w.data[n * w.col + k.start..][..depth], line);
-        }
-        Steps { data: tile, row: 1, col: depth }
     }
 }
 
-/// y[rows, columns] += x[rows, k] · w, where `y` has `n` columns.
+kernel! {
+    /// panel[i][j] = w[columns + j, k + i], and zeros behind the last column. w `[V, C]`
+    fn turn_rows<N: Number>(w: &[N::Bits], c: usize, k: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
+        let whole = if columns.len() == PANEL { k.len() / LANES * LANES } else { 0 };
+        for i in (0..whole).step_by(LANES) {
+            for v in (0..PANEL).step_by(LANES) {
+                let mut tile = [L::splat(0.0); LANES];
+                for j in 0..LANES {
+                    let from = &w[(columns.start + v + j) * c + k.start + i..][..LANES];
+                    // SAFETY: sixteen of a row.
+                    tile[j] = unsafe { N::load::<L>(from.as_ptr()) };
+                    L::prefetch(from.as_ptr().wrapping_add(PANEL * c).cast());
+                }
+                for (j, row) in L::transpose(tile).into_iter().enumerate() {
+                    // SAFETY: sixteen of a row of the panel.
+                    unsafe { row.store(panel[(i + j) * PANEL + v..][..LANES].as_mut_ptr()) };
+                }
+            }
+        }
+        for (i, row) in panel.chunks_exact_mut(PANEL).enumerate().take(k.len()).skip(whole) {
+            row.fill(0.0);
+            row.iter_mut().zip(columns.clone()).for_each(|(row, v)| *row = N::widen(w[v * c + k.start + i]));
+        }
+    }
+}
+
+kernel! {
+    /// y[t][j] = start + x[t, k] · panel[.., j] for all rows and the panel's first `width` columns.
+    fn panel_product(x: &Matrix, k: Range<usize>, panel: &[f32], start: Start<'_>, y: Rows<*mut f32>, width: usize) {
+        let mut bias = [0.0f32; PANEL];
+        if let Start::Bias(b) = start {
+            bias[..width].copy_from_slice(b);
+        }
+        let bias = (!matches!(start, Start::Sum)).then_some(&bias);
+        let rows = x.rows();
+        assert!(k.end <= x.cols() && panel.len() >= k.len() * PANEL && width <= PANEL);
+        let mut t = 0;
+        while t < rows {
+            let from = Rows { start: x.data()[t * x.cols() + k.start..].as_ptr(), step: x.cols() };
+            // SAFETY: as many rows of x and y as the constants say; the panel's columns of y belong to one thread.
+            unsafe {
+                let y = Rows { start: y.start.add(t * y.step), ..y };
+                t += match (rows - t, L::REGISTERS) {
+                    (8.., 1) => rows_product::<L, 8, 3>(from, panel, k.len(), bias, y, width),
+                    (4.., 1) => rows_product::<L, 4, 3>(from, panel, k.len(), bias, y, width),
+                    (6.., _) => rows_product::<L, 6, 1>(from, panel, k.len(), bias, y, width),
+                    (2.., _) => rows_product::<L, 2, 1>(from, panel, k.len(), bias, y, width),
+                    _ => rows_product::<L, 1, 3>(from, panel, k.len(), bias, y, width),
+                };
+            }
+        }
+    }
+}
+
+/// `R` rows of a [`panel_product`], `V` registers at a time; gives `R`.
 ///
 /// # Safety
-/// As long as this runs, no other thread may hold one of these elements of `y`.
-unsafe fn sgemm(
-    x: &Matrix,
-    rows: Range<usize>,
-    k: Range<usize>,
-    w: Steps<'_, f32>,
-    y: &Disjoint<'_>,
-    n: usize,
-    columns: Range<usize>,
-) {
-    if rows.is_empty() || k.is_empty() || columns.is_empty() {
-        return;
+/// `x` has `R` rows of `depth` numbers to read, `panel` has `depth` rows; `y` has `R` rows of `width` numbers to write,
+/// which nobody else uses.
+#[inline(always)]
+unsafe fn rows_product<L: Lanes, const R: usize, const V: usize>(
+    x: Rows<*const f32>,
+    panel: &[f32],
+    depth: usize,
+    bias: Option<&[f32; PANEL]>,
+    y: Rows<*mut f32>,
+    width: usize,
+) -> usize {
+    for j in (0..width).step_by(V * LANES) {
+        let w = Rows { start: panel[j..].as_ptr(), step: PANEL };
+        // SAFETY: the caller's promise; a row of the panel has 16 V columns from j on.
+        let p = unsafe { tile::columns::<L, F32, R, V>(x, w, depth, [[L::splat(0.0); V]; R]) };
+        for r in 0..R {
+            for v in 0..V {
+                let j = j + v * LANES;
+                // SAFETY: columns j to j + 16, or to `width`, of row r of y; sixteen numbers of the arrays.
+                unsafe {
+                    let place = y.start.add(r * y.step + j);
+                    if j + LANES <= width {
+                        let start = L::load(bias.map_or(place.cast_const(), |b| b[j..].as_ptr()));
+                        start.add(p[r][v]).store(place);
+                    } else if j < width {
+                        let mut sums = [0.0f32; LANES];
+                        p[r][v].store(sums.as_mut_ptr());
+                        for (i, sum) in sums.into_iter().enumerate().take(width - j) {
+                            *place.add(i) = bias.map_or(*place.add(i), |b| b[j + i]) + sum;
+                        }
+                    }
+                }
+            }
+        }
     }
-    let last = (k.len() - 1) * w.row + (columns.len() - 1) * w.col;
-    assert!(rows.end <= x.rows() && k.end <= x.cols() && last < w.data.len() && columns.end <= n);
-    let x_start = &x.data()[rows.start * x.cols() + k.start..];
-    let y_start = y.pointer(rows.start * n + columns.start, (rows.end - 1) * n + columns.end);
-    // SAFETY: x, w and y are inside their memory by the assertion and by `pointer`; nobody else holds these
-    // elements of y, by the caller's promise; the steps of matrices in memory fit isize.
-    unsafe {
-        let (step_x, step_y) = (x.cols() as isize, n as isize);
-        let (w, row, col) = (w.data.as_ptr(), w.row as isize, w.col as isize);
-        let [m, k, n] = [rows.len(), k.len(), columns.len()];
-        matrixmultiply::sgemm(
-            m,
-            k,
-            n,
-            1.0,
-            x_start.as_ptr(),
-            step_x,
-            1,
-            w,
-            row,
-            col,
-            1.0,
-            y_start,
-            step_y,
-            1,
-        );
-    }
+    R
 }

@@ -15,9 +15,12 @@
 //! it is fixed for good as the one above. What the fast versions add, none of which touches the order:
 //!
 //! 1. *Lanes*: 16 neighbouring `n` advance together through `k`, each with its own `p`.
-//! 2. *Blocks*: few rows of `x` share each weight that is read from memory; many rows are cut into
-//!    tiles that stay in the caches, by the crate `matrixmultiply`.
-//! 3. *Threads* share out outputs, never one sum.
+//! 2. *Blocks*: few rows of `x` share each weight that is read from memory; for many rows, panels of `w` stay
+//!    in the cache while all of `x` passes by.
+//! 3. *Threads* share out sums `p`, never the products of one.
+//!
+//! The crate `matrixmultiply`, on a processor with a fused multiply-add, sums in the same order. It is the second
+//! oracle of the tests: other people's code that must give the same bits.
 //!
 //! The output head multiplies by the rows of `wte` (`[V, C]`, transposed): the same sums, other strides.
 //!
@@ -32,13 +35,14 @@ pub mod plain;
 mod tile;
 
 pub(crate) use disjoint::Disjoint;
+#[doc(hidden)]
+pub use int8::peak as int8_peak;
 
-use crate::simd::Simd;
 use crate::tensor::{Bf16, F16, F32, Matrix, Number, Numbers, Weights};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Consecutive `k` that are summed before the sum is added to the result: the K-block of `matrixmultiply`.
+/// Consecutive `k` that are summed before the sum is added to the result.
 pub const K_BLOCK: usize = 256;
 
 /// Up to this many rows, reading the weights takes longer than the arithmetic.
@@ -56,7 +60,7 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
     }
     let mut y = Matrix::scratch(x.rows(), w.cols());
     fn typed<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
-        if use_many(x) { many::affine::<N>(x, w, bias, y) } else { few::affine::<N>(x, w, bias, y) }
+        if x.rows() > FEW { many::affine::<N>(x, w, bias, y) } else { few::affine::<N>(x, w, bias, y) }
     }
     match w.numbers() {
         Numbers::F32(w) => typed::<F32>(x, w, bias, &mut y),
@@ -78,7 +82,7 @@ pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
     }
     let mut y = Matrix::scratch(x.rows(), w.rows());
     fn typed<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
-        if use_many(x) { many::product_by_rows::<N>(x, w, y) } else { few::product_by_rows::<N>(x, w, y) }
+        if x.rows() > FEW { many::product_by_rows::<N>(x, w, y) } else { few::product_by_rows::<N>(x, w, y) }
     }
     match w.numbers() {
         Numbers::F32(w) => typed::<F32>(x, w, &mut y),
@@ -87,13 +91,6 @@ pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
         Numbers::I8(_) => unreachable!("returned above"),
     }
     y // [T, V]
-}
-
-/// `matrixmultiply` fuses multiply and add only where the processor does, and picks its own instruction
-/// set; elsewhere, and where one is forced, our own kernel does all the work.
-fn use_many(x: &Matrix) -> bool {
-    let simd = Simd::current();
-    x.rows() > FEW && simd != Simd::Scalar && simd == Simd::detect()
 }
 
 /// Cuts `len` into one piece a thread, each a multiple of `unit` but the last.

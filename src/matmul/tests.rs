@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::checkpoint::Bytes;
-use crate::simd::tests::under_each;
+use crate::simd::{Simd, tests::under_each};
 use crate::tensor::Dtype;
 use proptest::prelude::*;
 
@@ -59,11 +59,42 @@ proptest! {
 #[test]
 fn shapes_at_the_borders() {
     for dtype in DTYPES {
-        for [t, k, n] in
-            [[1, 256, 16], [1, 257, 1100], [3, 512, 513], [16, 255, 31], [17, 768, 96], [64, 300, 530]]
-        {
+        for [t, k, n] in [
+            [1, 256, 16],
+            [1, 257, 1100],
+            [3, 512, 513],
+            [16, 255, 31],
+            [17, 768, 96],
+            [33, 257, 95],
+            [64, 300, 530],
+        ] {
             check(t, k, n, dtype, 7);
         }
+    }
+}
+
+/// Other people's code, with the same order of summation. It multiplies and adds with one rounding only where the
+/// processor does.
+#[test]
+fn matrixmultiply_gives_the_same_bits() {
+    if Simd::detect() == Simd::Scalar {
+        return;
+    }
+    for [t, k, n] in [[1, 768, 80], [8, 300, 96], [40, 768, 200], [70, 1030, 147]] {
+        let (x, wide) = (numbers(t * k, 8), numbers(k * n, 9));
+        let mut theirs = vec![0.0; t * n];
+        // SAFETY: row-major matrices of these shapes.
+        unsafe {
+            let (a, b, c) = (x.as_ptr(), wide.as_ptr(), theirs.as_mut_ptr());
+            let [step_a, step_b] = [k as isize, n as isize];
+            matrixmultiply::sgemm(t, k, n, 1.0, a, step_a, 1, b, step_b, 1, 1.0, c, step_b, 1);
+        }
+        let ours = affine(&Matrix::from_vec(t, k, x), &Weights::from_f32(k, n, &wide), &vec![0.0; n]);
+        assert_eq!(
+            bits(&ours),
+            theirs.iter().map(|y| y.to_bits()).collect::<Vec<_>>(),
+            "[{t}, {k}] [{k}, {n}]"
+        );
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::bpe::TokenId;
 use crate::sampling::probabilities;
+use serde::{Serialize, Serializer};
 
 /// One change of the scores on their way from the model to the draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +65,13 @@ impl Step {
     }
 }
 
+/// As its name.
+impl Serialize for Step {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 /// Somebody who looks at what the steps do.
 pub trait Watch {
     /// Whether anybody does. Rows are not copied otherwise.
@@ -73,6 +81,22 @@ pub trait Watch {
 
     /// `step` was taken: scores `[V]` before and after.
     fn saw(&mut self, step: Step, before: &[f32], after: &[f32]);
+
+    /// After the last step a token was chosen.
+    fn chose(&mut self, _: &Choice<'_>) {}
+}
+
+/// How a token was chosen once all steps were taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    /// What the model said. `[V]`
+    pub logits: &'a [f32],
+    /// The distribution after all steps. `[V]`
+    pub probabilities: &'a [f32],
+    /// The number drawn from [0, 1); `None` where the likeliest token is taken.
+    pub uniform: Option<f64>,
+    /// The token; `None` if there is none to choose.
+    pub id: Option<TokenId>,
 }
 
 /// Looks at nothing and costs nothing.
@@ -105,7 +129,7 @@ pub fn watched(
 }
 
 /// What one step did.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Effect {
     /// Which one.
     pub step: Step,

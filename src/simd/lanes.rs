@@ -19,6 +19,9 @@ use crate::tensor::{Bf16, F16, Number};
 /// A kernel's copy for an instruction set uses the type of that set and no other; so the processor has the
 /// instructions behind these methods wherever they are called.
 pub trait Lanes: Copy {
+    /// How many registers they take.
+    const REGISTERS: usize;
+
     /// The same number in all lanes.
     fn splat(x: f32) -> Self;
 
@@ -68,6 +71,8 @@ pub trait Lanes: Copy {
 pub struct Plain([f32; LANES]);
 
 impl Lanes for Plain {
+    const REGISTERS: usize = LANES;
+
     #[inline(always)]
     fn splat(x: f32) -> Self {
         Self([x; LANES])

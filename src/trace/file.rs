@@ -10,35 +10,21 @@
 //! the largest are a block's scores and weights, 8 * H * T * T bytes together, and the logits, 4 * T * V bytes.
 
 use super::{Place, Stage, Trace};
-use crate::bpe::TokenId;
-use crate::checkpoint::LanguageModel;
 use crate::checkpoint::safetensors::{Slot, Writer};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::sampling::Sampling;
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A [`Trace`] that writes what it is shown into a safetensors file, under the names of the stages.
 ///
 /// F32 all but the ids, which are I64. `next_id` is -1 where no token could be chosen, because the logits are not
-/// finite.
+/// finite. What the file says of itself is made by [`metadata`](super::metadata()).
 #[derive(Debug)]
 pub struct TraceFile {
     writer: Writer,
     block: Option<usize>,
     problem: Option<Error>,
-}
-
-/// The options of the draw, as the file's metadata has them.
-#[derive(Serialize)]
-struct DrawOptions {
-    greedy: bool,
-    temperature: Option<f32>,
-    top_k: Option<usize>,
-    top_p: Option<f64>,
-    seed: Option<u64>,
 }
 
 impl TraceFile {
@@ -51,31 +37,6 @@ impl TraceFile {
         Place::all(config.n_layer).map(slot).collect()
     }
 
-    /// What a file says of itself. No time and no place is in it: the same run writes the same bytes.
-    pub fn metadata(
-        lm: &LanguageModel,
-        ids: &[TokenId],
-        sampling: Option<&Sampling>,
-    ) -> BTreeMap<String, String> {
-        let options = DrawOptions {
-            greedy: sampling.is_none(),
-            temperature: sampling.map(|s| s.temperature),
-            top_k: sampling.and_then(|s| s.top_k),
-            top_p: sampling.and_then(|s| s.top_p),
-            seed: sampling.map(|s| s.seed),
-        };
-        let json = serde_json::to_string(&options).expect("numbers");
-        BTreeMap::from([
-            ("model".into(), lm.name.clone()),
-            ("prompt".into(), lm.bpe.decode_lossy(ids).unwrap_or_default()),
-            ("ids".into(), serde_json::json!(ids).to_string()),
-            ("options".into(), json),
-            ("dtype".into(), lm.model.wte.dtype().name().into()),
-            ("arithmetic".into(), crate::ARITHMETIC.into()),
-            ("version".into(), concat!("gpt2-explained ", env!("CARGO_PKG_VERSION")).into()),
-        ])
-    }
-
     /// Begins a file of these stages: some or all of [`slots`](Self::slots), and others that are written with
     /// [`write`](Self::write).
     ///
@@ -83,11 +44,6 @@ impl TraceFile {
     /// As [`Writer::create`].
     pub fn create(path: &Path, slots: &[Slot], metadata: &BTreeMap<String, String>) -> Result<Self> {
         Ok(Self { writer: Writer::create(path, slots, metadata)?, block: None, problem: None })
-    }
-
-    /// Where the file grows until it is whole.
-    pub fn unfinished(&self) -> &Path {
-        self.writer.unfinished()
     }
 
     /// Writes numbers under a name, if the file is to have it. A problem is kept for [`finish`](Self::finish).
@@ -143,6 +99,7 @@ impl Trace for TraceFile {
 mod tests {
     use super::*;
     use crate::checkpoint::{Bytes, safetensors::SafeTensors};
+    use crate::sampling::Sampling;
     use crate::trace::{Recorder, next_token};
 
     fn open(path: &Path) -> SafeTensors {
@@ -155,9 +112,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("trace.safetensors");
         let (ids, sampling) = (lm.bpe.encode("Once upon a time"), Some(Sampling::with_seed(3)));
-        let metadata = TraceFile::metadata(&lm, &ids, sampling.as_ref());
         let slots = TraceFile::slots(&lm.model.config, ids.len());
-        let mut file = TraceFile::create(&path, &slots, &metadata).expect("a file");
+        let mut file = TraceFile::create(&path, &slots, &BTreeMap::new()).expect("a file");
         next_token(&lm.model, &ids, sampling.as_ref(), &mut file).expect("a token");
         file.finish().expect("a file");
 
@@ -175,11 +131,6 @@ mod tests {
                 assert_eq!((&*tensor.dtype, &*tensor.bytes), ("F32", bytemuck::cast_slice(&stage.values)));
             }
         }
-        assert_eq!(found.metadata["prompt"], "Once upon a time");
-        assert_eq!(
-            found.metadata["options"],
-            r#"{"greedy":false,"temperature":0.8,"top_k":40,"top_p":null,"seed":3}"#
-        );
     }
 
     #[test]

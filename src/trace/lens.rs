@@ -14,34 +14,10 @@
 //! looking, no part of the computation: the model was trained to be read at its end only.
 
 use super::{Stage, Trace};
-use crate::bpe::TokenId;
 use crate::model::Gpt2;
-use crate::softmax::softmax;
+pub use crate::sampling::candidates::{Candidate, top};
 use crate::tensor::Matrix;
 use crate::trace::NoTrace;
-
-/// A token that may come next.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Candidate {
-    /// Which one.
-    pub id: TokenId,
-    /// Its probability under the whole distribution.
-    pub probability: f32,
-}
-
-/// The `n` likeliest tokens under these logits, the likeliest first, the lowest id first among equals. `[V]`
-pub fn top(logits: &[f32], n: usize) -> Vec<Candidate> {
-    let mut probabilities = logits.to_vec();
-    softmax(&mut probabilities);
-    let likelier = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b));
-    let mut ids: Vec<usize> = (0..logits.len()).filter(|id| !logits[*id].is_nan()).collect();
-    if n < ids.len() {
-        ids.select_nth_unstable_by(n, likelier);
-        ids.truncate(n);
-    }
-    ids.sort_unstable_by(likelier);
-    ids.into_iter().map(|id| Candidate { id: id as TokenId, probability: probabilities[id] }).collect()
-}
 
 /// A [`Trace`] that reads the residual stream after every block.
 #[derive(Clone, Debug)]
@@ -93,18 +69,6 @@ impl Trace for Lens<'_> {
 mod tests {
     use super::*;
     use crate::trace::{Place, Recorder, next_token};
-
-    #[test]
-    fn the_likeliest_come_first() {
-        let logits = [1.0, 3.0, f32::NEG_INFINITY, 3.0, 2.0];
-        let ids = |n| top(&logits, n).iter().map(|c| c.id).collect::<Vec<_>>();
-        assert_eq!(ids(0), [0u32; 0]);
-        assert_eq!(ids(3), [1, 3, 4]);
-        assert_eq!(ids(9), [1, 3, 4, 0, 2]);
-        let sum: f32 = top(&logits, 9).iter().map(|c| c.probability).sum();
-        assert!((sum - 1.0).abs() < 1e-6);
-        assert_eq!(top(&[f32::NAN, 1.0], 2).len(), 1);
-    }
 
     /// After the last block the lens sees what the model says.
     #[test]

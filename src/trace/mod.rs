@@ -14,6 +14,8 @@
 //! | [`NoTrace`] | nothing: the calls are empty and compile to nothing |
 //! | [`Recorder`] | keeps it in memory |
 //! | [`TraceFile`] | writes it into a safetensors file, for NumPy, PyTorch and [`diff`](diff()) |
+//! | [`StepsFile`] | writes all steps of a generation into one |
+//! | [`debugger`] | shows it, on the way forward and back |
 //! | [`Lens`] | reads the residual stream as if the model ended there |
 //!
 //! A stage has the name that Hugging Face's module has. So a program that shares nothing with this one but the
@@ -63,23 +65,28 @@
 //! # Ok::<(), gpt2::error::Error>(())
 //! ```
 
+pub mod debugger;
 pub mod diff;
 mod digest;
 mod file;
 pub mod lens;
+mod metadata;
 mod place;
 mod recorder;
 mod stage;
 mod step;
+mod steps_file;
 
 pub use diff::diff;
 pub use digest::{Digest, number, render};
 pub use file::TraceFile;
 pub use lens::Lens;
+pub use metadata::{describe, metadata};
 pub use place::Place;
 pub use recorder::{Recorded, Recorder};
 pub use stage::{Description, Stage};
-pub use step::next_token;
+pub use step::{next_token, next_token_watched};
+pub use steps_file::{Choices, StepsFile};
 
 use crate::tensor::Matrix;
 

@@ -1,9 +1,13 @@
-//! Which stage of which block: the keys of a trace, in the order in which the forward pass computes them.
+//! Which stage of which block and step: the keys of a trace, in the order in which they are computed.
+//!
+//! A trace of one forward pass has the names of the stages. A generation has several passes: those of its first step,
+//! which reads the prompt, have the same names, so that both can be compared; those of later steps have `step.1.`,
+//! `step.2.` and so on before them.
 
 use super::Stage;
 use std::{cmp::Ordering, fmt};
 
-/// A stage of one block, or one outside the blocks. They are ordered as the forward pass computes them.
+/// A stage of one block, or one outside the blocks. They are ordered as they are computed.
 ///
 /// ```
 /// use gpt2::trace::{Place, Stage};
@@ -12,6 +16,10 @@ use std::{cmp::Ordering, fmt};
 /// assert_eq!((place.stage, place.block), (Stage::MlpAct, Some(3)));
 /// assert_eq!(Place::parse("h.3.mlp.act"), Some(place)); // as OpenAI's checkpoints have it
 /// assert!(place < Place::new(Stage::Ln1, Some(4)));
+///
+/// let later = Place::parse("step.2.lm_head").expect("a name of a stage");
+/// assert_eq!((later.stage, later.step), (Stage::LmHead, 2));
+/// assert!(later > Place::new(Stage::NextId, None));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
@@ -19,37 +27,47 @@ pub struct Place {
     pub stage: Stage,
     /// In which block; `None` for a stage outside the blocks.
     pub block: Option<usize>,
+    /// In which step of a generation: 0 reads the prompt.
+    pub step: usize,
 }
 
 impl Place {
-    /// The stage, in this block if it is one of a block.
+    /// The stage, in this block if it is one of a block, in the first step.
     pub fn new(stage: Stage, block: Option<usize>) -> Self {
-        Self { stage, block: block.filter(|_| stage.in_block()) }
+        Self { stage, block: block.filter(|_| stage.in_block()), step: 0 }
     }
 
-    /// All places of a model with `n_layer` blocks, in forward order.
+    /// The same stage in this step of a generation.
+    pub fn at(self, step: usize) -> Self {
+        Self { step, ..self }
+    }
+
+    /// All places of a forward pass with `n_layer` blocks, in order.
     pub fn all(n_layer: usize) -> impl Iterator<Item = Self> {
         let (before, rest) = Stage::ALL.split_at(Stage::Ln1 as usize);
         let (within, after) = rest.split_at(Stage::LnF as usize - Stage::Ln1 as usize);
-        let outside = |stage: &Stage| Self { stage: *stage, block: None };
-        let blocks =
-            (0..n_layer).flat_map(|i| within.iter().map(move |stage| Self { stage: *stage, block: Some(i) }));
+        let outside = |stage: &Stage| Self::new(*stage, None);
+        let blocks = (0..n_layer).flat_map(|i| within.iter().map(move |stage| Self::new(*stage, Some(i))));
         before.iter().map(outside).chain(blocks).chain(after.iter().map(outside))
     }
 
     /// The place of this name, with or without the leading `transformer.`.
     pub fn parse(name: &str) -> Option<Self> {
+        if let Some((step, name)) = name.strip_prefix("step.").and_then(|rest| rest.split_once('.')) {
+            let number = step.parse().ok().filter(|n: &usize| *n > 0 && n.to_string() == step)?;
+            return Some(Self::parse(name).filter(|place| place.step == 0)?.at(number));
+        }
         let name = bare(name);
         let block = name.strip_prefix("h.").and_then(|rest| rest.split('.').next()?.parse().ok());
         (Stage::ALL.into_iter())
             .filter(|stage| stage.in_block() == block.is_some())
-            .map(|stage| Self { stage, block })
+            .map(|stage| Self::new(stage, block))
             .find(|place| bare(&place.to_string()) == name)
     }
 
-    /// What decides the order: before, within or after the blocks; the block; the stage.
-    fn order(self) -> (bool, Option<usize>, Stage) {
-        (self.stage >= Stage::LnF, self.block, self.stage)
+    /// What decides the order: the step; before, within or after the blocks; the block; the stage.
+    fn order(self) -> (usize, bool, Option<usize>, Stage) {
+        (self.step, self.stage >= Stage::LnF, self.block, self.stage)
     }
 }
 
@@ -73,7 +91,10 @@ impl PartialOrd for Place {
 /// The name in a trace file.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.stage.name(self.block))
+        match self.step {
+            0 => f.pad(&self.stage.name(self.block)),
+            n => f.pad(&format!("step.{n}.{}", self.stage.name(self.block))),
+        }
     }
 }
 
@@ -89,6 +110,9 @@ mod tests {
         for place in all {
             assert_eq!(Place::parse(&place.to_string()), Some(place));
             assert_eq!(Place::new(place.stage, place.block), place);
+            let later = place.at(12);
+            assert_eq!(Place::parse(&later.to_string()), Some(later));
+            assert!(later < place.at(13) && later > Place::new(Stage::NextId, None));
         }
     }
 
@@ -109,6 +133,13 @@ mod tests {
             "transformer.transformer.wte",
             "lens.0",
             "h.0.lm_head",
+            "step.0.lm_head",
+            "step.01.lm_head",
+            "step.1.",
+            "step.1",
+            "step.1.step.2.lm_head",
+            "step.-1.lm_head",
+            "transformer.step.1.lm_head",
         ] {
             assert_eq!(Place::parse(name), None, "{name}");
         }

@@ -20,7 +20,7 @@ pub struct Recorded {
 impl Recorded {
     /// Which stage of which block.
     pub fn place(&self) -> Place {
-        Place { stage: self.stage, block: self.block }
+        Place::new(self.stage, self.block)
     }
 
     /// The name in a trace file.
@@ -62,7 +62,7 @@ impl Trace for Recorder {
     }
 
     fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
-        let Place { stage, block } = Place::new(stage, self.block);
+        let Place { stage, block, .. } = Place::new(stage, self.block);
         let (shape, values) = (shape.to_vec(), values.to_vec());
         self.stages.push(Recorded { stage, block, shape, values, ids: Vec::new() });
     }

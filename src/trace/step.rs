@@ -3,11 +3,11 @@
 use super::{Stage, Trace};
 use crate::bpe::TokenId;
 use crate::error::{Error, Result};
-use crate::generate::check_ids;
+use crate::generate::{Options, check_ids};
 use crate::kv_cache::KvCache;
 use crate::model::Gpt2;
-use crate::sampling::{Sampling, Uniform, argmax, draw};
-use crate::softmax::{log_softmax, softmax};
+use crate::sampling::{History, NoWatch, Sampling, Watch};
+use crate::softmax::log_softmax;
 
 /// Reads all `ids` at once and chooses the next token; `trace` sees every stage, the logits of all positions included.
 ///
@@ -23,6 +23,21 @@ pub fn next_token(
     sampling: Option<&Sampling>,
     trace: &mut impl Trace,
 ) -> Result<Option<TokenId>> {
+    let options = Options { sampling: sampling.cloned(), ..Options::default() };
+    next_token_watched(model, ids, &options, trace, &mut NoWatch)
+}
+
+/// The same with all options of a generation, and every change of the scores shown to `watch`.
+///
+/// # Errors
+/// As [`next_token`], and [`Error::Input`] if another option is out of its range.
+pub fn next_token_watched(
+    model: &Gpt2,
+    ids: &[TokenId],
+    options: &Options,
+    trace: &mut impl Trace,
+    watch: &mut (impl Watch + ?Sized),
+) -> Result<Option<TokenId>> {
     check_ids(model, ids)?;
     let most = model.config.n_positions;
     if ids.is_empty() || ids.len() > most {
@@ -30,20 +45,12 @@ pub fn next_token(
             format!("{} tokens; a trace needs from 1 to the model's n_positions, {most}", ids.len());
         return Err(Error::input(problem));
     }
-    sampling.map_or(Ok(()), Sampling::check)?;
+    options.check(model)?;
 
     let logits = model.forward(ids, &mut KvCache::new(&model.config), trace); // [T, V]
     let last = logits.row(ids.len() - 1); // [V]
-    let mut probs = last.to_vec();
-    match sampling {
-        None => softmax(&mut probs),
-        Some(sampling) => sampling.distribution(&mut probs),
-    }
-    trace.record(Stage::Probs, &[probs.len()], &mut probs);
-    let id = match sampling {
-        None => Some(argmax(last)),
-        Some(sampling) => draw(&probs, Uniform::with_stream(sampling.seed, sampling.stream).draw()),
-    };
+    let history = History { ids, prompt_len: ids.len(), eos: options.ends(model) };
+    let id = options.choose(&mut last.to_vec(), &history, &mut options.uniform(), trace, watch);
     let id = id.filter(|id| log_softmax(last, *id as usize).is_finite());
     if let Some(id) = id {
         trace.record_ids(Stage::NextId, &[id]);
@@ -54,7 +61,7 @@ pub fn next_token(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::{Generation, Options};
+    use crate::generate::Generation;
     use crate::trace::{NoTrace, Recorder};
 
     #[test]

@@ -6,13 +6,14 @@
 //! The file appears under its name when it is whole, never before: it grows beside its place under another name and
 //! is then renamed, which every system does in one step.
 
-use super::bits;
+use super::{LONGEST_HEADER, bits};
 use crate::error::{Error, Result};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// A tensor that a file will hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +50,29 @@ struct Span {
 
 /// A file that is removed unless it gets its final name.
 #[derive(Debug)]
-struct Unfinished(PathBuf);
+pub(super) struct Unfinished(PathBuf);
+
+/// All that there are, for a process that is told to end at once.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+impl Unfinished {
+    fn new(path: PathBuf) -> Self {
+        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
+        Self(path)
+    }
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0); // renamed by now, or half a file that nobody wants
+        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).retain(|path| *path != self.0);
+    }
+}
+
+/// Removes every file in the making. Only for a process that is about to end: whoever writes them finds them gone.
+pub fn remove_unfinished() {
+    for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -68,15 +87,14 @@ impl Writer {
     pub fn create(path: &Path, slots: &[Slot], metadata: &BTreeMap<String, String>) -> Result<Self> {
         let path = destination(path)?;
         let (header, spans) = layout(slots, metadata);
+        if header.len() as u64 > LONGEST_HEADER {
+            let problem = format!("{} tensors need a longer header than safetensors allows", slots.len());
+            return Err(Error::file(&path, problem));
+        }
         let (mut file, unfinished) = beside(&path).map_err(Error::io(&path))?;
         let length = (header.len() as u64).to_le_bytes();
         file.write_all(&length).and_then(|()| file.write_all(&header)).map_err(Error::io(&path))?;
         Ok(Self { file, unfinished, path, spans })
-    }
-
-    /// Where the file grows until it is whole.
-    pub fn unfinished(&self) -> &Path {
-        &self.unfinished.0
     }
 
     /// Whether the file has a tensor of this name.
@@ -102,6 +120,23 @@ impl Writer {
         span.written = true;
         (self.file.seek(SeekFrom::Start(span.offset)))
             .and_then(|_| self.file.write_all(bytes))
+            .map_err(Error::io(&self.path))
+    }
+
+    /// Writes one tensor with the next bytes of `from`, as many as it needs.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the bytes cannot be read or written.
+    ///
+    /// # Panics
+    /// If the file has no such tensor.
+    pub fn write_from(&mut self, name: &str, from: &mut impl Read) -> Result<()> {
+        let span = self.spans.get_mut(name).expect("a tensor of the header");
+        span.written = true;
+        let mut part = from.take(span.length);
+        (self.file.seek(SeekFrom::Start(span.offset)))
+            .and_then(|_| io::copy(&mut part, &mut self.file))
+            .and_then(|n| if n == span.length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) })
             .map_err(Error::io(&self.path))
     }
 
@@ -165,7 +200,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// The file that `path` means: what a link points to, and nothing that is there and is no file. A rename would put a
 /// file in the place of a device.
-fn destination(path: &Path) -> Result<PathBuf> {
+pub(super) fn destination(path: &Path) -> Result<PathBuf> {
     match fs::metadata(path) {
         Ok(about) if about.is_file() => path.canonicalize().map_err(Error::io(path)),
         Ok(about) if about.is_dir() => Err(Error::file(path, "is a folder; give the name of a file")),
@@ -176,12 +211,12 @@ fn destination(path: &Path) -> Result<PathBuf> {
 }
 
 /// A new file in the same folder, where a rename moves no bytes.
-fn beside(path: &Path) -> io::Result<(File, Unfinished)> {
+pub(super) fn beside(path: &Path) -> io::Result<(File, Unfinished)> {
     let mut number = 0u32;
     loop {
         let name = path.with_file_name(format!(".gpt2-{}-{number}.unfinished", std::process::id()));
         match File::create_new(&name) {
-            Ok(file) => return Ok((file, Unfinished(name))),
+            Ok(file) => return Ok((file, Unfinished::new(name))),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
             Err(error) => return Err(error),
         }
@@ -248,7 +283,7 @@ mod tests {
         let mut writer =
             Writer::create(&path, &[slot("x", "F32", &[1])], &BTreeMap::new()).expect("a writer");
         writer.write("x", &[0; 4]).expect("x");
-        assert!(writer.unfinished().exists());
+        assert!(writer.unfinished.0.exists());
         drop(writer);
         assert_eq!(fs::read(&path).expect("a file"), b"older");
         assert_eq!(files(folder.path()), ["a"]);

@@ -14,6 +14,7 @@
 //! AVX2's `vpmaddubsw` would multiply bytes, but its sums of two products saturate at 32,767; 2 * 255 * 127 is more.
 
 use crate::math::LANES;
+use crate::matmul::K_BLOCK;
 use crate::simd::Simd;
 use crate::tensor::{GROUP, LINE};
 
@@ -73,6 +74,24 @@ impl Kernel {
             Self::Vnni => unsafe { vnni::sums(q, w, sums) },
         }
     }
+}
+
+/// The sums of a full tile, `rounds` times, with numbers that stay in the L1 cache: what a core can do at best. Gives
+/// the number of operations, where a multiplication and an addition are two.
+pub fn peak(rounds: usize) -> usize {
+    let kernel = Kernel::current();
+    let q = [[1u8; K_BLOCK]; TILE_ROWS];
+    let w = [[[1i8; LINE]; K_BLOCK / GROUP]; PANELS];
+    let mut sums = [[0; WIDTH]; TILE_ROWS];
+    for _ in 0..rounds {
+        kernel.sums(
+            &std::hint::black_box(&q).each_ref().map(|q| &q[..]),
+            &w.each_ref().map(|w| w.as_flattened()),
+            &mut sums,
+        );
+        std::hint::black_box(&mut sums);
+    }
+    2 * rounds * TILE_ROWS * WIDTH * K_BLOCK
 }
 
 fn text(q: &[&[u8]], w: &[&[i8]], sums: &mut Sums) {

@@ -10,6 +10,8 @@ use std::arch::aarch64::*;
 pub struct Neon([float32x4_t; 4]);
 
 impl Lanes for Neon {
+    const REGISTERS: usize = 4;
+
     #[inline(always)]
     fn splat(x: f32) -> Self {
         // SAFETY: NEON is part of every arm64 target. So below.

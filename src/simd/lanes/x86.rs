@@ -9,6 +9,8 @@ use std::arch::x86_64::*;
 pub struct Avx512(__m512);
 
 impl Lanes for Avx512 {
+    const REGISTERS: usize = 1;
+
     #[inline(always)]
     fn splat(x: f32) -> Self {
         // SAFETY: a kernel's AVX-512 copy runs only where the processor has AVX-512. So below.
@@ -86,6 +88,8 @@ impl Lanes for Avx512 {
 pub struct Avx2([__m256; 2]);
 
 impl Lanes for Avx2 {
+    const REGISTERS: usize = 2;
+
     #[inline(always)]
     fn splat(x: f32) -> Self {
         // SAFETY: a kernel's AVX2 copy runs only where the processor has AVX2, FMA and F16C. So below.

@@ -61,7 +61,33 @@ impl Diff {
                 known(stage)
             );
         }
-        text
+        text += &self.lacks("B", "A", |stage| stage.b.is_none());
+        text + &self.lacks("A", "B", |stage| stage.a.is_none())
+    }
+
+    /// What one file has not, in one line; stages of all blocks under one name.
+    fn lacks(&self, which: &str, other: &str, lacks: impl Fn(&Difference) -> bool) -> String {
+        const MOST: usize = 8;
+        let name = |stage: &Difference| match stage.place {
+            None => stage.name.escape_debug().to_string(),
+            Some(place) if place.step == 0 => place.stage.describe().name.into(),
+            Some(place) => format!("step.{{n}}.{}", place.stage.describe().name),
+        };
+        let missing: Vec<String> = self.stages.iter().filter(|stage| lacks(stage)).map(name).collect();
+        let mut names: Vec<&str> = Vec::new();
+        missing.iter().for_each(|name| {
+            if !names.contains(&&**name) {
+                names.push(name)
+            }
+        });
+        let more = names.len().saturating_sub(MOST);
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let list = names[..names.len() - more].join(", ");
+        match missing.len() {
+            0 => String::new(),
+            1 => format!("{which} lacks {list}, which {other} has\n"),
+            n => format!("{which} lacks {n} stages that {other} has: {list}{rest}\n"),
+        }
     }
 
     fn agreement(&self) -> String {
@@ -88,9 +114,9 @@ impl Diff {
             );
         }
         let before = self.stages.iter().take_while(|stage| stage.name != first.name);
-        let missing = before.filter(|stage| stage.outcome == Outcome::Alone && stage.a.is_some()).last();
-        if let Some(missing) = missing {
-            text += &format!("  B lacks {}\n", known(missing));
+        if let Some(missing) = before.filter(|stage| stage.outcome == Outcome::Alone).last() {
+            let which = if missing.a.is_some() { "B" } else { "A" };
+            text += &format!("  {which} lacks {}\n", known(missing));
         }
         text
     }

@@ -136,7 +136,7 @@ fn stages_are_walked_in_forward_order() {
     ];
     assert_eq!(names, expected);
     let first = found.first().expect("a difference");
-    assert_eq!(first.place, Some(Place { stage: Stage::Block, block: Some(2) }));
+    assert_eq!(first.place, Some(Place::new(Stage::Block, Some(2))));
     let text = found.to_string();
     assert!(text.contains("only in A") && text.contains("only in B"), "{text}");
     assert!(
@@ -177,4 +177,35 @@ fn nothing_to_compare() {
     assert!(diff(&file(&[]), &file(&[]), 0.0).is_err());
     let twice = file(&[("wte", one()), ("transformer.wte", one())]);
     assert!(diff(&twice, &twice, 0.0).expect_err("twice").contains("twice"));
+}
+
+#[test]
+fn what_a_file_lacks_is_said() {
+    let one = || f32s(&[1], &[1.0]);
+    let names = ["h.0.attn.scores", "h.1.attn.scores", "h.2.attn.scores", "ln_f", "lm_head", "mine"];
+    let a = file(&names.map(|name| (name, one())));
+    let b = file(&[("lm_head", one()), ("step.1.lm_head", one()), ("step.2.lm_head", one())]);
+    let text = diff(&a, &b, TOLERANCE).expect("a stage").verdict();
+    assert!(text.starts_with("1 stages compared, none beyond"), "{text}");
+    let lacks = "B lacks 5 stages that A has: transformer.h.{i}.attn.scores, transformer.ln_f, mine\n";
+    assert!(text.contains(lacks), "{text}");
+    assert!(text.contains("A lacks 2 stages that B has: step.{n}.lm_head\n"), "{text}");
+    let same = diff(&a, &a, TOLERANCE).expect("a stage").verdict();
+    assert!(!same.contains("lacks"), "{same}");
+    let most = file(&names.map(|name| (name, one())).into_iter().skip(1).collect::<Vec<_>>());
+    let text = diff(&most, &a, TOLERANCE).expect("a stage").verdict();
+    assert!(text.contains("A lacks transformer.h.{i}.attn.scores, which B has\n"), "{text}");
+}
+
+/// Two generations are compared step by step.
+#[test]
+fn steps_are_in_order() {
+    let tensor = |x: f32| f32s(&[1], &[x]);
+    let names = ["step.10.lm_head", "step.2.ln_f", "lm_head", "step.2.lm_head"];
+    let [a, b] =
+        [1.0, 2.0].map(|x| file(&names.map(|name| (name, tensor(if name == "lm_head" { 1.0 } else { x })))));
+    let found = diff(&a, &b, TOLERANCE).expect("stages");
+    let order: Vec<&str> = found.stages.iter().map(|stage| &*stage.name).collect();
+    assert_eq!(order, ["lm_head", "step.2.transformer.ln_f", "step.2.lm_head", "step.10.lm_head"]);
+    assert_eq!(found.first().map(|stage| &*stage.name), Some("step.2.transformer.ln_f"));
 }

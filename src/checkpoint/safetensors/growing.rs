@@ -1,0 +1,124 @@
+//! A safetensors file of which nobody knows beforehand how many tensors it will hold.
+//!
+//! The format's header comes first and lists all tensors. So the numbers gather in a file beside the place, as they
+//! come; when the last is there, the file itself is written: its header, then the numbers. For that moment the disk
+//! holds them twice; memory never holds more than one tensor.
+
+use super::writer::{Unfinished, beside, destination};
+use super::{LONGEST_HEADER, Slot, Writer};
+use crate::error::{Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// More than the JSON around a tensor's name takes in the header.
+const ENTRY: u64 = 160;
+
+/// A file in the making. Dropped before [`finish`](Growing::finish), it leaves nothing behind.
+#[derive(Debug)]
+pub struct Growing {
+    path: PathBuf,
+    numbers: File,
+    /// Removes `numbers` in the end.
+    _unfinished: Unfinished,
+    slots: Vec<Slot>,
+    names: BTreeSet<String>,
+    header: u64,
+}
+
+impl Growing {
+    /// Begins a file at `path`.
+    ///
+    /// # Errors
+    /// As [`Writer::create`].
+    pub fn create(path: &Path) -> Result<Self> {
+        let path = destination(path)?;
+        let (numbers, _unfinished) = beside(&path).map_err(Error::io(&path))?;
+        Ok(Self { path, numbers, _unfinished, slots: Vec::new(), names: BTreeSet::new(), header: 0 })
+    }
+
+    /// Appends one tensor: little-endian, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the bytes cannot be written; [`Error::File`] if the header grows too long for the format.
+    ///
+    /// # Panics
+    /// If there is one of this name already.
+    pub fn append(&mut self, slot: Slot, bytes: &[u8]) -> Result<()> {
+        assert!(self.names.insert(slot.name.clone()), "two tensors named {}", slot.name);
+        self.lengthen_header(ENTRY + slot.name.len() as u64)?;
+        self.slots.push(slot);
+        self.numbers.write_all(bytes).map_err(Error::io(&self.path))
+    }
+
+    /// Sets aside so many bytes of the header.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there are not so many left.
+    pub fn lengthen_header(&mut self, bytes: u64) -> Result<()> {
+        self.header += bytes;
+        if self.header <= LONGEST_HEADER {
+            return Ok(());
+        }
+        let problem = format!(
+            "{} tensors need a longer header than safetensors allows; trace fewer tokens",
+            self.slots.len()
+        );
+        Err(Error::file(&self.path, problem))
+    }
+
+    /// Writes the file and gives it its name, in place of an older one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the disk or the folder refuses.
+    pub fn finish(mut self, metadata: &BTreeMap<String, String>) -> Result<()> {
+        let mut writer = Writer::create(&self.path, &self.slots, metadata)?;
+        self.numbers.seek(SeekFrom::Start(0)).map_err(Error::io(&self.path))?;
+        for slot in &self.slots {
+            writer.write_from(&slot.name, &mut self.numbers)?;
+        }
+        writer.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{Bytes, safetensors::SafeTensors};
+
+    fn slot(name: &str, dtype: &'static str, shape: &[usize]) -> Slot {
+        Slot { name: name.into(), dtype, shape: shape.to_vec() }
+    }
+
+    #[test]
+    fn what_was_appended_is_read_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.safetensors");
+        let mut file = Growing::create(&path).expect("a file");
+        file.append(slot("odd", "F32", &[3]), &[1; 12]).expect("odd");
+        file.append(slot("ids", "I64", &[1]), &[2; 8]).expect("ids");
+        file.append(slot("none", "F32", &[0]), &[]).expect("none");
+        file.append(slot("more", "F32", &[1]), &[3; 4]).expect("more");
+        assert!(!path.exists(), "nothing before it is whole");
+        file.finish(&BTreeMap::from([("a".into(), "b".into())])).expect("a file");
+        let found = SafeTensors::parse(&path, &Bytes::map(&path).expect("a file")).expect("tensors");
+        for (name, bytes) in [("odd", &[1u8; 12][..]), ("ids", &[2; 8]), ("none", &[]), ("more", &[3; 4])] {
+            assert_eq!(&*found.tensors[name].bytes, bytes, "{name}");
+        }
+        assert_eq!(found.metadata["a"], "b");
+        assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn what_is_not_finished_leaves_no_trace() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut file = Growing::create(&folder.path().join("a")).expect("a file");
+        file.append(slot("x", "F32", &[1]), &[0; 4]).expect("x");
+        assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 1);
+        assert!(file.lengthen_header(LONGEST_HEADER).expect_err("too long").to_string().contains("fewer"));
+        drop(file);
+        assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 0);
+        assert!(Growing::create(folder.path()).is_err());
+    }
+}

@@ -1,0 +1,113 @@
+//! The lines of a file, read by a thread of their own: texts in the making need not wait for a slow pipe.
+
+use super::super::failure::Failure;
+use gpt2::error::Error;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::time::Duration;
+
+/// The longest line that is taken.
+const LONGEST: u64 = 16 << 20;
+/// The longest that is skipped; a device may have no end.
+const ENDLESS: u64 = 1 << 30;
+
+/// A line that is not blank.
+pub struct Line {
+    /// Counted from 1, with the blank ones.
+    pub number: u64,
+    /// Its bytes, or what is wrong with them.
+    pub text: Result<Vec<u8>, String>,
+}
+
+/// What comes next.
+pub enum Next {
+    Line(Line),
+    NotYet,
+    /// No more lines; and why, if it is not the end of the file.
+    End(Result<(), Failure>),
+}
+
+/// Lines that are read as they are needed.
+pub struct Lines {
+    from: Receiver<Result<Line, Error>>,
+}
+
+impl Lines {
+    /// The lines of a file, or of standard input where `path` is `-`.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let (to, from) = sync_channel(1); // one is read ahead
+        let (name, input): (PathBuf, Box<dyn Read + Send>) = match path.to_str() {
+            Some("-") => ("standard input".into(), Box::new(io::stdin())),
+            _ => (path.into(), Box::new(File::open(path).map_err(Error::io(path))?)),
+        };
+        std::thread::spawn(move || {
+            if let Err(error) = read(BufReader::new(input), &name, &to) {
+                let _ = to.send(Err(error)); // at the other end nobody may be left
+            }
+        });
+        Ok(Self { from })
+    }
+
+    /// The next line, if it is there.
+    pub fn now(&mut self) -> Next {
+        match self.from.try_recv() {
+            Ok(line) => Next::from(line),
+            Err(TryRecvError::Empty) => Next::NotYet,
+            Err(TryRecvError::Disconnected) => Next::End(Ok(())),
+        }
+    }
+
+    /// The next line, when it comes; not after an interrupt.
+    pub fn wait(&mut self, interrupted: &AtomicBool) -> Next {
+        while !interrupted.load(Ordering::Relaxed) {
+            match self.from.recv_timeout(Duration::from_millis(50)) {
+                Ok(line) => return Next::from(line),
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => return Next::End(Ok(())),
+            }
+        }
+        Next::NotYet
+    }
+}
+
+impl From<Result<Line, Error>> for Next {
+    fn from(line: Result<Line, Error>) -> Self {
+        line.map_or_else(|error| Self::End(Err(error.into())), Self::Line)
+    }
+}
+
+/// Sends every line that is not blank, as long as somebody takes them.
+fn read(mut input: impl BufRead, name: &Path, to: &SyncSender<Result<Line, Error>>) -> Result<(), Error> {
+    for number in 1.. {
+        let mut line = Vec::new();
+        let length = input.by_ref().take(LONGEST).read_until(b'\n', &mut line).map_err(Error::io(name))?;
+        let mut text = Ok(());
+        if length as u64 == LONGEST && line.last() != Some(&b'\n') {
+            line.clear();
+            let skipped = input.by_ref().take(ENDLESS).skip_until(b'\n').map_err(Error::io(name))?;
+            if skipped as u64 == ENDLESS {
+                return Err(Error::file(
+                    name,
+                    format!("line {number} is longer than 1 GiB; is this a text?"),
+                ));
+            }
+            text = Err(format!("longer than {} MiB; give the prompt in parts", LONGEST >> 20));
+        }
+        if length == 0 {
+            break;
+        }
+        if number == 1 && line.starts_with(b"\xef\xbb\xbf") {
+            line.drain(..3); // the mark that some editors put before UTF-8
+        }
+        if text.is_ok() && line.trim_ascii().is_empty() {
+            continue;
+        }
+        if to.send(Ok(Line { number, text: text.map(|()| line) })).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,377 @@
+//! `gpt2 generate --debug`: the text, a stage at a time.
+//!
+//! The walk is the library's ([`Session`]); here are the commands, and what they print. Everything goes to standard
+//! output in order, the commands of a script too, so that a session can be kept and compared.
+
+mod command;
+mod heat;
+mod input;
+mod show;
+
+use super::failure::Failure;
+use clap::ColorChoice;
+use command::{Back, Command, Token};
+use glob::Pattern;
+use gpt2::bpe::TokenId;
+use gpt2::checkpoint::LanguageModel;
+use gpt2::generate::{Options, StopStrings};
+use gpt2::sampling::Sampling;
+use gpt2::trace::debugger::{Session, Settings};
+use gpt2::trace::{Place, Stage};
+use input::{Input, Line};
+use show::Show;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+/// Why a command could not be done: its own fault, or that of the output.
+enum Problem {
+    Command(String),
+    Output(io::Error),
+}
+
+impl From<String> for Problem {
+    fn from(message: String) -> Self {
+        Self::Command(message)
+    }
+}
+
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<gpt2::error::Error> for Problem {
+    fn from(error: gpt2::error::Error) -> Self {
+        Self::Command(error.to_string())
+    }
+}
+
+/// Walks through the text, led by standard input, and then on to the end.
+pub fn run(
+    lm: &LanguageModel,
+    prompt: &[TokenId],
+    options: Options,
+    stop: StopStrings,
+    color: ColorChoice,
+) -> Result<(), Failure> {
+    ctrlc::set_handler(|| std::process::exit(130))
+        .map_err(|e| Failure::Work(format!("Ctrl-C cannot be watched: {e}")))?;
+    let color = match color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    };
+    let sampling = options.sampling.clone().unwrap_or_else(|| Sampling::with_seed(0));
+    let session = Session::new(lm, prompt, options, stop)?;
+    let show = Show { out: BufWriter::new(io::stdout()), lm, color };
+    let mut stepper = Stepper { lm, session, show, sampling, ended: false };
+    stepper.begin().map_err(Failure::output)?;
+    let mut input = Input::new()?;
+    loop {
+        stepper.show.out.flush().map_err(Failure::output)?;
+        let line = match input.read()? {
+            Line::End => break,
+            Line::TooLong => {
+                writeln!(stepper.show.out, "error: a line of more than 64 KiB is no command")
+                    .map_err(Failure::output)?;
+                continue;
+            }
+            Line::Command(line) => line,
+        };
+        if !input.is_terminal() {
+            let seen: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            writeln!(stepper.show.out, "> {seen}").map_err(Failure::output)?;
+        }
+        if line.starts_with('#') {
+            continue; // a remark in a script
+        }
+        match command::parse(&line).map_err(Problem::Command).and_then(|command| stepper.obey(command)) {
+            Ok(true) => (),
+            Ok(false) => return stepper.show.out.flush().map_err(Failure::output),
+            Err(Problem::Output(error)) => return Err(Failure::output(error)),
+            Err(Problem::Command(message)) => {
+                writeln!(stepper.show.out, "error: {message}").map_err(Failure::output)?;
+            }
+        }
+    }
+    stepper.finish()
+}
+
+/// A session, and who tells of it.
+struct Stepper<'m> {
+    lm: &'m LanguageModel,
+    session: Session<'m>,
+    show: Show<'m, BufWriter<Stdout>>,
+    /// The last way to sample, for when the likeliest token is no longer to be taken.
+    sampling: Sampling,
+    /// Whether the end was shown.
+    ended: bool,
+}
+
+impl Stepper<'_> {
+    fn begin(&mut self) -> io::Result<()> {
+        self.show.welcome(&self.session)?;
+        self.show.stage(&self.session)
+    }
+
+    /// At the end of input: on to the end of the text.
+    fn finish(&mut self) -> Result<(), Failure> {
+        let done = self.go_to_the_end().and_then(|()| Ok(self.show.out.flush()?));
+        match done {
+            Err(Problem::Output(error)) => return Err(Failure::output(error)),
+            Err(Problem::Command(message)) => return Err(Failure::Work(message)),
+            Ok(()) => (),
+        }
+        match self.session.result() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::Work(error.to_string())),
+        }
+    }
+
+    fn go_to_the_end(&mut self) -> Result<(), Problem> {
+        while self.session.next_stage() {
+            self.passed()?;
+        }
+        if !std::mem::replace(&mut self.ended, true) {
+            self.show.end(&self.session)?;
+        }
+        Ok(())
+    }
+
+    /// A stage was passed without stopping: of chosen tokens a line is left.
+    fn passed(&mut self) -> io::Result<()> {
+        self.ended = false;
+        if self.session.place().stage == Stage::NextId { self.show.token(&self.session) } else { Ok(()) }
+    }
+
+    /// Does what a command asks. `false` if it asks for the end.
+    fn obey(&mut self, command: Command) -> Result<bool, Problem> {
+        match command {
+            Command::Next(n) => (0..n).try_for_each(|_| self.run_to(|_| true))?,
+            Command::Block(n) => {
+                (0..n).try_for_each(|i| self.pass_to(i + 1 == n, |p| p.stage == Stage::Block))?
+            }
+            Command::Token(n) => {
+                (0..n).try_for_each(|i| self.pass_to(i + 1 == n, |p| p.stage == Stage::NextId))?
+            }
+            Command::Run(name) => {
+                let glob = self.find(&name)?;
+                self.run_to(|place| matches(&glob, place))?;
+            }
+            Command::Continue => self.go_to_the_end()?,
+            Command::Back(Back::Stages(n)) => self.back(n, |_| true)?,
+            Command::Back(Back::Tokens(n)) => self.back(n, |place| place.stage == Stage::NextId)?,
+            Command::Back(Back::To(name)) => {
+                let glob = self.find(&name)?;
+                self.back(1, |place| matches(&glob, place))?;
+            }
+            Command::Restart => {
+                while self.session.previous_stage() {}
+                self.show.stage(&self.session)?;
+            }
+            Command::Print(print) => {
+                let place = match &print.stage {
+                    None => self.session.place(),
+                    Some(name) => self.find_place(name)?,
+                };
+                let stage = self.session.values(place).ok_or_else(|| format!("this step has no {place}"))?;
+                self.show.print(&self.session, &stage, &print)??;
+            }
+            Command::Attention(numbers) => self.attention(&numbers)?,
+            Command::Heads => self.show.heads(&mut self.session)?,
+            Command::Candidates(n) => {
+                let explanation = self.session.explain(n);
+                self.show.choice(&explanation)?;
+            }
+            Command::Lens(n) => self.show.lens(&mut self.session, n)?,
+            Command::Text => writeln!(self.show.out, "{}", self.session.text())?,
+            Command::Stages => self.show.stages(&self.session)?,
+            Command::Where => self.show.stage(&self.session)?,
+            Command::Set(None) => self.show.settings(&self.session)?,
+            Command::Set(Some((name, value))) => self.set(&name, &value)?,
+            Command::Force(token) => {
+                let forced = Some(self.token(token)?);
+                self.change(|settings| settings.forced = forced)?;
+                self.show.settings(&self.session)?;
+            }
+            Command::Ablate(edit) => {
+                if self.session.settings().edits.contains(&edit) {
+                    return Err(format!("{edit} is switched off already").into());
+                }
+                self.change(|settings| settings.edits.push(edit))?;
+                self.show.settings(&self.session)?;
+            }
+            Command::AblateNone => {
+                self.change(|settings| settings.edits.clear())?;
+                self.show.settings(&self.session)?;
+            }
+            Command::Undo => {
+                if !self.session.undo() {
+                    return Err(String::from(
+                        "nothing was changed in this step; back goes to an earlier one",
+                    )
+                    .into());
+                }
+                self.ended = false;
+                self.show.stage(&self.session)?;
+            }
+            Command::Help => write!(self.show.out, "{}", command::help())?,
+            Command::Quit => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// On to the next stage of this kind, and show it.
+    fn run_to(&mut self, here: impl Fn(Place) -> bool) -> Result<(), Problem> {
+        self.pass_to(true, here)
+    }
+
+    fn pass_to(&mut self, show: bool, here: impl Fn(Place) -> bool) -> Result<(), Problem> {
+        while self.session.next_stage() {
+            if here(self.session.place()) && show {
+                self.ended = false;
+                return Ok(self.show.stage(&self.session)?);
+            }
+            self.passed()?;
+            if here(self.session.place()) {
+                return Ok(());
+            }
+        }
+        match self.session.result() {
+            Err(error) => Err(Problem::Command(error.to_string())),
+            Ok(_) => {
+                let reason = self.session.finish_reason().map_or("length", |reason| reason.name());
+                Err(format!("the text ends here ({reason}); back goes back, quit ends").into())
+            }
+        }
+    }
+
+    /// Back by `n` stages of this kind, or as far as it goes.
+    fn back(&mut self, n: usize, here: impl Fn(Place) -> bool) -> Result<(), Problem> {
+        for _ in 0..n {
+            loop {
+                if !self.session.previous_stage() {
+                    self.show.stage(&self.session)?;
+                    return Err(String::from("this is the beginning").into());
+                }
+                self.ended = false;
+                if here(self.session.place()) {
+                    break;
+                }
+            }
+        }
+        Ok(self.show.stage(&self.session)?)
+    }
+
+    fn attention(&mut self, numbers: &[usize]) -> Result<(), Problem> {
+        let config = &self.lm.model.config;
+        let (block, head) = match (numbers, self.session.place().block) {
+            ([block, head], _) => (*block, *head),
+            ([head], Some(block)) => (block, *head),
+            _ => return Err(String::from("outside the blocks attention needs a block and a head").into()),
+        };
+        for (what, i, n) in [("block", block, config.n_layer), ("head", head, config.n_head)] {
+            if i >= n {
+                return Err(format!("there is no {what} {i}; the model has {n}, 0 to {}", n - 1).into());
+            }
+        }
+        Ok(self.show.attention(&mut self.session, block, head)?)
+    }
+
+    /// The stages of a name, which the model must have.
+    fn find(&self, name: &str) -> Result<Pattern, Problem> {
+        let glob =
+            Pattern::new(name).map_err(|e| format!("{name:?} is no name or pattern of a stage: {e}"))?;
+        let mut places = Place::all(self.lm.model.config.n_layer);
+        match places.any(|place| matches(&glob, place)) {
+            true => Ok(glob),
+            false => Err(format!("no stage is called {name:?}; stages lists them").into()),
+        }
+    }
+
+    /// The one stage of this step with a name.
+    fn find_place(&self, name: &str) -> Result<Place, Problem> {
+        let glob = self.find(name)?;
+        let found: Vec<Place> = self.session.places().filter(|place| matches(&glob, *place)).collect();
+        match found[..] {
+            [place] => Ok(place),
+            [] => Err(format!("this step has no {name}").into()),
+            [a, b, ..] => Err(format!("{name} may be {a}, {b}, ...; name one").into()),
+        }
+    }
+
+    fn token(&self, token: Token) -> Result<TokenId, Problem> {
+        let text = match token {
+            Token::Id(id) => return Ok(id),
+            Token::Text(text) => text,
+        };
+        match self.lm.bpe.encode_with_special(&text)[..] {
+            [id] => Ok(id),
+            ref ids => Err(format!("{text:?} is {} tokens, {ids:?}; force takes one", ids.len()).into()),
+        }
+    }
+
+    /// Changes the settings of this step, and shows what comes of it here.
+    fn change(&mut self, edit: impl FnOnce(&mut Settings)) -> Result<(), Problem> {
+        let mut settings = self.session.settings().clone();
+        edit(&mut settings);
+        self.session.change(settings)?;
+        self.ended = false;
+        Ok(self.show.stage(&self.session)?)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
+        let mut options = self.session.settings().options.clone();
+        let wrong = || format!("{value:?} is no value of {name}");
+        let off = value == "off";
+        if name == "greedy" {
+            match value {
+                "on" => options.sampling = None,
+                "off" => options.sampling = Some(self.sampling.clone()),
+                _ => return Err(format!("greedy is on or off, not {value:?}").into()),
+            }
+            return self.change(|settings| settings.options = options);
+        }
+        let p = &mut options.processors;
+        let float = |default| if off { Ok(default) } else { value.parse::<f32>().map_err(|_| wrong()) };
+        let whole = |default| if off { Ok(default) } else { value.parse::<usize>().map_err(|_| wrong()) };
+        match name {
+            "repetition-penalty" => p.repetition_penalty = float(1.0)?,
+            "presence-penalty" => p.presence_penalty = float(0.0)?,
+            "frequency-penalty" => p.frequency_penalty = float(0.0)?,
+            "no-repeat-ngram-size" => p.no_repeat_ngram_size = whole(0)?,
+            "min-new-tokens" => p.min_new_tokens = whole(0)?,
+            "max-new-tokens" => options.max_new_tokens = whole(usize::MAX)?,
+            _ => {
+                let Some(sampling) = &mut options.sampling else {
+                    return Err(format!(
+                        "the likeliest token is taken, whatever {name} is; greedy off draws"
+                    )
+                    .into());
+                };
+                let share = || if off { Ok(None) } else { value.parse().map(Some).map_err(|_| wrong()) };
+                match name {
+                    "temperature" => sampling.temperature = float(1.0)?,
+                    "top-k" if off => sampling.top_k = None,
+                    "top-k" => sampling.top_k = Some(whole(0)?),
+                    "top-p" => sampling.top_p = share()?,
+                    "min-p" => sampling.min_p = share()?,
+                    "typical-p" => sampling.typical_p = share()?,
+                    "epsilon-cutoff" => sampling.epsilon_cutoff = share()?,
+                    "eta-cutoff" => sampling.eta_cutoff = share()?,
+                    _ => sampling.seed = value.parse().map_err(|_| wrong())?,
+                }
+            }
+        }
+        let sampling = options.sampling.clone();
+        self.change(|settings| settings.options = options)?;
+        self.sampling = sampling.unwrap_or_else(|| self.sampling.clone());
+        Ok(())
+    }
+}
+
+/// Whether a pattern means this place, with or without `transformer.`.
+fn matches(glob: &Pattern, place: Place) -> bool {
+    let name = place.to_string();
+    glob.matches(&name) || name.strip_prefix("transformer.").is_some_and(|bare| glob.matches(bare))
+}

@@ -1,0 +1,389 @@
+//! The stepper's language: a command a line.
+
+use gpt2::trace::debugger::Edit;
+use std::ops::RangeInclusive;
+
+/// What may be asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    Next(usize),
+    Block(usize),
+    Token(usize),
+    Run(String),
+    Continue,
+    Back(Back),
+    Restart,
+    Print(Print),
+    Attention(Vec<usize>),
+    Heads,
+    Candidates(usize),
+    Lens(usize),
+    Text,
+    Stages,
+    Where,
+    Set(Option<(String, String)>),
+    Force(Token),
+    Ablate(Edit),
+    AblateNone,
+    Undo,
+    Help,
+    Quit,
+}
+
+/// How far back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Back {
+    Stages(usize),
+    Tokens(usize),
+    To(String),
+}
+
+/// A token, as it may be named.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Token {
+    Id(u32),
+    Text(String),
+}
+
+/// What to print of a stage.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Print {
+    pub stage: Option<String>,
+    pub rows: Option<RangeInclusive<usize>>,
+    pub cols: Option<RangeInclusive<usize>>,
+    pub heads: Option<RangeInclusive<usize>>,
+    pub top: Option<usize>,
+}
+
+/// Name, abbreviation, arguments, what it does.
+const COMMANDS: [(&str, &str, &str, &str); 22] = [
+    ("next", "n", "[N]", "the next stage, or the N next; an empty line does the same"),
+    ("block", "b", "[N]", "run to the end of this block, or of the N-th from here"),
+    ("token", "t", "[N]", "run to the next chosen token"),
+    ("run", "r", "STAGE", "run to the next stage of this name: lm_head, h.3.attn.weights, *.mlp.act"),
+    ("continue", "c", "", "run to the end of the text"),
+    ("back", "k", "[N] | token [N] | STAGE", "back by N stages or tokens, or to a stage before"),
+    ("restart", "", "", "back to the first stage of the first step"),
+    (
+        "print",
+        "p",
+        "[STAGE] [rows A-B] [cols A-B] [heads A-B] [top N]",
+        "numbers of a stage, or the N largest of each row",
+    ),
+    ("attention", "a", "[BLOCK] HEAD", "where a head looks: queries down, keys across"),
+    ("heads", "", "", "where each head looks: at the first token, the one before, itself"),
+    ("candidates", "d", "[N]", "the N likeliest tokens before and after each processor, and the draw"),
+    ("lens", "l", "[N]", "what the model would say if it stopped after each block"),
+    ("text", "x", "", "the new text so far"),
+    ("stages", "", "", "the stages of this step"),
+    ("where", "w", "", "this stage again"),
+    (
+        "set",
+        "s",
+        "[NAME VALUE | NAME off]",
+        "show or change temperature, top-k, top-p, ..., seed, greedy (names of the flags)",
+    ),
+    ("force", "f", "ID | \"TEXT\"", "make this the next token, whatever is chosen"),
+    (
+        "ablate",
+        "",
+        "head BLOCK HEAD | attention BLOCK | mlp BLOCK | none",
+        "switch a part off, from this step on",
+    ),
+    ("undo", "u", "", "take back the last change of this step"),
+    ("help", "h", "", "this list; ? does the same"),
+    ("quit", "q", "", "end here"),
+    ("?", "", "", ""),
+];
+
+/// Options that `set` knows.
+pub const OPTIONS: [&str; 15] = [
+    "temperature",
+    "top-k",
+    "top-p",
+    "min-p",
+    "typical-p",
+    "epsilon-cutoff",
+    "eta-cutoff",
+    "seed",
+    "greedy",
+    "repetition-penalty",
+    "presence-penalty",
+    "frequency-penalty",
+    "no-repeat-ngram-size",
+    "min-new-tokens",
+    "max-new-tokens",
+];
+
+/// The list of all commands.
+pub fn help() -> String {
+    let line = |(name, short, arguments, about): &(&str, &str, &str, &str)| {
+        let names = if short.is_empty() { name.to_string() } else { format!("{name}, {short}") };
+        format!("  {names:<15} {arguments}\n                  {about}\n")
+    };
+    let list: String = COMMANDS.iter().filter(|command| !command.3.is_empty()).map(line).collect();
+    format!(
+        "{list}A name may be cut as long as it is the only one; set may be left out: temperature 0.5. Each step keeps the\n\
+         changes that were made in it, and hands them on; back goes behind them, and forward to them again.\n"
+    )
+}
+
+/// A word of a line, and whether it stood in quotes.
+#[derive(Clone, Debug, PartialEq)]
+struct Word {
+    text: String,
+    quoted: bool,
+}
+
+/// The command of a line.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn parse(line: &str) -> Result<Command, String> {
+    let words = split(line)?;
+    let Some((first, rest)) = words.split_first() else { return Ok(Command::Next(1)) };
+    if OPTIONS.contains(&&*first.text) {
+        return set(&words);
+    }
+    let name = command(&first.text)?;
+    let bare = |command: Command| match rest {
+        [] => Ok(command),
+        [word, ..] => Err(format!("{name} takes nothing after it, and there is {:?}", word.text)),
+    };
+    match name {
+        "next" => count(name, rest).map(Command::Next),
+        "block" => count(name, rest).map(Command::Block),
+        "token" => count(name, rest).map(Command::Token),
+        "run" => one(name, rest, "the name of a stage").map(|word| Command::Run(word.text.clone())),
+        "back" => back(rest).map(Command::Back),
+        "print" => print(rest).map(Command::Print),
+        "attention" => attention(rest),
+        "candidates" => if rest.is_empty() { Ok(10) } else { count(name, rest) }.map(Command::Candidates),
+        "lens" => if rest.is_empty() { Ok(5) } else { count(name, rest) }.map(Command::Lens),
+        "set" if rest.is_empty() => Ok(Command::Set(None)),
+        "set" => set(rest),
+        "force" => one(name, rest, "a token: its id, or its text in quotes").map(|word| {
+            let id = word.text.parse().ok().filter(|_| !word.quoted);
+            Command::Force(id.map_or_else(|| Token::Text(word.text.clone()), Token::Id))
+        }),
+        "ablate" => ablate(rest),
+        "continue" => bare(Command::Continue),
+        "restart" => bare(Command::Restart),
+        "heads" => bare(Command::Heads),
+        "text" => bare(Command::Text),
+        "stages" => bare(Command::Stages),
+        "where" => bare(Command::Where),
+        "undo" => bare(Command::Undo),
+        "quit" => bare(Command::Quit),
+        _ => Ok(Command::Help),
+    }
+}
+
+/// The full name of a command.
+fn command(word: &str) -> Result<&'static str, String> {
+    let named = |name: &str| name == word && !name.is_empty();
+    if let Some(found) = COMMANDS.iter().find(|(name, short, ..)| named(name) || named(short)) {
+        return Ok(found.0);
+    }
+    let begins: Vec<&str> = COMMANDS.iter().map(|c| c.0).filter(|name| name.starts_with(word)).collect();
+    match begins[..] {
+        [name] => Ok(name),
+        [] => Err(format!("there is no command {word:?}; help lists them")),
+        _ => Err(format!("{word:?} may be {}", begins.join(" or "))),
+    }
+}
+
+/// Words are separated by spaces; between quotes a space is one of the word, and `\n`, `\t`, `\"`, `\\` mean themselves.
+fn split(line: &str) -> Result<Vec<Word>, String> {
+    let mut words = Vec::new();
+    let mut rest = line.chars().peekable();
+    while let Some(first) = rest.next_if(|c| c.is_whitespace()).or_else(|| rest.peek().copied()) {
+        if first.is_whitespace() {
+            continue;
+        }
+        let quoted = rest.next_if_eq(&'"').is_some();
+        let (mut text, mut closed) = (String::new(), !quoted);
+        while let Some(c) = rest.next_if(|c| quoted || !c.is_whitespace()) {
+            match c {
+                '"' if quoted => {
+                    closed = true;
+                    break;
+                }
+                '\\' if quoted => text.push(match rest.next() {
+                    Some('n') => '\n',
+                    Some('t') => '\t',
+                    Some(c @ ('"' | '\\')) => c,
+                    _ => return Err("after \\ there may be n, t, \" or \\".into()),
+                }),
+                c => text.push(c),
+            }
+        }
+        if !closed {
+            return Err("a quote is opened and not closed".into());
+        }
+        words.push(Word { text, quoted });
+    }
+    Ok(words)
+}
+
+fn number(word: &Word, what: &str) -> Result<usize, String> {
+    word.text.parse().map_err(|_| format!("{:?} is not {what}", word.text))
+}
+
+/// One word, and no other.
+fn one<'w>(name: &str, words: &'w [Word], what: &str) -> Result<&'w Word, String> {
+    if let [word] = words { Ok(word) } else { Err(format!("{name} needs {what}")) }
+}
+
+/// How often, or how many: 1 if it is left out.
+fn count(name: &str, words: &[Word]) -> Result<usize, String> {
+    let n = if words.is_empty() { 1 } else { number(one(name, words, "one number")?, "a number")? };
+    if n == 0 { Err(format!("{name} 0 is nothing")) } else { Ok(n) }
+}
+
+fn back(words: &[Word]) -> Result<Back, String> {
+    match words {
+        [first, rest @ ..] if first.text == "token" => count("back token", rest).map(Back::Tokens),
+        [stage] if stage.text.parse::<usize>().is_err() => Ok(Back::To(stage.text.clone())),
+        words => count("back", words).map(Back::Stages),
+    }
+}
+
+/// `A` or `A-B`
+fn range(word: &Word) -> Result<RangeInclusive<usize>, String> {
+    let wrong = || format!("{:?} is not a number or two like 3-7", word.text);
+    let parse = |text: &str| text.parse::<usize>().map_err(|_| wrong());
+    let (from, to) = match word.text.split_once('-') {
+        None => (parse(&word.text)?, parse(&word.text)?),
+        Some((from, to)) => (parse(from)?, parse(to)?),
+    };
+    if from <= to { Ok(from..=to) } else { Err(wrong()) }
+}
+
+fn print(words: &[Word]) -> Result<Print, String> {
+    let mut print = Print::default();
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        let mut value = || rest.next().ok_or_else(|| format!("{} needs a number after it", word.text));
+        match &*word.text {
+            "row" | "rows" => print.rows = Some(range(value()?)?),
+            "col" | "cols" => print.cols = Some(range(value()?)?),
+            "head" | "heads" => print.heads = Some(range(value()?)?),
+            "top" => print.top = Some(number(value()?, "a number")?.max(1)),
+            _ if print.stage.is_none() => print.stage = Some(word.text.clone()),
+            other => return Err(format!("print knows rows, cols, heads and top, not {other:?}")),
+        }
+    }
+    Ok(print)
+}
+
+fn attention(words: &[Word]) -> Result<Command, String> {
+    let numbers: Vec<usize> =
+        words.iter().map(|word| number(word, "a number of a block or a head")).collect::<Result<_, _>>()?;
+    match numbers.len() {
+        1 | 2 => Ok(Command::Attention(numbers)),
+        _ => Err("attention needs a head, or a block and a head".into()),
+    }
+}
+
+fn set(words: &[Word]) -> Result<Command, String> {
+    let [name, value] = words else {
+        return Err(format!("{} needs one value", words[0].text));
+    };
+    if !OPTIONS.contains(&&*name.text) {
+        return Err(format!("there is no option {:?}; these can be set: {}", name.text, OPTIONS.join(", ")));
+    }
+    Ok(Command::Set(Some((name.text.clone(), value.text.clone()))))
+}
+
+fn ablate(words: &[Word]) -> Result<Command, String> {
+    let texts: Vec<&str> = words.iter().map(|word| &*word.text).collect();
+    let at = |i: usize| number(&words[i], "a number of a block or a head");
+    match texts[..] {
+        ["none"] => Ok(Command::AblateNone),
+        ["head", _, _] => Ok(Command::Ablate(Edit::Head { block: at(1)?, head: at(2)? })),
+        ["attention", _] => Ok(Command::Ablate(Edit::Attention { block: at(1)? })),
+        ["mlp", _] => Ok(Command::Ablate(Edit::Mlp { block: at(1)? })),
+        _ => Err("ablate needs head BLOCK HEAD, attention BLOCK, mlp BLOCK or none".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_may_be_cut() {
+        for (line, command) in [
+            ("", Command::Next(1)),
+            ("n", Command::Next(1)),
+            ("next 3", Command::Next(3)),
+            ("ne", Command::Next(1)),
+            ("b 2", Command::Block(2)),
+            ("back", Command::Back(Back::Stages(1))),
+            ("k token", Command::Back(Back::Tokens(1))),
+            ("back token 3", Command::Back(Back::Tokens(3))),
+            ("back h.0.ln_1", Command::Back(Back::To("h.0.ln_1".into()))),
+            ("res", Command::Restart),
+            ("run *.mlp.act", Command::Run("*.mlp.act".into())),
+            ("a 1 2", Command::Attention(vec![1, 2])),
+            ("force 77", Command::Force(Token::Id(77))),
+            ("f \"77\"", Command::Force(Token::Text("77".into()))),
+            (r#"force " a\n\"b\\""#, Command::Force(Token::Text(" a\n\"b\\".into()))),
+            ("temperature 0.5", Command::Set(Some(("temperature".into(), "0.5".into())))),
+            ("set top-k off", Command::Set(Some(("top-k".into(), "off".into())))),
+            ("ablate head 3 1", Command::Ablate(Edit::Head { block: 3, head: 1 })),
+            ("ablate mlp 0", Command::Ablate(Edit::Mlp { block: 0 })),
+            ("?", Command::Help),
+        ] {
+            assert_eq!(parse(line), Ok(command), "{line}");
+        }
+        let print =
+            Print { stage: Some("lm_head".into()), rows: Some(2..=4), top: Some(5), ..Print::default() };
+        assert_eq!(parse("p lm_head rows 2-4 top 5"), Ok(Command::Print(print)));
+        assert!(help().lines().all(|line| line.len() <= 110));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (line, part) in [
+            ("walk", "no command \"walk\""),
+            ("\"\"", "may be next or block"),
+            ("he", "\"he\" may be heads or help"),
+            ("next 0", "nothing"),
+            ("next x", "\"x\" is not a number"),
+            ("next 1 2", "one number"),
+            ("next -1", "not a number"),
+            ("next 99999999999999999999999", "not a number"),
+            ("run", "name of a stage"),
+            ("force", "a token"),
+            ("force \"x", "not closed"),
+            ("force \"\\q\"", "after \\"),
+            ("print rows", "rows needs"),
+            ("print rows 4-2", "3-7"),
+            ("print a b", "print knows"),
+            ("attention", "a head"),
+            ("attention 1 2 3", "a head"),
+            ("attention x", "\"x\""),
+            ("set heat 3", "no option \"heat\""),
+            ("temperature", "needs one value"),
+            ("ablate", "ablate needs"),
+            ("ablate head 1", "ablate needs"),
+            ("ablate head x 1", "\"x\""),
+            ("quit now", "takes nothing"),
+            ("\u{1f600}", "no command"),
+        ] {
+            match parse(line) {
+                Err(error) => assert!(error.contains(part), "{line}: {error}"),
+                Ok(command) => panic!("{line}: {command:?}"),
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_line_is_too_strange(line in ".{0,60}") {
+            let _ = parse(&line);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Where commands come from: a terminal, with editing and history, or a pipe, a line each.
+
+use super::super::failure::Failure;
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+use std::io::{self, BufRead, IsTerminal};
+
+/// A command longer than this is none.
+const LONGEST: usize = 1 << 16;
+
+/// What does not end after so many bytes is no line at all, but a device.
+const ENDLESS: usize = 1 << 28;
+
+/// Commands, one after the other.
+pub enum Input {
+    /// Somebody types them.
+    Terminal(Box<DefaultEditor>),
+    /// They come from a file or a program.
+    Lines,
+}
+
+/// What was read.
+pub enum Line {
+    /// A command.
+    Command(String),
+    /// Something that cannot be one.
+    TooLong,
+    /// Nothing more will come.
+    End,
+}
+
+impl Input {
+    /// A terminal if there is one on both sides, else lines.
+    pub fn new() -> Result<Self, Failure> {
+        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+            return Ok(Self::Lines);
+        }
+        let editor = DefaultEditor::new().map_err(|e| Failure::Work(format!("the terminal: {e}")))?;
+        Ok(Self::Terminal(Box::new(editor)))
+    }
+
+    /// Whether what is typed can be seen already.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Terminal(_))
+    }
+
+    /// The next command, without the spaces around it.
+    pub fn read(&mut self) -> Result<Line, Failure> {
+        let Self::Terminal(editor) = self else {
+            return read_line(&mut io::stdin().lock())
+                .map_err(|e| Failure::Work(format!("standard input: {e}")));
+        };
+        match editor.readline("(gpt2) ") {
+            Ok(line) => {
+                let _ = editor.add_history_entry(&line); // a line that is not remembered can be typed again
+                Ok(Line::Command(line.trim().into()))
+            }
+            Err(ReadlineError::Eof) => Ok(Line::End),
+            Err(ReadlineError::Interrupted) => Err(Failure::Interrupted),
+            Err(error) => Err(Failure::Work(format!("the terminal: {error}"))),
+        }
+    }
+}
+
+/// One line, whatever its bytes and however long it is.
+fn read_line(from: &mut impl BufRead) -> io::Result<Line> {
+    let (mut line, mut read, mut too_long) = (Vec::new(), 0, false);
+    loop {
+        let part = match from.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            part => part?,
+        };
+        let end = part.iter().position(|byte| *byte == b'\n');
+        let length = end.unwrap_or(part.len());
+        read += part.len();
+        too_long |= line.len() + length > LONGEST;
+        if read > ENDLESS {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line that does not end"));
+        }
+        if !too_long {
+            line.extend_from_slice(&part[..length]);
+        }
+        let at_end = part.is_empty();
+        from.consume(length + usize::from(end.is_some()));
+        if end.is_some() || at_end {
+            break;
+        }
+    }
+    Ok(match (read, too_long) {
+        (0, _) => Line::End,
+        (_, true) => Line::TooLong,
+        (_, false) => Line::Command(String::from_utf8_lossy(&line).trim().into()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_are_lines() {
+        let mut text = b" next \r\n\n\xff\x00\n".to_vec();
+        text.extend(vec![b'x'; LONGEST + 1]);
+        text.extend(b"\nlast");
+        let mut from = io::BufReader::with_capacity(7, &text[..]);
+        let mut read = || match read_line(&mut from).expect("a line") {
+            Line::Command(line) => line,
+            Line::TooLong => "too long".into(),
+            Line::End => "end".into(),
+        };
+        assert!(read_line(&mut io::BufReader::new(io::repeat(0))).is_err(), "endless");
+        let lines: Vec<String> = (0..7).map(|_| read()).collect();
+        assert_eq!(lines, ["next", "", "\u{fffd}\0", "too long", "last", "end", "end"]);
+    }
+}

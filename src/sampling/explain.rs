@@ -1,0 +1,255 @@
+//! Why this token and no other?
+//!
+//! ```text
+//! the model says     " time" 62.0%, " day" 11.3%, ...
+//! temperature        removes none, 50257 left: " time" 78.4%, " day" 9.3%, ...
+//! top-k              removes 50217 (1.10%), 40 left: " time" 79.3%, ...
+//! the number drawn   0.8123 lies in [0.8031, 0.8967) of " day": rank 2 of 40, 9.4% (the model's own: rank 2, 11.3%)
+//! ```
+//!
+//! The probabilities of all tokens lie side by side, in the order of their ids, on a line from 0 to 1; the token on
+//! whose stretch the number drawn falls is the next one. So whatever makes a token's stretch longer or shorter, and
+//! whatever pushes it aside, has a share in the choice; an [`Explanation`] keeps what each step did.
+
+use super::candidates::{Candidate, list, percent, top};
+use super::steps::{Choice, Effect, Step, Watch};
+use super::{above, probabilities};
+use crate::bpe::TokenId;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// A [`Watch`] that keeps how one token was chosen. It keeps `n` candidates of each distribution, no rows of scores.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Explanation {
+    n: usize,
+    /// The likeliest tokens under the model's own distribution.
+    pub model: Vec<Candidate>,
+    /// What each step did, in order.
+    pub steps: Vec<Taken>,
+    /// How the token was chosen; `None` if no token could be.
+    pub chosen: Option<Chosen>,
+}
+
+/// A step, and what it left.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Taken {
+    /// What it did.
+    #[serde(flatten)]
+    pub effect: Effect,
+    /// The likeliest tokens after it.
+    pub after: Vec<Candidate>,
+}
+
+/// A token among all those that could have been chosen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Chosen {
+    /// Which one.
+    pub id: TokenId,
+    /// The number drawn from [0, 1); `None` where the likeliest token is taken.
+    pub uniform: Option<f64>,
+    /// From where to where, of 0 to 1, a number drawn means this token.
+    pub stretch: [f64; 2],
+    /// Its probability after all steps.
+    pub probability: f32,
+    /// How many tokens were as likely or likelier, itself included: 1 is the likeliest.
+    pub rank: usize,
+    /// How many tokens could have been chosen.
+    pub candidates: usize,
+    /// Its probability under the model's own distribution.
+    pub model_probability: f32,
+    /// Its rank there.
+    pub model_rank: usize,
+    /// The likeliest other tokens after all steps.
+    pub alternatives: Vec<Candidate>,
+}
+
+impl Explanation {
+    /// Nothing chosen yet; `n` candidates will be kept of each distribution.
+    pub fn new(n: usize) -> Self {
+        Self { n, ..Self::default() }
+    }
+
+    /// The explanation in lines, where `text` gives the text of a token.
+    pub fn lines(&self, text: impl Fn(TokenId) -> String) -> Vec<String> {
+        let line = |name: &str, rest: String| format!("{name:<18} {rest}").trim_end().to_string();
+        let mut lines = vec![line("the model says", list(&self.model, &text))];
+        for Taken { effect, after } in &self.steps {
+            let removed = match effect.removed {
+                0 => "removes none".into(),
+                n => format!("removes {n} ({})", percent(effect.removed_mass)),
+            };
+            let name = effect.step.name();
+            lines.push(line(name, format!("{removed}, {} left: {}", effect.left, list(after, &text))));
+        }
+        let Some(chosen) = &self.chosen else {
+            lines.push(line("next_id", "none: no token is left, or the scores are not finite".into()));
+            return lines;
+        };
+        let place = format!(
+            "rank {} of {}, {} (the model's own: rank {}, {})",
+            chosen.rank,
+            chosen.candidates,
+            percent(chosen.probability.into()),
+            chosen.model_rank,
+            percent(chosen.model_probability.into())
+        );
+        let (name, [from, to]) = (text(chosen.id), chosen.stretch);
+        lines.push(match chosen.uniform {
+            Some(u) => {
+                line("the number drawn", format!("{u:.6} lies in [{from:.6}, {to:.6}) of {name}: {place}"))
+            }
+            None => line("the likeliest", format!("{name}: {place}")),
+        });
+        if !chosen.alternatives.is_empty() {
+            lines.push(line("instead of", list(&chosen.alternatives, &text)));
+        }
+        lines
+    }
+
+    /// The explanation as JSON, where `text` gives the text of a token.
+    pub fn json(&self, text: impl Fn(TokenId) -> String) -> Value {
+        let named = |c: &Candidate| json!({"id": c.id, "token": text(c.id), "probability": c.probability});
+        let list = |candidates: &[Candidate]| candidates.iter().map(named).collect::<Value>();
+        let steps = self.steps.iter().map(|taken| {
+            let mut step = json!(taken);
+            step["after"] = list(&taken.after);
+            step
+        });
+        let steps: Value = steps.collect();
+        let mut chosen = json!(self.chosen);
+        if let Some(found) = &self.chosen {
+            chosen["token"] = text(found.id).into();
+            chosen["alternatives"] = list(&found.alternatives);
+        }
+        json!({ "model": list(&self.model), "steps": steps, "chosen": chosen })
+    }
+}
+
+impl Watch for Explanation {
+    fn saw(&mut self, step: Step, before: &[f32], after: &[f32]) {
+        let effect = Effect::of(step, before, after);
+        self.steps.push(Taken { effect, after: possible(top(after, self.n)) });
+    }
+
+    fn chose(&mut self, choice: &Choice<'_>) {
+        self.model = possible(top(choice.logits, self.n));
+        let model = probabilities(choice.logits);
+        self.chosen = choice.id.map(|id| Chosen::new(id, choice, model.row(0), self.n));
+    }
+}
+
+/// Those that can be drawn at all.
+fn possible(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    candidates.retain(|c| c.probability > 0.0);
+    candidates
+}
+
+impl Chosen {
+    /// `id` after all steps, and under the model's own distribution `[V]`.
+    fn new(id: TokenId, choice: &Choice<'_>, model: &[f32], n: usize) -> Self {
+        let (all, i) = (choice.probabilities, id as usize);
+        let sum = |ids: &mut dyn Iterator<Item = usize>| ids.fold(0.0, |sum, id| sum + f64::from(all[id]));
+        let whole = sum(&mut above(all, 0.0)).max(f64::MIN_POSITIVE);
+        let before = sum(&mut above(&all[..i], 0.0));
+        let mut alternatives: Vec<Candidate> = above(all, 0.0)
+            .filter(|other| *other != i)
+            .map(|other| Candidate { id: other as TokenId, probability: all[other] })
+            .collect();
+        alternatives.sort_by(|a, b| b.probability.total_cmp(&a.probability)); // stable: the lowest id first
+        alternatives.truncate(n);
+        Self {
+            id,
+            uniform: choice.uniform,
+            stretch: [before / whole, (before + f64::from(all[i])) / whole],
+            probability: all[i],
+            rank: rank(all, i),
+            candidates: above(all, 0.0).count(),
+            model_probability: model[i],
+            model_rank: rank(model, i),
+            alternatives,
+        }
+    }
+}
+
+/// How many are larger than element `i`, or equal and before it, and itself.
+fn rank(x: &[f32], i: usize) -> usize {
+    1 + x.iter().enumerate().filter(|(j, y)| **y > x[i] || (**y == x[i] && *j < i)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::Options;
+    use crate::sampling::{History, NoWatch, Processors, Sampling, Uniform};
+    use crate::trace::NoTrace;
+
+    fn options() -> Options {
+        let sampling = Sampling { top_k: Some(3), ..Sampling::plain(1) };
+        let processors = Processors { logit_bias: vec![(0, f32::NEG_INFINITY)], ..Processors::default() };
+        Options { sampling: Some(sampling), processors, ..Options::default() }
+    }
+
+    fn explain(options: &Options, logits: &[f32]) -> (Option<TokenId>, Explanation) {
+        let history = History { ids: &[1], prompt_len: 1, eos: &[] };
+        let (mut explanation, mut scores) = (Explanation::new(2), logits.to_vec());
+        let id =
+            options.choose(&mut scores, &history, &mut options.uniform(), &mut NoTrace, &mut explanation);
+        let mut unseen = logits.to_vec();
+        let same = options.choose(&mut unseen, &history, &mut options.uniform(), &mut NoTrace, &mut NoWatch);
+        assert_eq!(id, same, "looking changes nothing");
+        (id, explanation)
+    }
+
+    #[test]
+    fn every_step_and_the_draw_are_explained() {
+        let logits = [0.4f32, 0.1, 0.3, 0.15, 0.05].map(f32::ln);
+        let (id, explanation) = explain(&options(), &logits);
+        let chosen = explanation.chosen.clone().expect("a token");
+        assert_eq!(Some(chosen.id), id);
+        assert_eq!(explanation.model.iter().map(|c| c.id).collect::<Vec<_>>(), [0, 2]);
+        let steps: Vec<_> = explanation.steps.iter().map(|t| (t.effect.step, t.effect.removed)).collect();
+        assert_eq!(steps, [(Step::LogitBias, 1), (Step::Temperature, 0), (Step::TopK, 1)]);
+        assert!((explanation.steps[0].effect.removed_mass - 0.4).abs() < 1e-6);
+        assert_eq!(explanation.steps[0].after[0].id, 2);
+        let u = chosen.uniform.expect("a number");
+        assert_eq!(u, Uniform::new(1).draw());
+        assert!(chosen.stretch[0] <= u && u < chosen.stretch[1], "{chosen:?}");
+        assert!((chosen.stretch[1] - chosen.stretch[0] - f64::from(chosen.probability)).abs() < 1e-6);
+        assert_eq!((chosen.candidates, chosen.alternatives.len()), (3, 2));
+        assert!(chosen.alternatives.iter().all(|c| c.id != chosen.id));
+        assert_eq!(chosen.model_rank, chosen.rank + 1, "the likeliest was banned");
+    }
+
+    #[test]
+    fn greedy_draws_nothing() {
+        let greedy = Options { sampling: None, ..options() };
+        let (id, explanation) = explain(&greedy, &[1.0, 0.0, 2.0, 2.0]);
+        let chosen = explanation.chosen.clone().expect("a token");
+        assert_eq!((id, chosen.rank, chosen.uniform), (Some(2), 1, None));
+        let lines = explanation.lines(|id| format!("<{id}>")).join("\n");
+        assert!(lines.contains("the likeliest      <2>: rank 1 of 3"), "{lines}");
+        assert!(lines.contains("instead of         <3>"), "{lines}");
+    }
+
+    #[test]
+    fn nothing_to_choose() {
+        for logits in [[f32::NAN; 3], [f32::NEG_INFINITY; 3], [f32::INFINITY; 3]] {
+            for sampling in [None, Some(Sampling::with_seed(1))] {
+                let (_, explanation) = explain(&Options { sampling, ..Options::default() }, &logits);
+                assert!(!explanation.lines(|id| id.to_string()).is_empty());
+                assert!(explanation.json(|id| id.to_string())["steps"].is_array());
+            }
+        }
+    }
+
+    #[test]
+    fn as_json_with_texts() {
+        let (id, explanation) = explain(&options(), &[0.4f32, 0.1, 0.3, 0.15, 0.05].map(f32::ln));
+        let json = explanation.json(|id| format!("<{id}>"));
+        assert_eq!(json["chosen"]["token"], format!("<{}>", id.expect("a token")));
+        assert_eq!(json["steps"][2]["step"], "top-k");
+        assert_eq!(json["steps"][2]["removed"], 1);
+        assert_eq!(json["steps"][0]["after"][0]["token"], "<2>");
+        assert_eq!(json["model"][0]["token"], "<0>");
+    }
+}

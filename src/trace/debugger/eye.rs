@@ -1,0 +1,153 @@
+//! The stepper's [`Trace`]: changes what is to be changed, and keeps what is to be seen.
+
+use super::super::{Digest, Lens, Place, Recorded, Stage, Trace};
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// A part of the model that is switched off: what it found is replaced by zeros, and the residual stream passes it by.
+///
+/// What a model does without a part shows what the part is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// One head of attention: its columns of `attn.heads`.
+    Head {
+        /// In which block.
+        block: usize,
+        /// Which one.
+        head: usize,
+    },
+    /// All of a block's attention: `attn.c_proj`.
+    Attention {
+        /// In which block.
+        block: usize,
+    },
+    /// The feed-forward layer: `mlp.c_proj`.
+    Mlp {
+        /// In which block.
+        block: usize,
+    },
+}
+
+impl Edit {
+    /// Whether the model has this part.
+    ///
+    /// # Errors
+    /// [`Error::Input`] that says what it has.
+    pub fn check(self, config: &Config) -> Result<()> {
+        let (Self::Head { block, .. } | Self::Attention { block } | Self::Mlp { block }) = self;
+        let within = |what: &str, i: usize, n: usize| match i < n {
+            true => Ok(()),
+            false => {
+                Err(Error::input(format!("there is no {what} {i}; the model has {n}, 0 to {}", n.max(1) - 1)))
+            }
+        };
+        within("block", block, config.n_layer)?;
+        if let Self::Head { head, .. } = self { within("head", head, config.n_head) } else { Ok(()) }
+    }
+
+    /// Replaces what the part found by zeros, if this is where it is. `values` `[T, width]`
+    fn apply(self, n_head: usize, place: Place, width: usize, values: &mut [f32]) {
+        let Place { stage, block: here, .. } = place;
+        match (self, stage) {
+            (Self::Head { block, head }, Stage::AttnHeads) if here == Some(block) => {
+                let size = width / n_head;
+                for row in values.chunks_mut(width) {
+                    row[head * size..][..size].fill(0.0);
+                }
+            }
+            (Self::Attention { block }, Stage::AttnCProj) | (Self::Mlp { block }, Stage::MlpCProj)
+                if here == Some(block) =>
+            {
+                values.fill(0.0);
+            }
+            _ => (),
+        }
+    }
+}
+
+impl std::fmt::Display for Edit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Head { block, head } => write!(f, "head {block} {head}"),
+            Self::Attention { block } => write!(f, "attention {block}"),
+            Self::Mlp { block } => write!(f, "mlp {block}"),
+        }
+    }
+}
+
+/// What is to be seen of a turn.
+#[derive(Clone)]
+pub(super) enum Look<'m> {
+    Nothing,
+    /// A line for every stage.
+    Digests,
+    /// All numbers of one stage.
+    Stage(Place),
+    /// The residual stream of the last position, after each block.
+    Lens(Lens<'m>),
+}
+
+/// Looks at one turn.
+#[derive(Clone, Default)]
+pub(super) struct Eye<'m> {
+    edits: Vec<Edit>,
+    /// Heads of a block; scores have them as their first dimension.
+    n_head: usize,
+    block: Option<usize>,
+    keeps_digests: bool,
+    keeps: Option<Place>,
+    pub digests: Vec<(Place, Digest)>,
+    pub kept: Option<Recorded>,
+    pub lens: Option<Lens<'m>>,
+}
+
+impl<'m> Eye<'m> {
+    /// Looks at the next turn in this way.
+    pub fn begin(&mut self, n_head: usize, edits: Vec<Edit>, look: Look<'m>) {
+        *self = Self { edits, n_head, ..Self::default() };
+        match look {
+            Look::Nothing => (),
+            Look::Digests => self.keeps_digests = true,
+            Look::Stage(place) => self.keeps = Some(place),
+            Look::Lens(lens) => self.lens = Some(lens),
+        }
+    }
+}
+
+impl Trace for Eye<'_> {
+    fn wants(&self, stage: Stage) -> bool {
+        self.keeps_digests || self.keeps == Some(Place::new(stage, self.block))
+    }
+
+    fn enter_block(&mut self, i: Option<usize>) {
+        self.block = i;
+    }
+
+    fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
+        let place = Place::new(stage, self.block);
+        for edit in &self.edits {
+            edit.apply(self.n_head, place, shape[shape.len() - 1], values);
+        }
+        if self.keeps_digests {
+            self.digests.push((place, Digest::of_values(place.to_string(), shape, values)));
+        }
+        if self.keeps == Some(place) {
+            let (shape, values) = (shape.to_vec(), values.to_vec());
+            self.kept = Some(Recorded { stage, block: place.block, shape, values, ids: Vec::new() });
+        }
+        if let (Stage::Block, Some(lens)) = (stage, &mut self.lens) {
+            lens.read(&values[values.len() - shape[1]..]); // the last position
+        }
+    }
+
+    fn record_ids(&mut self, stage: Stage, ids: &[u32]) {
+        let place = Place::new(stage, None);
+        if self.keeps_digests {
+            self.digests.push((place, Digest::of_ids(place, ids)));
+        }
+        if self.keeps == Some(place) {
+            let (shape, ids) = (vec![ids.len()], ids.to_vec());
+            self.kept = Some(Recorded { stage, block: None, shape, values: Vec::new(), ids });
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The same bits everywhere: the promise of [`gpt2`], held against the whole model.
+//!
+//! - [`matrix`]: threads x batch x ways to read a prompt, all with the same logits;
+//! - [`golden`]: those logits, and more, as hashes that are kept in the repository;
+//! - here: both again under every instruction set. One process uses one instruction set, so each has its own process, and
+//!   since all of them must find the hashes of the same file, all have the same bits.
+//!
+//! The hashes are the same on every machine. After a change of arithmetic that is meant (say it in the changelog, and
+//! raise [`gpt2::ARITHMETIC`]): `INSTA_UPDATE=always cargo test --test bits`
+
+mod golden;
+mod matrix;
+mod models;
+
+use gpt2::simd::Simd;
+use std::process::Command;
+
+/// The environment variable that keeps a child from having children.
+const CHILD: &str = "GPT2_BITS_CHILD";
+
+#[test]
+fn under_every_instruction_set() {
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let this_test = std::env::current_exe().expect("the path of this test");
+    for simd in Simd::available().iter().filter(|simd| **simd != Simd::current()) {
+        let mut child = Command::new(&this_test);
+        child.env("GPT2_SIMD", simd.name()).env(CHILD, "1").env("INSTA_UPDATE", "no");
+        let output = child.output().expect("a child process");
+        let text = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "under {}:\n{}", simd.name(), String::from_utf8_lossy(&text));
+    }
+}

@@ -1,0 +1,74 @@
+//! The models whose bits are watched: the bundled one, every fixture, and random ones of a middle size.
+
+use gpt2::bpe::TokenId;
+use gpt2::checkpoint::{self, random};
+use gpt2::config::Config;
+use gpt2::model::Gpt2;
+use gpt2::tensor::Dtype;
+use std::path::Path;
+
+/// How weights can be stored. Whoever adds a number type adds it here.
+const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::F16];
+
+/// A shape that needs every kernel: sums longer than a block of 256 (n_embd, n_inner, and attention over more than 256
+/// positions), more columns than one stripe of 512, widths that are no multiple of 16, several pages of the cache.
+const MIDDLE: &str =
+    r#"{"n_layer": 2, "n_embd": 330, "n_head": 5, "n_inner": 1290, "n_positions": 320, "vocab_size": 1031}"#;
+
+/// One head that is wider than a block.
+const ONE_HEAD: &str = r#"{"n_layer": 1, "n_embd": 272, "n_head": 1, "n_positions": 80, "vocab_size": 97, "activation_function": "gelu"}"#;
+
+/// A model under a name.
+pub struct Named {
+    pub name: String,
+    pub model: Gpt2,
+}
+
+pub fn bundled() -> Named {
+    Named { name: "tales-8m bf16".into(), model: checkpoint::bundled().model }
+}
+
+/// `tests/fixtures/models`: each option of GPT-2, in f32, f16 and bf16.
+pub fn fixtures() -> Vec<Named> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    let entries = std::fs::read_dir(&folder).expect("fixtures").map(|entry| entry.expect("an entry").path());
+    let mut paths: Vec<_> = entries.filter(|path| path.is_dir()).collect();
+    paths.sort();
+    assert!(paths.len() >= 12, "{} fixtures", paths.len());
+    let open = |path: std::path::PathBuf| {
+        let model = checkpoint::open(&path).expect("a checkpoint").model;
+        let name = path.file_name().expect("a name").to_string_lossy();
+        Named { name: format!("{name} {}", model.wte.dtype().name()), model }
+    };
+    paths.into_iter().map(open).collect()
+}
+
+/// Random weights, a model for each number type.
+pub fn middle() -> Vec<Named> {
+    let random = |name: &str, json: &str, dtype: Dtype| {
+        let config = Config::from_json(json.as_bytes()).expect("a configuration");
+        Named { name: format!("{name} {}", dtype.name()), model: random::random(config, dtype) }
+    };
+    let mut models: Vec<Named> = DTYPES.into_iter().map(|dtype| random("middle", MIDDLE, dtype)).collect();
+    models.push(random("one head", ONE_HEAD, Dtype::F32));
+    models
+}
+
+pub fn all() -> Vec<Named> {
+    let mut models = vec![bundled()];
+    models.extend(fixtures());
+    models.extend(middle());
+    models
+}
+
+/// Some ids of the model's vocabulary, others for each `seed`.
+pub fn ids(model: &Gpt2, count: usize, seed: usize) -> Vec<TokenId> {
+    (0..count).map(|i| ((i * i + 31 * seed * (i + 1) + 7 * i) % model.config.vocab_size) as TokenId).collect()
+}
+
+/// Eight prompts: one longer than a page of the cache and than 64 where the model has so many positions, some short ones.
+pub fn prompts(model: &Gpt2) -> Vec<Vec<TokenId>> {
+    let longest = 66.min(model.config.n_positions);
+    let lengths = [longest, 1, 3, 9, 2, 5, 4, 6].into_iter().enumerate();
+    lengths.map(|(seed, len)| ids(model, len, seed)).collect()
+}

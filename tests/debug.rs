@@ -1,0 +1,266 @@
+//! `gpt2 generate --debug` as its users see it: a scripted session, and odd commands.
+
+#[allow(dead_code)]
+mod common;
+
+use assert_cmd::Command;
+use common::{Checkpoint, fixture, gpt2};
+use gpt2::simd::Simd;
+use predicates::prelude::*;
+use std::path::Path;
+
+/// The program with these arguments, split at spaces, and these commands.
+fn debug(arguments: &str, commands: impl Into<Vec<u8>>) -> Command {
+    let mut command = gpt2();
+    command.arg("generate").arg("--debug").args(arguments.split_whitespace()).write_stdin(commands);
+    command
+}
+
+/// Standard output of a session that must go well.
+fn transcript(command: &mut Command) -> String {
+    String::from_utf8(command.assert().success().stderr("").get_output().stdout.clone()).expect("UTF-8")
+}
+
+/// A session with the smallest fixture.
+fn small(arguments: &str, commands: &str) -> String {
+    transcript(debug(arguments, commands).arg("--model").arg(fixture("base")))
+}
+
+/// The committed session: the same on any number of threads, under every instruction set.
+///
+/// After a change that is meant: `GPT2_UPDATE=1 cargo test --test debug`
+#[test]
+fn a_scripted_session_has_one_transcript() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let commands = std::fs::read(folder.join("debug.commands")).expect("commands");
+    let arguments = "--seed 1 --max-new-tokens 3 --top-p 0.9 --file";
+    let session = |threads: &str, simd: Option<Simd>| {
+        let mut command = debug(arguments, commands.clone());
+        command.arg(folder.join("debug.prompt")).args(["--threads", threads, "--color", "never"]);
+        transcript(command.envs(simd.map(|simd| ("GPT2_SIMD", simd.name()))))
+    };
+    let path = folder.join("debug.transcript");
+    let found = session("2", None);
+    if std::env::var_os("GPT2_UPDATE").is_some() {
+        std::fs::write(&path, &found).expect("the transcript");
+    }
+    let expected = std::fs::read_to_string(&path).expect("debug.transcript");
+    assert!(found == expected, "the session is no longer that of debug.transcript:\n{found}");
+    let widest = Simd::detect();
+    for simd in [Simd::Scalar, Simd::Avx2, Simd::Avx512, Simd::Neon] {
+        if simd == Simd::Scalar || simd == widest || (simd, widest) == (Simd::Avx2, Simd::Avx512) {
+            assert!(session("1", Some(simd)) == expected, "{}", simd.name());
+        }
+    }
+    assert!(session("7", None) == expected);
+}
+
+/// What is written is what `generate` writes, wherever one stops on the way.
+#[test]
+fn the_text_is_that_of_generate() {
+    for options in [
+        "--seed 3 --max-new-tokens 20",
+        "--greedy --max-new-tokens 9 --stop ,",
+        "--seed 8 --top-k 5 --max-new-tokens 1",
+    ] {
+        let mut plain = gpt2();
+        plain.args(["generate", "Once upon a time"]).args(options.split(' '));
+        let text = String::from_utf8(plain.assert().success().get_output().stdout.clone()).expect("UTF-8");
+        for commands in [
+            "",
+            "next\nnext 30\n\ntoken\nblock\nback 40\n",
+            "continue\nrestart\nlens\nprint\n",
+            "token\nback token\ncontinue",
+        ] {
+            let session = transcript(debug(options, commands).arg("Once upon a time"));
+            assert!(session.ends_with(&format!("new tokens\n{text}")), "{options}: {session}");
+        }
+    }
+}
+
+/// The stages of the walk are those of `gpt2 trace`.
+#[test]
+fn every_stage_is_shown_in_order() {
+    let session = small("--ids 1,2,3 --greedy --max-new-tokens 2", &"next\n".repeat(2 * 32));
+    let shown: Vec<&str> = session
+        .lines()
+        .filter(|line| line.contains("   (src/"))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let mut list = gpt2();
+    list.args(["trace", "--ids", "1,2,3", "--greedy", "--model"]).arg(fixture("base"));
+    let table = String::from_utf8(list.assert().success().get_output().stdout.clone()).expect("UTF-8");
+    let names: Vec<&str> = table
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert_eq!(shown, [&names[..], &names[..]].concat());
+    assert!(session.contains("the text ends here (length)"), "one more than there are");
+}
+
+#[test]
+fn odd_commands_are_answered_and_the_session_goes_on() {
+    let ids = "--ids 1,2,3 --seed 1 --max-new-tokens 2";
+    for (command, part) in [
+        ("frobnicate", "error: there is no command \"frobnicate\""),
+        ("next 18446744073709551616", "is not a number"),
+        ("next 18446744073709551615", "error: the text ends here (length)"),
+        ("token 999999999999", "error: the text ends here (length)"),
+        ("back", "error: this is the beginning"),
+        ("back 18446744073709551615", "error: this is the beginning"),
+        ("back token", "error: this is the beginning"),
+        ("back lm_head", "error: this is the beginning"),
+        ("run h.2", "error: no stage is called \"h.2\""),
+        ("run [", "is no name or pattern"),
+        ("print h.*", "may be transformer.h.0.ln_1"),
+        ("print wte heads 0", "has no heads"),
+        ("print wte rows 3", "there is no row 3; there are 3, 0 to 2"),
+        ("print lm_head cols 211", "there is no column 211"),
+        ("print lm_head top 18446744073709551615", "the 18446744073709551615 largest"),
+        ("print next_id", "  "),
+        ("attention 0 4", "there is no head 4; the model has 4, 0 to 3"),
+        ("attention 2 0", "there is no block 2; the model has 2, 0 to 1"),
+        ("ablate head 2 0", "there is no block 2"),
+        ("ablate mlp 18446744073709551615", "there is no block"),
+        ("force 211", "token id 211"),
+        ("force -1", "force takes one"),
+        ("force \"\"", "is 0 tokens"),
+        ("temperature 0", "for the likeliest token use greedy"),
+        ("temperature NaN", "temperature NaN"),
+        ("temperature 1e999", "temperature inf"),
+        ("top-p 2", "top-p 2 must be"),
+        ("top-k 0", "top-k 0"),
+        ("seed -1", "\"-1\" is no value of seed"),
+        ("greedy maybe", "greedy is on or off"),
+        ("undo", "nothing was changed"),
+        ("\u{1f600} \u{0}\u{1b}[31m", "no command"),
+        ("lens 100000", "after block 1"),
+        ("candidates 100000", "the model says"),
+        ("min-new-tokens 9", "min-new-tokens 9 must be at most"),
+    ] {
+        let session = small(ids, &format!("{command}\nwhere\n"));
+        assert!(session.contains(part), "{command}: {session}");
+        assert!(!session.contains(['\u{1b}', '\0']), "{command}: {session}");
+        assert!(session.contains("== the end (length): 2 new tokens"), "{command}: {session}");
+    }
+    let long = format!("{}\nquit\n", "x".repeat(1 << 17));
+    assert!(small(ids, &long).contains("error: a line of more than 64 KiB"));
+    let bytes =
+        debug(ids, b"\xff\xfe\x00next\n".to_vec()).arg("--model").arg(fixture("base")).assert().success();
+    assert!(String::from_utf8_lossy(&bytes.get_output().stdout).contains("no command"));
+}
+
+#[test]
+fn greedy_on_and_off() {
+    let session = small(
+        "--ids 1,2,3 --seed 4 --max-new-tokens 2",
+        "token\ngreedy on\ntemperature 2\ngreedy off\ntop-k off\nset\nquit\n",
+    );
+    assert!(session.contains("the likeliest    ") && session.contains("greedy off draws"), "{session}");
+    let drawn: Vec<&str> = session.lines().filter(|line| line.contains("the number drawn")).collect();
+    assert_eq!(drawn[0], drawn[1], "the same draw as before");
+    assert!(session.contains("\"seed\":4") && session.contains("\"top_k\":null"), "{session}");
+    assert!(!session.contains("== the end"), "quit ends at once");
+}
+
+#[test]
+fn a_long_text_slides_and_can_be_walked_back() {
+    let ids = (0..80).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+    let arguments = format!("--ids {ids} --seed 2 --max-new-tokens 40 --ignore-eos");
+    let session = small(&arguments, "token 40\nback token 39\ntoken 39\ncontinue\n");
+    let ends: Vec<&str> = session.split("\n> ").filter(|part| part.starts_with("token ")).collect();
+    let last = |part: &str| part.lines().rev().take(4).map(String::from).collect::<Vec<_>>();
+    assert_eq!(last(ends[0]), last(ends[1]), "the same token by the same number");
+    assert!(session.contains("== the end (length): 40 new tokens"), "{session}");
+    let first = session.lines().find(|line| line.starts_with("== step 0")).expect("a step");
+    assert!(first.contains("32 tokens, positions 0 to 31"), "{first}");
+}
+
+#[test]
+fn an_end_of_text_ends_it() {
+    let model = Checkpoint::copy("base");
+    model.configure("eos_token_id", 7);
+    let mut command =
+        debug("--ids 1,2 --seed 1 --max-new-tokens 9", "force 7\ntoken\nnext\nundo\nforce 8\ntoken\nquit\n");
+    let session = transcript(command.arg("--model").arg(model.path()));
+    assert!(session.contains("error: the text ends here (eos)"), "{session}");
+    assert!(session.contains("== step 0") && !session.contains("== the end"), "{session}");
+}
+
+#[test]
+fn damaged_weights_can_be_walked_through() {
+    let model = Checkpoint::copy("base");
+    let bytes = std::fs::read(model.file("model.safetensors")).expect("a file");
+    let header = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
+    let mut bytes = bytes;
+    bytes[8 + header..]
+        .as_chunks_mut::<4>()
+        .0
+        .iter_mut()
+        .step_by(7)
+        .for_each(|x| *x = f32::NAN.to_le_bytes());
+    model.write("model.safetensors", bytes);
+    let mut command = debug(
+        "--ids 1,2 --seed 1",
+        "run probs\nnext\nlens\nheads\nattention 0 0\nprint lm_head top 3\ncandidates\nback h.0.ln_1\n",
+    );
+    let assert = command.arg("--model").arg(model.path()).assert().code(1);
+    let output = assert.get_output();
+    let (session, message) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(session.contains("not finite)") && session.contains("weights are damaged"), "{session}");
+    assert!(message.starts_with("error: ") && message.lines().count() == 1, "{message}");
+}
+
+#[test]
+fn what_does_not_go_with_it_is_bad_usage() {
+    for (arguments, part) in [
+        ("--ids 1 --json", "--json"),
+        ("--ids 1 --stats", "--stats"),
+        ("--ids 1 --trace x", "--trace"),
+        ("--ids 1 --num-return-sequences 2", "--num-return-sequences"),
+        ("--batch x", "--batch"),
+        ("--seed 1", "standard input has the commands"),
+        ("--ids 1 --temperature 0", "temperature"),
+    ] {
+        let mut command = debug(arguments, "a prompt?\n");
+        command
+            .arg("--model")
+            .arg(fixture("base"))
+            .assert()
+            .code(2)
+            .stdout("")
+            .stderr(predicate::str::contains(part));
+    }
+    let mut command = debug("--ids 1 --max-new-tokens 0", "");
+    command
+        .arg("--model")
+        .arg(fixture("base"))
+        .assert()
+        .code(1)
+        .stderr(predicate::str::contains("no token to step"));
+    debug("--ids 1 --file", "").arg("/no/such/file").assert().code(2);
+}
+
+#[test]
+fn color_is_only_for_those_who_want_it() {
+    let commands = "attention 0 1\nquit\n";
+    assert!(!small("--ids 1,2,3", commands).contains('\u{1b}'));
+    assert!(small("--ids 1,2,3 --color always", commands).contains("\u{1b}[48;5;255m  \u{1b}[0m"));
+    assert!(!small("--ids 1,2,3 --color never", commands).contains('\u{1b}'));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let program = assert_cmd::cargo::cargo_bin!("gpt2");
+    let line = format!(
+        "yes next | head -n 3000 | '{}' generate --debug --ids 1,2,3 --model '{}' | head -c 1",
+        program.display(),
+        fixture("base").display()
+    );
+    let output = std::process::Command::new("sh").args(["-c", &line]).output().expect("a shell");
+    assert_eq!((output.stdout.len(), output.stderr.as_slice()), (1, &b""[..]));
+}
