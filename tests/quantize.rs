@@ -277,7 +277,7 @@ fn files_that_are_no_good_are_refused() {
         (
             "a configuration of another model",
             Box::new(|h, _| h["__metadata__"]["config"] = json!("{\"n_embd\": 64}")),
-            vec!["shape"],
+            vec!["__metadata__", "n_embd 64"],
         ),
         (
             "a configuration that is none",
