@@ -48,12 +48,13 @@ fn each_run_is_what_generate_writes() {
     let report = json(command.arg("--model").arg(fixture("base")));
     let runs = report["runs"].as_array().expect("runs");
     let names: Vec<&str> = runs.iter().map(|run| run["name"].as_str().expect("a name")).collect();
-    assert_eq!(names, ["greedy", "T 0.4", "T 2", "speculative"]);
+    assert_eq!(names, ["greedy", "T 0.4", "T 2", "4 beams", "speculative"]);
     let generate = "--ids 5,6,7 --max-new-tokens 30";
     for (run, options) in runs.iter().zip([
         "--greedy",
         "--seed 3 --temperature 0.4",
         "--seed 3 --temperature 2",
+        "--num-beams 4",
         "--greedy --prompt-lookup 15",
     ]) {
         let truth = generated(&format!("{generate} {options}"));
@@ -68,14 +69,16 @@ fn each_run_is_what_generate_writes() {
     }
     assert_eq!(report["seed"], 3);
     assert_eq!(runs[1]["temperature"].as_f64().map(|t| t as f32), Some(0.4));
-    assert_eq!(runs[3]["passes"].as_array().expect("passes").len(), 30);
+    let truth = generated(&format!("{generate} --num-beams 4"));
+    assert_eq!(runs[3]["score"], truth["score"]);
+    assert_eq!(runs[4]["passes"].as_array().expect("passes").len(), 30);
 }
 
 #[test]
 fn eighty_columns_are_enough() {
     for arguments in [
         "--seed 1 --max-new-tokens 40",
-        "--seed 1 --temperatures 0.5",
+        "--seed 1 --temperatures 0.5 --num-beams 1",
         "--seed 1 --temperatures 0.1,0.2,0.5,1,2,3,4,5,6,7 --max-new-tokens 5",
         "--seed 18446744073709551615 --temperatures 1e30,1e-30 --max-new-tokens 150",
         "--seed 1 --max-new-tokens 1",
@@ -103,7 +106,7 @@ fn a_draft_model_takes_the_place_of_prompt_lookup() {
     let mut command = run("--ids 5,6 --seed 1 --ignore-eos");
     command.arg("--model").arg(fixture("base")).arg("--draft-model").arg(fixture("base"));
     let report = json(&mut command);
-    let run = &report["runs"][4];
+    let run = &report["runs"][5];
     assert_eq!(run["drafted"], run["accepted"], "{run}");
     assert!(run["tokens_per_pass"].as_f64().expect("a number") > 1.0);
     assert_eq!(run["ids"], report["runs"][0]["ids"]);
@@ -118,6 +121,8 @@ fn bad_usage_is_named() {
         ("--temperatures 1,x", "'x'"),
         ("--temperatures=", "''"),
         ("--top-k 0", "top-k 0"),
+        ("--num-beams 0", "'0'"),
+        ("--num-beams 18446744073709551615", "num-beams"),
         ("--seed -1", "-1"),
         ("--num-draft-tokens 3", "--draft-model"),
     ] {

@@ -8,8 +8,9 @@ use super::text::PromptArgs;
 use super::{Common, ModelArgs};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
-use gpt2::generate::{Generation, Options};
+use gpt2::generate::{FinishReason, Generation, Options};
 use gpt2::sampling::Sampling;
+use gpt2::search::{BeamSearch, Beams, Hypothesis};
 use rand::{TryRng, rngs::SysRng};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -35,6 +36,9 @@ pub struct Args {
     /// Sample from the K most likely tokens
     #[arg(long, value_name = "K", default_value_t = 40)]
     top_k: usize,
+    /// Search with B beams; 1 leaves the search out
+    #[arg(long, value_name = "B", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    num_beams: u64,
     /// Start of the random numbers, the same for each temperature [default: drawn at random]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -62,6 +66,9 @@ struct Run {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f32>,
+    /// Of a beam search: by length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f32>,
     ids: Vec<TokenId>,
     text: String,
     finish_reason: &'static str,
@@ -97,11 +104,25 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         sampling(*temperature).check().map_err(|e| Failure::Usage(e.to_string()))?;
     }
 
+    let num_beams = usize::try_from(args.num_beams).unwrap_or(usize::MAX);
+    let beams = Beams { num_beams, ..Beams::default() };
+    if num_beams > 1 {
+        beams.check(args.max_new_tokens).map_err(|e| Failure::Usage(e.to_string()))?;
+    }
+
     let begin = |sampling| Generation::new(&lm.model, &prompt_ids, options(sampling));
     let mut runs = vec![write(&lm, "greedy".into(), &mut begin(None)?)?];
     for temperature in &args.temperatures {
         let mut run = write(&lm, format!("T {temperature}"), &mut begin(Some(sampling(*temperature)))?)?;
         run.temperature = Some(*temperature);
+        runs.push(run);
+    }
+    if num_beams > 1 {
+        let mut search = BeamSearch::new(&lm.model, &prompt_ids, options(None), beams)?;
+        search.try_for_each(|step| step.map(|_| ()))?;
+        let Hypothesis { ids, logprobs, score, finish_reason, .. } = search.into_found()?.swap_remove(0);
+        let mut run = Run::new(&lm, format!("{num_beams} beams"), ids, logprobs, finish_reason)?;
+        run.score = Some(score);
         runs.push(run);
     }
     let mut text = args.speculation.or_lookup().text(begin(None)?, &lm, draft.as_ref())?;
@@ -122,26 +143,43 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
 
 /// Writes a continuation to its end.
 fn write(lm: &LanguageModel, name: String, text: &mut (impl Text + ?Sized)) -> Result<Run, Failure> {
-    let (mut logprobs, mut running, mut passes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut logprobs, mut passes) = (Vec::new(), Vec::new());
     while let Some(chosen) = text.next() {
         logprobs.push(chosen?.logprob);
-        running.push(running.last().unwrap_or(&0.0) + logprobs[logprobs.len() - 1]);
         passes.extend(text.passes().map(|passes| passes.passes));
     }
-    let ids = text.new_ids().to_vec();
-    let known: Vec<TokenId> = ids.iter().copied().filter(|id| lm.bpe.token_bytes(*id).is_some()).collect();
-    Ok(Run {
-        name,
-        temperature: None,
-        text: lm.bpe.decode_lossy(&known)?,
-        finish_reason: text.finish_reason().map_or("length", |reason| reason.name()),
-        shared: ids.len(),
-        ids,
-        logprobs,
-        running,
-        passes,
-        speculated: text.passes().map(Speculated::from),
-    })
+    let finish_reason = text.finish_reason().unwrap_or(FinishReason::Length);
+    let run = Run::new(lm, name, text.new_ids().to_vec(), logprobs, finish_reason)?;
+    Ok(Run { passes, speculated: text.passes().map(Speculated::from), ..run })
+}
+
+impl Run {
+    fn new(
+        lm: &LanguageModel,
+        name: String,
+        ids: Vec<TokenId>,
+        logprobs: Vec<f64>,
+        finish_reason: FinishReason,
+    ) -> Result<Self, Failure> {
+        let known = ids.iter().copied().filter(|id| lm.bpe.token_bytes(*id).is_some());
+        let sum = |sum: &mut f64, logprob: &f64| {
+            *sum += logprob;
+            Some(*sum)
+        };
+        Ok(Self {
+            name,
+            temperature: None,
+            score: None,
+            text: lm.bpe.decode_lossy(&known.collect::<Vec<_>>())?,
+            finish_reason: finish_reason.name(),
+            running: logprobs.iter().scan(0.0, sum).collect(),
+            shared: ids.len(),
+            ids,
+            logprobs,
+            passes: Vec::new(),
+            speculated: None,
+        })
+    }
 }
 
 /// How many tokens two texts have in common before they part.

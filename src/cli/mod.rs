@@ -57,7 +57,7 @@ enum Command {
     Detokenize(tokenize::DetokenizeArgs),
     /// How likely a text is: the log-probability of each token, and perplexity
     Score(score::Args),
-    /// Greedy, sampled and speculative continuations side by side: where they part
+    /// Greedy, sampled, searched and speculative continuations side by side: where they part
     Compare(compare::Args),
     /// How fast a model is here, beside the machine's own limits
     Bench(bench::Args),

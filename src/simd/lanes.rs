@@ -6,9 +6,9 @@
 //!
 //! | type | registers |
 //! |---|---|
-//! | [`Avx512`] | one of 16 lanes |
-//! | [`Avx2`] | two of 8 |
-//! | [`Neon`] | four of 4, arm64 |
+//! | `Avx512` | one of 16 lanes |
+//! | `Avx2` | two of 8 |
+//! | `Neon` | four of 4, arm64 |
 //! | [`Plain`] | an array |
 
 use crate::math::LANES;

@@ -14,9 +14,6 @@ const BESIDE: usize = 5;
 /// Columns of a run's name.
 const INDENT: usize = 13;
 
-/// A number of nats in a cell.
-const NUMBER: usize = 6;
-
 pub fn print(report: &Report, bpe: &Bpe, out: &mut impl Write) -> io::Result<()> {
     let (greedy, others) = (&report.runs[0], &report.runs[1..]);
     let (drafted, sampled): (Vec<&Run>, Vec<&Run>) = others.iter().partition(|run| run.speculated.is_some());
@@ -52,14 +49,18 @@ pub fn print(report: &Report, bpe: &Bpe, out: &mut impl Write) -> io::Result<()>
 
 /// A line a token, a column a run.
 fn steps(columns: &[&Run], drafted: &[&Run], bpe: &Bpe, out: &mut impl Write) -> io::Result<()> {
-    let width = ((WIDTH - 4 - 5 * drafted.len()) / columns.len()).min(22);
-    write!(out, "    ")?;
+    let lines = columns.iter().map(|run| run.ids.len()).max().unwrap_or(0);
+    let step = lines.to_string().len().max(2);
+    let lowest = columns.iter().flat_map(|run| &run.running).fold(0.0, |low: f64, sum| low.min(*sum));
+    let number = format!("{lowest:.1}").len();
+    let width = ((WIDTH - step - 5 * drafted.len()) / columns.len()).min(22);
+    write!(out, "{:step$}", "")?;
     for run in columns {
         write!(out, "  {:<1$}", clip(&run.name, width - 2), width - 2)?;
     }
     writeln!(out, "{}", if drafted.is_empty() { "" } else { " pass" })?;
-    for i in 0..columns.iter().map(|run| run.ids.len()).max().unwrap_or(0) {
-        let mut line = format!("{:>4}", i + 1);
+    for i in 0..lines {
+        let mut line = format!("{:>step$}", i + 1);
         for (column, run) in columns.iter().enumerate() {
             let Some(id) = run.ids.get(i) else {
                 line += &" ".repeat(width);
@@ -72,8 +73,8 @@ fn steps(columns: &[&Run], drafted: &[&Run], bpe: &Bpe, out: &mut impl Write) ->
                 _ if i == run.shared => ('>', &token[..]),
                 _ => (' ', &token[..]),
             };
-            let room = width - 3 - NUMBER;
-            line += &format!(" {mark}{:<room$} {:>NUMBER$.1}", clip(token, room), run.running[i]);
+            let room = (width - 3).saturating_sub(number);
+            line += &format!(" {mark}{:<room$} {:>number$.1}", clip(token, room), run.running[i]);
         }
         for run in drafted {
             line += &run.passes.get(i).map_or(String::new(), |pass| format!(" {pass:>4}"));
