@@ -18,21 +18,21 @@ use crate::tensor::{Matrix, Weights};
 ///
 /// # Panics
 /// If an id has no row.
-pub fn tokens(wte: &Weights, ids: &[TokenId]) -> Matrix {
-    rows(wte, ids.iter().map(|id| *id as usize))
+pub fn tokens(wte: &Weights, ids: impl Iterator<Item = TokenId> + Clone) -> Matrix {
+    rows(wte, ids.map(|id| id as usize))
 }
 
 /// `wpe[positions]`: `[T] -> [T, C]`
 ///
 /// # Panics
 /// If a position has no row.
-pub fn positions(wpe: &Weights, positions: impl ExactSizeIterator<Item = usize>) -> Matrix {
+pub fn positions(wpe: &Weights, positions: impl Iterator<Item = usize> + Clone) -> Matrix {
     rows(wpe, positions)
 }
 
 /// A row of the table for each index: `[T] -> [T, C]`
-fn rows(table: &Weights, indices: impl ExactSizeIterator<Item = usize>) -> Matrix {
-    let mut x = Matrix::scratch(indices.len(), table.cols());
+fn rows(table: &Weights, indices: impl Iterator<Item = usize> + Clone) -> Matrix {
+    let mut x = Matrix::scratch(indices.clone().count(), table.cols());
     for (t, i) in indices.enumerate() {
         assert!(i < table.rows(), "row {i} of a table with {} rows", table.rows());
         table.read_row(i, x.row_mut(t));
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn a_row_for_each_id() {
         let wte = Weights::from_f32(3, 2, &[0.0, 1.0, 10.0, 11.0, 20.0, 21.0]);
-        assert_eq!(tokens(&wte, &[2, 0, 2]).data(), [20.0, 21.0, 0.0, 1.0, 20.0, 21.0]);
+        assert_eq!(tokens(&wte, [2, 0, 2].into_iter()).data(), [20.0, 21.0, 0.0, 1.0, 20.0, 21.0]);
         assert_eq!(positions(&wte, 1..3).data(), [10.0, 11.0, 20.0, 21.0]);
     }
 }

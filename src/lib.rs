@@ -36,7 +36,8 @@
 //! | 9 | [`sampling`] | Which token comes next? |
 //! | 10 | [`generate`] | How does a model write? |
 //!
-//! Beside the path: [`score`] measures how likely a text is; [`kv_cache`] keeps what need not be computed again;
+//! Beside the path: [`score`] measures how likely a text is; [`search`] looks for likely ones, or writes several
+//! tokens at once; [`kv_cache`] keeps what need not be computed again;
 //! [`config`], [`tensor`], [`linear`] and [`math`] are what the lessons are made of; [`matmul`] is where the speed is;
 //! [`checkpoint`] maps files; [`trace`] shows every stage.
 //!
@@ -87,8 +88,8 @@
 //!
 //! For one checkpoint, one prompt and one set of options, every stage's output is the same bit for bit, on any number
 //! of threads, with the cache or without, with tracing or without, on every instruction set. How: each output is
-//! computed by one fixed sequence of correctly rounded operations ([`matmul`] and [`math`] state it); threads share out
-//! outputs, never one sum.
+//! computed by one fixed sequence of correctly rounded operations, whatever threads share out.
+//! [`arithmetic`] states the sequence, and what holds the promise.
 
 #[cfg(target_endian = "big")]
 compile_error!("checkpoints are little-endian and are used in place");
@@ -109,7 +110,9 @@ pub mod generate;
 
 pub mod kv_cache;
 pub mod score;
+pub mod search;
 
+pub mod arithmetic;
 pub mod checkpoint;
 pub mod config;
 pub mod error;

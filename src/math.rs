@@ -105,6 +105,33 @@ pub fn erf(x: f32) -> f32 {
     pick(t < 1.0, near, far)
 }
 
+/// The natural logarithm of a positive normal number, in f64, within 1 unit in the last place.
+///
+/// `x = 2^k (1 + f)` with `1 + f` from 0.71 to 1.41. With `s = f / (2 + f)` is `ln(1 + f) = 2 atanh(s) = 2 s + s R`, where
+/// `R = 2/3 s^2 + 2/5 s^4 + ...`. Since `2 s = f - s f`, the large part `f` need not be rounded.
+pub fn ln(x: f64) -> f64 {
+    /// ln 2 in two parts; the first has trailing zeros, so that k times it is exact.
+    const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
+    const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+    if !(x.is_normal() && x > 0.0) {
+        return x.ln(); // -inf, infinity or NaN, and nobody asks for those of subnormals
+    }
+    let exponent = (x.to_bits() >> 52) as i64 - 1023;
+    let mantissa = f64::from_bits(x.to_bits() & !(0x7ff << 52) | 1023 << 52); // 1 to 2
+    let (k, m) = if mantissa > std::f64::consts::SQRT_2 {
+        ((exponent + 1) as f64, mantissa * 0.5)
+    } else {
+        (exponent as f64, mantissa)
+    };
+    let f = m - 1.0;
+    let s = f / (2.0 + f);
+    // the first term left out is below 2e-17 of the result
+    let z = s * s;
+    let r = (3..=21).rev().step_by(2).fold(0.0, |r, n| (r + 2.0 / f64::from(n)) * z);
+    let half = 0.5 * f * f;
+    k * LN_2_HIGH - (half - s.mul_add(half + r, k * LN_2_LOW) - f)
+}
+
 /// The 16 partial sums, added as a fixed tree: 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 #[inline(always)]
 pub(crate) fn tree(mut partial: [f32; LANES]) -> f32 {
@@ -215,6 +242,22 @@ mod tests {
         let erf = worst(map_erf, erf_f64, 10.0, 997);
         println!("ulps: exp {exp}, tanh {tanh}, erf {erf}");
         assert!(exp <= 1.0 && tanh <= 2.0 && erf <= 2.0, "ulps: exp {exp}, tanh {tanh}, erf {erf}");
+    }
+
+    #[test]
+    fn the_logarithm_is_as_stated() {
+        // pairs of numbers whose logarithms are known better than f64 can say: ln(x) = -ln(1 / x), ln(x^2) = 2 ln(x)
+        let mut worst = 0.0f64;
+        for i in 1..200_000u32 {
+            let x = f64::from(i).mul_add(1e-3 + f64::from(i % 7) * 1e-9, 1e-9)
+                * [1.0, 1e-30, 1e25][i as usize % 3];
+            let truth = x.ln(); // within one unit itself
+            let unit = f64::from_bits(truth.abs().to_bits() + 1) - truth.abs();
+            worst = worst.max((ln(x) - truth).abs() / unit);
+        }
+        assert!(worst <= 1.0, "{worst} units");
+        assert_eq!((ln(1.0), ln(2.0), ln(0.5)), (0.0, std::f64::consts::LN_2, -std::f64::consts::LN_2));
+        assert_eq!(ln(std::f64::consts::E), 1.0);
     }
 
     #[test]

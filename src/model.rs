@@ -77,13 +77,14 @@ impl Gpt2 {
             assert!(new > 0, "a forward pass needs at least one token");
             assert!(past + new <= most, "{past} past and {new} new tokens exceed n_positions {most}");
         }
-        let ids: Vec<TokenId> = batch.iter().flat_map(|s| s.ids).copied().collect(); // [T]
-        let positions: Vec<usize> =
-            batch.iter().flat_map(|s| s.cache.len()..s.cache.len() + s.ids.len()).collect(); // [T]
-        trace.record_ids(Stage::InputIds, &ids);
-        let mut x = embedding::tokens(&self.wte, &ids); // [T, C]
+        let ids = batch.iter().flat_map(|s| s.ids).copied(); // [T]
+        let positions = batch.iter().flat_map(|s| s.cache.len()..s.cache.len() + s.ids.len()); // [T]
+        if trace.wants(Stage::InputIds) {
+            trace.record_ids(Stage::InputIds, &ids.clone().collect::<Vec<_>>());
+        }
+        let mut x = embedding::tokens(&self.wte, ids); // [T, C]
         trace.tap(Stage::Wte, &mut x);
-        let mut p = embedding::positions(&self.wpe, positions.into_iter()); // [T, C]
+        let mut p = embedding::positions(&self.wpe, positions); // [T, C]
         trace.tap(Stage::Wpe, &mut p);
         x.add(&p);
         trace.tap(Stage::Drop, &mut x);

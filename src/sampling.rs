@@ -46,6 +46,7 @@ use crate::math;
 use crate::softmax::{softmax, temperature};
 use crate::tensor::Matrix;
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
+use std::cell::Cell;
 use steps::watched;
 
 /// How the next token is chosen from the distribution.
@@ -205,22 +206,29 @@ pub fn top_p(x: &mut [f32], p: f64, keep: usize) {
     let probabilities = probabilities.row(0);
     // V tokens of less than (1 - p) / V each have less than 1 - p together: they go unsorted.
     let crumb = limit / x.len() as f32;
-    let mut ascending: Vec<usize> = above(probabilities, crumb.next_down()).collect();
-    let mut sum = 0.0;
-    if ascending.len() < keep {
-        ascending = (0..x.len()).collect();
-    } else {
-        sum = above(probabilities, 0.0).map(|i| probabilities[i]).filter(|p| *p < crumb).map(f64::from).sum();
-        drop_if(x, probabilities, |_, p| p < crumb);
-    }
-    ascending.sort_by(|a, b| order(x[*a], x[*b])); // stable
-    for i in ascending.iter().take(ascending.len().saturating_sub(keep)) {
-        sum += f64::from(probabilities[*i]);
-        if sum as f32 > limit {
-            break;
+    with_list(|ascending| {
+        ascending.extend(above(probabilities, crumb.next_down()).map(|i| (x[i], i as TokenId)));
+        let mut sum = 0.0;
+        if ascending.len() < keep {
+            ascending.clear();
+            ascending.extend(x.iter().copied().zip(0..));
+        } else {
+            sum = above(probabilities, 0.0)
+                .map(|i| probabilities[i])
+                .filter(|p| *p < crumb)
+                .map(f64::from)
+                .sum();
+            drop_if(x, probabilities, |_, p| p < crumb);
         }
-        x[*i] = f32::NEG_INFINITY;
-    }
+        ascending.sort_unstable_by(|a, b| order(a.0, b.0).then(a.1.cmp(&b.1)));
+        for (_, id) in ascending.iter().take(ascending.len().saturating_sub(keep)) {
+            sum += f64::from(probabilities[*id as usize]);
+            if sum as f32 > limit {
+                break;
+            }
+            x[*id as usize] = f32::NEG_INFINITY;
+        }
+    });
 }
 
 /// The first id at which the running sum of the probabilities exceeds `u` (of their whole sum). `[V]` -> id
@@ -257,16 +265,31 @@ pub(crate) fn above(x: &[f32], floor: f32) -> impl Iterator<Item = usize> {
 /// Each of `k` blocks has an element at or above the `k`-th largest of all blocks' maxima: so have at least `k`
 /// elements, and only those need to be looked at.
 pub(crate) fn kth_largest(x: &[f32], k: usize) -> f32 {
-    let mut maxima: Vec<f32> = x.chunks(BLOCK).map(math::max).collect();
-    let floor = select(&mut maxima, k).unwrap_or(f32::NEG_INFINITY);
-    let mut candidates: Vec<f32> = above(x, floor.next_down()).map(|i| x[i]).collect();
-    select(&mut candidates, k).unwrap_or(f32::NEG_INFINITY)
+    with_list(|list| {
+        list.extend(x.chunks(BLOCK).map(|block| (math::max(block), 0)));
+        let floor = select(list, k).unwrap_or(f32::NEG_INFINITY);
+        list.clear();
+        list.extend(above(x, floor.next_down()).map(|i| (x[i], 0)));
+        select(list, k).unwrap_or(f32::NEG_INFINITY)
+    })
 }
 
 /// The `k`-th largest, `k` from 1.
-fn select(x: &mut [f32], k: usize) -> Option<f32> {
-    let k = k.checked_sub(1).filter(|k| *k < x.len())?;
-    Some(*x.select_nth_unstable_by(k, |a, b| b.total_cmp(a)).1)
+fn select(list: &mut [(f32, TokenId)], k: usize) -> Option<f32> {
+    let k = k.checked_sub(1).filter(|k| *k < list.len())?;
+    Some(list.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0)).1.0)
+}
+
+/// Lends an empty list of numbers and ids. Its memory stays with the thread: a token allocates none.
+pub(crate) fn with_list<R>(work: impl FnOnce(&mut Vec<(f32, TokenId)>) -> R) -> R {
+    thread_local! {
+        static LIST: Cell<Vec<(f32, TokenId)>> = const { Cell::new(Vec::new()) };
+    }
+    let mut list = LIST.take();
+    list.clear();
+    let result = work(&mut list);
+    LIST.set(list);
+    result
 }
 
 /// By size, where both zeros are equal.

@@ -10,7 +10,8 @@
 //! `p = softmax(x)`, `H = -sum(p ln p)` in nats. Each drops tokens (-inf) and keeps at least the `keep` best ones. The
 //! arithmetic is that of HF's classes: in f32, with running sums in f64.
 
-use super::{above, drop_if, kth_largest, order, probabilities};
+use super::{above, drop_if, kth_largest, order, probabilities, with_list};
+use crate::bpe::TokenId;
 use crate::math::{self, exp, sum_of};
 use crate::simd::kernel;
 use crate::softmax::log_probabilities;
@@ -50,19 +51,23 @@ pub fn typical_p(x: &mut [f32], mass: f64, keep: usize) {
     let logs = logs.row(0);
     let h = entropy(logs);
     let distance = |i: usize| (-logs[i] - h).abs();
-    let mut nearest: Vec<(f32, usize)> = above(x, f32::NEG_INFINITY).map(|i| (distance(i), i)).collect();
-    nearest.sort_by(|a, b| order(a.0, b.0)); // stable: the lowest id first
     let p = probabilities(x);
-    let mut sum = 0.0;
-    let crosses = nearest.iter().position(|(_, i)| {
-        sum += f64::from(p.row(0)[*i]);
-        sum as f32 >= mass as f32
+    with_list(|nearest| {
+        nearest.extend(above(x, f32::NEG_INFINITY).map(|i| (distance(i), i as TokenId)));
+        nearest.sort_unstable_by(|a, b| order(a.0, b.0).then(a.1.cmp(&b.1)));
+        let mut sum = 0.0;
+        let crosses = nearest.iter().position(|(_, id)| {
+            sum += f64::from(p.row(0)[*id as usize]);
+            sum as f32 >= mass as f32
+        });
+        let Some(crosses) = crosses else { return };
+        let limit = nearest[crosses].0;
+        for (distance, id) in &nearest[keep.max(crosses + 1).min(nearest.len())..] {
+            if *distance > limit {
+                x[*id as usize] = f32::NEG_INFINITY;
+            }
+        }
     });
-    let Some(crosses) = crosses else { return };
-    let limit = nearest[crosses].0;
-    for (_, i) in nearest.into_iter().skip(keep.max(crosses + 1)).filter(|(distance, _)| *distance > limit) {
-        x[i] = f32::NEG_INFINITY;
-    }
 }
 
 /// Drops what has a probability below `limit`, but none of the `keep` best.

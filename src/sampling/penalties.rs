@@ -9,6 +9,7 @@
 //!
 //! "So far" is the prompt and the new tokens.
 
+use super::with_list;
 use crate::bpe::TokenId;
 
 /// Adds a bias to the scores of single tokens. `[V]`, in place
@@ -29,12 +30,12 @@ pub fn logit_bias(x: &mut [f32], biases: &[(TokenId, f32)]) {
 /// penalised once: each new score comes from the old one.
 pub fn repetition(x: &mut [f32], ids: &[TokenId], r: f32) {
     let penalised = |x: f32| if x < 0.0 { x * r } else { x / r };
-    let scores: Vec<Option<f32>> = ids.iter().map(|id| x.get(*id as usize).copied().map(penalised)).collect();
-    for (id, score) in ids.iter().zip(scores) {
-        if let Some(score) = score {
-            x[*id as usize] = score;
+    with_list(|scores| {
+        scores.extend(ids.iter().filter_map(|id| Some((penalised(*x.get(*id as usize)?), *id))));
+        for (score, id) in scores {
+            x[*id as usize] = *score;
         }
-    }
+    });
 }
 
 /// Takes `presence` from the score of every token that already occurs, and `frequency` once for each time.
@@ -42,13 +43,15 @@ pub fn repetition(x: &mut [f32], ids: &[TokenId], r: f32) {
 ///
 /// The rule of llama.cpp and of OpenAI's API: `x - count * frequency - [count > 0] * presence`.
 pub fn presence_and_frequency(x: &mut [f32], ids: &[TokenId], presence: f32, frequency: f32) {
-    let mut sorted = ids.to_vec();
-    sorted.sort_unstable();
-    for same in sorted.chunk_by(|a, b| a == b) {
-        if let Some(x) = x.get_mut(same[0] as usize) {
-            *x = *x - same.len() as f32 * frequency - presence;
+    with_list(|sorted| {
+        sorted.extend(ids.iter().map(|id| (0.0, *id)));
+        sorted.sort_unstable_by_key(|(_, id)| *id);
+        for same in sorted.chunk_by(|a, b| a.1 == b.1) {
+            if let Some(x) = x.get_mut(same[0].1 as usize) {
+                *x = *x - same.len() as f32 * frequency - presence;
+            }
         }
-    }
+    });
 }
 
 #[cfg(test)]

@@ -1,19 +1,23 @@
 //! What the machine can do at best, measured on the spot.
 
+use super::median;
+use gpt2::checkpoint::Bytes;
 use gpt2::simd::{Simd, kernel};
 use rayon::prelude::*;
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Reads `bytes` of memory with all threads: GB/s, the best of some tries.
+/// Reads `bytes` of memory with all threads: GB/s, the median of some tries.
 pub fn read_gb_per_s(bytes: usize) -> f64 {
-    let memory = vec![1u64; bytes / 8];
-    let piece = memory.len().div_ceil(rayon::current_num_threads());
+    let ones = vec![1u8; bytes];
+    let memory = Bytes::aligned_copy(&ones); // as weights are kept
+    drop(ones);
+    let piece = bytes.div_ceil(rayon::current_num_threads()).next_multiple_of(8);
     let once = || memory.par_chunks(piece).map(sum).reduce(|| 0, u64::wrapping_add);
-    best((0..9).map(|_| timed(&once)), bytes as f64 / 1e9)
+    bytes as f64 / 1e9 / median(9, || timed(&once))
 }
 
-/// Fused multiply-adds of f32 in registers with all threads: GFLOP/s, the best of some tries.
+/// Fused multiply-adds of f32 in registers with all threads: GFLOP/s, the median of some tries.
 pub fn fma_gflops() -> f64 {
     const ROUNDS: usize = 4_000_000;
     let threads = rayon::current_num_threads();
@@ -25,7 +29,7 @@ pub fn fma_gflops() -> f64 {
     };
     // `broadcast`: on every thread, where a parallel loop might run twice on one
     let once = || rayon::broadcast(|_| chain(ROUNDS, black_box(0.999), black_box(0.001)));
-    best((0..5).map(|_| timed(&once)), (2 * sums * ROUNDS * threads) as f64 / 1e9)
+    (2 * sums * ROUNDS * threads) as f64 / 1e9 / median(5, || timed(&once))
 }
 
 fn timed<R>(work: &impl Fn() -> R) -> f64 {
@@ -34,13 +38,10 @@ fn timed<R>(work: &impl Fn() -> R) -> f64 {
     begin.elapsed().as_secs_f64()
 }
 
-fn best(seconds: impl Iterator<Item = f64>, amount: f64) -> f64 {
-    amount / seconds.fold(f64::INFINITY, f64::min)
-}
-
 kernel! {
-    fn sum(numbers: &[u64]) -> u64 {
-        numbers.iter().fold(0, |sum, x| sum.wrapping_add(*x))
+    fn sum(bytes: &[u8]) -> u64 {
+        let (numbers, _) = bytes.as_chunks::<8>();
+        numbers.iter().fold(0, |sum, x| sum.wrapping_add(u64::from_ne_bytes(*x)))
     }
 }
 

@@ -1,0 +1,121 @@
+//! Decoding allocates nothing for a token: an allocator that counts, on all threads.
+
+use gpt2::checkpoint::{self, LanguageModel};
+use gpt2::generate::{Batch, Generation, Options};
+use gpt2::sampling::{Processors, Sampling};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all work is the system allocator's; only a number is counted beside it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are those of the system allocator.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.realloc(block, layout, size) }
+    }
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What is allocated while `work` is done, by all threads.
+fn allocations(work: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    work();
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+/// Every option that changes scores or chooses among them.
+fn everything() -> Options {
+    let processors = Processors {
+        logit_bias: vec![(1, 0.5)],
+        repetition_penalty: 1.3,
+        presence_penalty: 0.2,
+        frequency_penalty: 0.1,
+        no_repeat_ngram_size: 3,
+        bad_words: vec![vec![5], vec![6, 7]],
+        min_new_tokens: 9,
+    };
+    let sampling = Sampling {
+        top_p: Some(0.95),
+        min_p: Some(0.001),
+        typical_p: Some(0.95),
+        epsilon_cutoff: Some(1e-4),
+        eta_cutoff: Some(1e-4),
+        ..Sampling::with_seed(1)
+    };
+    Options { processors, sampling: Some(sampling), ..Options::default() }
+}
+
+/// Positions a page of the cache: the first token of a page brings memory for 64.
+const PAGE: usize = 64;
+const TOKENS: usize = 140;
+
+/// The allocations of each turn in which `texts` texts get a token; texts of one length, so that pages begin together.
+fn turns(lm: &LanguageModel, options: &Options, texts: usize) -> Vec<usize> {
+    let options = Options { max_new_tokens: TOKENS, ignore_eos: true, ..options.clone() };
+    let prompt = [7454, 2402, 257, 640]; // "Once upon a time"
+    let new = || Generation::new(&lm.model, &prompt, options.clone()).expect("options");
+    let mut counts = Vec::with_capacity(TOKENS);
+    if texts == 1 {
+        let mut text = new();
+        for _ in 0..TOKENS {
+            counts.push(allocations(|| assert!(text.next().is_some_and(|chosen| chosen.is_ok()))));
+        }
+    } else {
+        let mut batch = Batch::new(&lm.model);
+        (0..texts).for_each(|_| batch.push(new()));
+        for _ in 0..TOKENS {
+            counts.push(allocations(|| {
+                batch.step(|_, chosen| assert!(chosen.is_ok()));
+            }));
+        }
+    }
+    // turn i reads position i + 3: the prompt's four with the first
+    let of_a_page = |i: &usize| *i == 0 || (i + 3).is_multiple_of(PAGE);
+    let layers = lm.model.config.n_layer;
+    for i in (0..TOKENS).filter(of_a_page).skip(1) {
+        assert!(
+            counts[i] <= texts * layers * 5,
+            "a page is keys, values and what holds them, not {}",
+            counts[i]
+        );
+    }
+    (0..TOKENS).filter(|i| !of_a_page(i)).map(|i| counts[i]).collect()
+}
+
+/// One test, for what is counted is the whole program's.
+#[test]
+fn a_token_allocates_nothing() {
+    let lm = checkpoint::bundled();
+    let sampled = Options { sampling: Some(Sampling::with_seed(1)), ..Options::default() };
+    for (name, threads, texts, options) in [
+        ("greedy", 1, 1, &Options::default()),
+        ("everything", 1, 1, &everything()),
+        ("a batch", 1, 3, &sampled),
+        ("two threads", 2, 1, &sampled),
+        ("a batch, two threads", 2, 3, &Options::default()),
+    ] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        pool.install(|| {
+            turns(&lm, options, texts); // each thread gets the memory that it will use again and again
+            let counts = turns(&lm, options, texts);
+            // of several threads one may come late to a kind of work that it has not done before
+            let most = if threads == 1 { 0 } else { 16 };
+            assert!(counts.iter().sum::<usize>() <= most, "{name}: {counts:?}");
+        });
+    }
+}
