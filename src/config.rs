@@ -148,6 +148,24 @@ impl Config {
         })
     }
 
+    /// The text of a `config.json` that says the same.
+    pub fn to_json(&self) -> String {
+        let ids = match &self.eos_token_ids[..] {
+            [id] => serde_json::json!(id),
+            ids => serde_json::json!(ids),
+        };
+        let file = serde_json::json!({
+            "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": self.vocab_size,
+            "n_positions": self.n_positions, "n_embd": self.n_embd, "n_layer": self.n_layer, "n_head": self.n_head,
+            "n_inner": self.n_inner, "activation_function": self.activation.name(),
+            // the f32 as the f64 that it is: read again, it is the same
+            "layer_norm_epsilon": f64::from(self.layer_norm_epsilon), "scale_attn_weights": self.scale_attn_weights,
+            "scale_attn_by_inverse_layer_idx": self.scale_attn_by_inverse_layer_idx,
+            "tie_word_embeddings": self.tie_word_embeddings, "eos_token_id": ids,
+        });
+        file.to_string()
+    }
+
     /// The size of one attention head, D = C / H.
     pub fn head_size(&self) -> usize {
         self.n_embd / self.n_head
@@ -178,6 +196,19 @@ mod tests {
             (config.vocab_size, config.n_positions, config.eos_token_ids),
             (50_257, 1024, vec![50_256])
         );
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for json in [
+            r#"{}"#,
+            r#"{"n_embd": 60, "n_head": 5, "n_inner": 7, "activation_function": "silu", "tie_word_embeddings": false,
+                "layer_norm_epsilon": 3e-6, "scale_attn_weights": false, "eos_token_id": [1, 2]}"#,
+            r#"{"scale_attn_by_inverse_layer_idx": true, "eos_token_id": null, "activation_function": "gelu"}"#,
+        ] {
+            let config = Config::from_json(json.as_bytes()).expect("a configuration");
+            assert_eq!(Config::from_json(config.to_json().as_bytes()), Ok(config), "{json}");
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@
 //! Beside the path: [`score`] measures how likely a text is; [`search`] looks for likely ones, or writes several
 //! tokens at once; [`kv_cache`] keeps what need not be computed again;
 //! [`config`], [`tensor`], [`linear`] and [`math`] are what the lessons are made of; [`matmul`] is where the speed is;
-//! [`checkpoint`] maps files; [`trace`] shows every stage.
+//! [`quantize`] rounds weights to eight bits; [`checkpoint`] maps files; [`trace`] shows every stage.
 //!
 //! # Letters
 //!
@@ -119,6 +119,7 @@ pub mod error;
 pub mod linear;
 pub mod math;
 pub mod matmul;
+pub mod quantize;
 pub mod simd;
 pub mod tensor;
 pub mod trace;

@@ -156,12 +156,12 @@ pub(crate) mod tests {
         pub static FORCED: Cell<Option<Simd>> = const { Cell::new(None) };
     }
 
-    /// Runs `work` under every instruction set of this machine, on this thread.
-    pub fn under_each(mut work: impl FnMut(Simd)) {
+    /// Runs `work` under every instruction set of this machine, on threads that all use that one.
+    pub fn under_each(mut work: impl FnMut(Simd) + Send) {
         for simd in Simd::available() {
-            FORCED.set(Some(*simd));
-            work(*simd);
-            FORCED.set(None);
+            let threads = rayon::ThreadPoolBuilder::new().num_threads(2);
+            let threads = threads.start_handler(move |_| FORCED.set(Some(*simd))).build().expect("threads");
+            threads.install(|| work(*simd));
         }
     }
 

@@ -5,6 +5,11 @@ use crate::simd::kernel;
 use crate::simd::lanes::Lanes;
 use std::cell::RefCell;
 
+mod int8;
+
+pub use int8::Outputs;
+pub(crate) use int8::{GROUP, Int8, LINE};
+
 /// Activations: a row-major matrix of f32, one row a token position.
 ///
 /// The memory comes from a small pool of the thread and goes back there when the matrix is dropped, so that
@@ -140,6 +145,8 @@ pub enum Dtype {
     F16,
     /// The upper half of an f32.
     Bf16,
+    /// Whole numbers from -127 to 127, and a scale for each output channel.
+    I8,
 }
 
 impl Dtype {
@@ -148,6 +155,7 @@ impl Dtype {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
+            Self::I8 => 1,
         }
     }
 
@@ -157,6 +165,7 @@ impl Dtype {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
+            Self::I8 => "int8",
         }
     }
 }
@@ -164,28 +173,33 @@ impl Dtype {
 /// Weights: a row-major matrix where the checkpoint has it, in its own number type.
 ///
 /// Sixteen-bit numbers are widened to f32 when they are used. That is exact, so the results have the bits
-/// of an f32 checkpoint that holds the rounded values.
+/// of an f32 checkpoint that holds the rounded values. Eight-bit numbers are multiplied as they are, with
+/// activations in eight bits ([`Dtype::I8`]).
 #[derive(Clone, Debug)]
 pub struct Weights {
     rows: usize,
     cols: usize,
     dtype: Dtype,
     bytes: Bytes,
+    /// Where the dtype is I8, and only there.
+    channels: Option<int8::Channels>,
 }
 
 impl Weights {
-    /// A matrix `[rows, cols]` of little-endian numbers. `bytes` are aligned for `dtype`.
+    /// A matrix `[rows, cols]` of little-endian numbers. `bytes` are aligned for `dtype`, which is not I8: see
+    /// [`int8`](Self::int8).
     ///
     /// # Panics
     /// If there are not rows * cols numbers, or they are not aligned.
     pub fn new(rows: usize, cols: usize, dtype: Dtype, bytes: Bytes) -> Self {
+        assert_ne!(dtype, Dtype::I8, "eight-bit numbers need scales");
         assert_eq!(
             Some(bytes.len()),
             rows.checked_mul(cols).and_then(|n| n.checked_mul(dtype.size())),
             "[rows, cols]"
         );
         assert!(bytes.as_ptr().addr().is_multiple_of(dtype.size()), "weights are aligned");
-        Self { rows, cols, dtype, bytes }
+        Self { rows, cols, dtype, bytes, channels: None }
     }
 
     /// An f32 matrix of these elements.
@@ -205,7 +219,7 @@ impl Weights {
 
     /// Bytes of all numbers, as they are stored.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + size_of_val(self.scales().unwrap_or_default())
     }
 
     /// How the numbers are stored.
@@ -215,17 +229,24 @@ impl Weights {
 
     /// The numbers as they are stored.
     pub(crate) fn numbers(&self) -> Numbers<'_> {
-        match self.dtype {
-            Dtype::F32 => Numbers::F32(bytemuck::cast_slice(&self.bytes)),
-            Dtype::F16 => Numbers::F16(bytemuck::cast_slice(&self.bytes)),
-            Dtype::Bf16 => Numbers::Bf16(bytemuck::cast_slice(&self.bytes)),
+        match (self.dtype, &self.channels) {
+            (Dtype::F32, _) => Numbers::F32(bytemuck::cast_slice(&self.bytes)),
+            (Dtype::F16, _) => Numbers::F16(bytemuck::cast_slice(&self.bytes)),
+            (Dtype::Bf16, _) => Numbers::Bf16(bytemuck::cast_slice(&self.bytes)),
+            (Dtype::I8, channels) => {
+                Numbers::I8(self.as_int8(channels.as_ref().expect("set with the dtype")))
+            }
         }
     }
 
     /// Row `i`, widened to f32. `[cols]`
     pub fn read_row(&self, i: usize, row: &mut [f32]) {
+        if let Some(channels) = &self.channels {
+            return self.read_int8_row(channels, i, row);
+        }
         let part = i * self.cols..(i + 1) * self.cols;
         match self.numbers() {
+            Numbers::I8(_) => unreachable!("eight-bit numbers have channels"),
             Numbers::F32(w) => widen::<F32>(&w[part], row),
             Numbers::F16(w) => widen::<F16>(&w[part], row),
             Numbers::Bf16(w) => widen::<Bf16>(&w[part], row),
@@ -248,6 +269,7 @@ pub(crate) enum Numbers<'a> {
     F32(&'a [f32]),
     F16(&'a [u16]),
     Bf16(&'a [u16]),
+    I8(Int8<'a>),
 }
 
 /// A number type of weights, for kernels that are written once for all of them.

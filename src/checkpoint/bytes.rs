@@ -15,9 +15,18 @@ pub struct Bytes {
 enum Owner {
     Mapped(Arc<Mmap>),
     Static(&'static [u8]),
-    /// u64, so that the bytes are aligned for every number type
-    Copied(Arc<[u64]>),
+    Copied(Arc<Vec<Line>>),
 }
+
+/// A cache line, so that copies are aligned for every number type and for vector loads.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+// SAFETY: 64 bytes, all of them zero, are a `Line`.
+unsafe impl bytemuck::Zeroable for Line {}
+// SAFETY: nothing but 64 bytes, of which every value is one; the alignment leaves no gap.
+unsafe impl bytemuck::Pod for Line {}
 
 impl Bytes {
     /// The whole file at `path`, mapped. Nothing is read until it is looked at.
@@ -46,16 +55,16 @@ impl Bytes {
         Self { owner: Owner::Static(bytes), range: 0..bytes.len() }
     }
 
-    /// A copy that is aligned for every number type.
+    /// A copy that is aligned for every number type, and begins with a cache line.
     pub fn aligned_copy(bytes: &[u8]) -> Self {
         if bytes.len() >= LARGE
             && let Ok(map) = in_large_pages(bytes)
         {
             return Self { range: 0..map.len(), owner: Owner::Mapped(Arc::new(map)) };
         }
-        let mut words = vec![0u64; bytes.len().div_ceil(8)];
-        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
-        Self { owner: Owner::Copied(words.into()), range: 0..bytes.len() }
+        let mut lines = vec![Line([0; 64]); bytes.len().div_ceil(64)];
+        bytemuck::cast_slice_mut(&mut lines)[..bytes.len()].copy_from_slice(bytes);
+        Self { owner: Owner::Copied(Arc::new(lines)), range: 0..bytes.len() }
     }
 
     /// A part of these bytes.
@@ -87,7 +96,7 @@ impl Deref for Bytes {
         let whole: &[u8] = match &self.owner {
             Owner::Mapped(map) => map,
             Owner::Static(bytes) => bytes,
-            Owner::Copied(words) => bytemuck::cast_slice(words),
+            Owner::Copied(lines) => bytemuck::cast_slice(lines),
         };
         &whole[self.range.clone()]
     }

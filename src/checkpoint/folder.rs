@@ -1,7 +1,7 @@
 //! A folder in Hugging Face's layout, a single file, or the model inside the program.
 
 use super::safetensors::SafeTensors;
-use super::{Bytes, names, weights};
+use super::{Bytes, names, save, weights};
 use crate::bpe::Bpe;
 use crate::config::{Config, Ids};
 use crate::error::{Error, Result};
@@ -47,15 +47,23 @@ pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
 /// # Errors
 /// As [`open`].
 pub fn open_tokenizer(model: impl AsRef<Path>) -> Result<Bpe> {
+    tokenizer(&folder_of(model)?)
+}
+
+/// The folder in which [`open`] looks for the tokenizer and the configuration.
+///
+/// # Errors
+/// As [`open`], where there is nothing of that name.
+pub fn folder_of(model: impl AsRef<Path>) -> Result<PathBuf> {
     let path = model.as_ref();
     if path.is_dir() {
-        return tokenizer(path);
+        return Ok(path.to_path_buf());
     }
     if path.exists() {
-        return tokenizer(path.parent().unwrap_or(Path::new(".")));
+        return Ok(path.parent().unwrap_or(Path::new(".")).to_path_buf());
     }
     match path.to_str().filter(|name| names::is_name(name)) {
-        Some(model) => tokenizer(&names::find(model)?),
+        Some(model) => names::find(model),
         None => Err(Error::file(path, "no such folder or file")),
     }
 }
@@ -93,12 +101,15 @@ fn open_folder(folder: &Path, name: String) -> Result<LanguageModel> {
     finish(name, folder, &weights_path, tensors, config)
 }
 
-/// A file on its own: `config.json` beside it is used, otherwise the shapes tell.
+/// A file on its own: the configuration that it carries is used, or `config.json` beside it, otherwise the shapes tell.
 fn open_file(path: &Path, name: String) -> Result<LanguageModel> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let tensors = SafeTensors::parse(path, &Bytes::map(path)?)?;
     let config_path = folder.join("config.json");
-    let config = if config_path.exists() {
+    let config = if let Some(config) = tensors.metadata.get(save::CONFIG) {
+        Config::from_json(config.as_bytes())
+            .map_err(|problem| Error::file(path, format!("{} in __metadata__: {problem}", save::CONFIG)))?
+    } else if config_path.exists() {
         Config::from_json(&read_small(&config_path)?).map_err(|problem| Error::file(&config_path, problem))?
     } else {
         weights::guess_config(&tensors).map_err(|problem| Error::file(path, problem))?

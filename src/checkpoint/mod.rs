@@ -6,10 +6,12 @@
 
 mod bytes;
 mod folder;
+mod int8;
 mod names;
 pub mod random;
 pub mod safetensors;
+pub mod save;
 mod weights;
 
 pub use bytes::Bytes;
-pub use folder::{LanguageModel, bundled, open, open_tokenizer};
+pub use folder::{LanguageModel, bundled, folder_of, open, open_tokenizer};

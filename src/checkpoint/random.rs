@@ -8,7 +8,7 @@ use crate::layer_norm::LayerNorm;
 use crate::linear::Linear;
 use crate::mlp::Mlp;
 use crate::model::Gpt2;
-use crate::tensor::{Dtype, Weights};
+use crate::tensor::{Dtype, Outputs, Weights};
 
 /// OpenAI's four sizes: name, n_layer, n_head, n_embd.
 const SIZES: [(&str, usize, usize, usize); 4] =
@@ -21,7 +21,7 @@ pub fn size(name: &str) -> Option<Config> {
     Config::from_json(json.to_string().as_bytes()).ok()
 }
 
-/// A model with random weights, which are the same each time.
+/// A model with random weights, which are the same each time. In int8, `wpe` stays f32.
 pub fn random(config: Config, dtype: Dtype) -> Gpt2 {
     let mut state = 1u64;
     let mut matrix = |rows: usize, cols: usize| {
@@ -30,7 +30,8 @@ pub fn random(config: Config, dtype: Dtype) -> Gpt2 {
             ((state >> 40) as f32 / (1 << 23) as f32 - 1.0) * 0.05
         };
         let bytes = match dtype {
-            Dtype::F32 => {
+            // I8 is made from f32 below
+            Dtype::F32 | Dtype::I8 => {
                 let numbers: Vec<f32> = (0..rows * cols).map(|_| next()).collect();
                 Bytes::aligned_copy(bytemuck::cast_slice(&numbers))
             }
@@ -38,12 +39,15 @@ pub fn random(config: Config, dtype: Dtype) -> Gpt2 {
             Dtype::F16 => half(rows * cols, || (next().to_bits() >> 8) as u16 & 0x83ff | 0x2800),
             Dtype::Bf16 => half(rows * cols, || (next().to_bits() >> 16) as u16),
         };
-        Weights::new(rows, cols, dtype, bytes)
+        let stored = if dtype == Dtype::I8 { Dtype::F32 } else { dtype };
+        Weights::new(rows, cols, stored, bytes)
     };
     let (c, inner) = (config.n_embd, config.n_inner);
     let norm = || LayerNorm { weight: vec![1.0; c], bias: vec![0.0; c], eps: config.layer_norm_epsilon };
-    let (wte, wpe) = (matrix(config.vocab_size, c), matrix(config.n_positions, c));
-    let mut linear = |rows, cols| Linear { weight: matrix(rows, cols), bias: vec![0.0; cols] };
+    let finish = |w: Weights, outputs| if dtype == Dtype::I8 { w.quantize(outputs) } else { w };
+    let (wte, wpe) = (finish(matrix(config.vocab_size, c), Outputs::Rows), matrix(config.n_positions, c));
+    let mut linear =
+        |rows, cols| Linear { weight: finish(matrix(rows, cols), Outputs::Cols), bias: vec![0.0; cols] };
     let h = (0..config.n_layer)
         .map(|i| Block {
             ln_1: norm(),

@@ -12,6 +12,7 @@ mod growing;
 mod writer;
 
 pub use growing::Growing;
+pub(crate) use writer::write_whole;
 pub use writer::{Slot, Writer, remove_unfinished};
 
 use super::Bytes;

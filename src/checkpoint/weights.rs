@@ -1,7 +1,7 @@
 //! The tensors of a checkpoint become the fields of the model: every name and shape is checked.
 
-use super::Bytes;
 use super::safetensors::{SafeTensors, Tensor};
+use super::{Bytes, int8};
 use crate::attention::Attention;
 use crate::block::Block;
 use crate::config::Config;
@@ -9,7 +9,7 @@ use crate::layer_norm::LayerNorm;
 use crate::linear::Linear;
 use crate::mlp::Mlp;
 use crate::model::Gpt2;
-use crate::tensor::Weights;
+use crate::tensor::{Outputs, Weights};
 
 /// The model of these tensors.
 ///
@@ -24,11 +24,11 @@ pub fn model(tensors: &SafeTensors, config: Config) -> Result<Gpt2, String> {
         Ok(LayerNorm { weight, bias, eps: config.layer_norm_epsilon })
     };
     let linear = |name: &str, rows: usize, cols: usize| -> Result<Linear, String> {
-        let weight = found.matrix(&format!("{name}.weight"), [rows, cols])?;
+        let weight = found.matrix(&format!("{name}.weight"), [rows, cols], Some(Outputs::Cols))?;
         Ok(Linear { weight, bias: found.vector(&format!("{name}.bias"), cols)? })
     };
-    let wte = found.matrix("wte.weight", [config.vocab_size, c])?;
-    let wpe = found.matrix("wpe.weight", [config.n_positions, c])?;
+    let wte = found.matrix("wte.weight", [config.vocab_size, c], Some(Outputs::Rows))?;
+    let wpe = found.matrix("wpe.weight", [config.n_positions, c], None)?;
     let h = (0..config.n_layer)
         .map(|i| {
             Ok(Block {
@@ -50,7 +50,10 @@ pub fn model(tensors: &SafeTensors, config: Config) -> Result<Gpt2, String> {
         .collect::<Result<Vec<Block>, String>>()?;
     let ln_f = norm("ln_f")?;
     let lm_head = match tensors.tensors.get("lm_head.weight") {
-        Some(head) if !config.tie_word_embeddings => matrix("lm_head.weight", head, [config.vocab_size, c])?,
+        Some(_) if !config.tie_word_embeddings => {
+            let whole = Names { tensors, prefix: "" };
+            whole.matrix("lm_head.weight", [config.vocab_size, c], Some(Outputs::Rows))?
+        }
         None if !config.tie_word_embeddings => {
             return Err("tensor \"lm_head.weight\" is missing, and tie_word_embeddings is false".into());
         }
@@ -83,10 +86,15 @@ impl Names<'_> {
         }
     }
 
-    /// A matrix, left where it is.
-    fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Weights, String> {
+    /// A matrix, left where it is. It may be stored in eight bits where it is said which dimension counts the outputs.
+    fn matrix(&self, name: &str, shape: [usize; 2], outputs: Option<Outputs>) -> Result<Weights, String> {
         let (name, tensor) = self.get(name)?;
-        matrix(&name, tensor, shape)
+        match outputs {
+            Some(outputs) if tensor.dtype == "I8" => {
+                int8::weights(self.tensors, &name, tensor, shape, outputs)
+            }
+            _ => weights(&name, tensor, &shape, shape),
+        }
     }
 
     /// A vector, widened to f32.
@@ -94,10 +102,6 @@ impl Names<'_> {
         let (name, tensor) = self.get(name)?;
         Ok(weights(&name, tensor, &[len], [1, len])?.to_f32())
     }
-}
-
-fn matrix(name: &str, tensor: &Tensor, shape: [usize; 2]) -> Result<Weights, String> {
-    weights(name, tensor, &shape, shape)
 }
 
 fn weights(
@@ -110,7 +114,7 @@ fn weights(
         return Err(format!("tensor {name:?} has shape {:?}, config.json needs {shape:?}", tensor.shape));
     }
     let dtype = tensor.weight_dtype().ok_or_else(|| {
-        format!("tensor {name:?} is stored as {}; weights can be F32, F16 or BF16", tensor.dtype)
+        format!("tensor {name:?} is stored as {}; it can be F32, F16 or BF16", tensor.dtype)
     })?;
     // The format does not promise alignment; files that lack it are rare, and are copied.
     let aligned = tensor.bytes.as_ptr().addr().is_multiple_of(dtype.size());

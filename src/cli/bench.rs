@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", value_parser = ["124M", "355M", "774M", "1.5B"], conflicts_with = "model")]
     random: Option<String>,
     /// How random weights are stored
-    #[arg(long, value_name = "TYPE", value_parser = ["f32", "f16", "bf16"], default_value = "f32")]
+    #[arg(long, value_name = "TYPE", value_parser = ["f32", "f16", "bf16", "int8"], default_value = "f32")]
     dtype: String,
     /// Prompts to read, by their tokens
     #[arg(long, value_name = "TOKENS,...", value_delimiter = ',', default_values_t = [64, 128, 512, 1023])]
@@ -73,6 +73,16 @@ struct Decode {
 struct Limits {
     read_gb_per_s: f64,
     fma_gflops: f64,
+    /// Products of whole numbers, where the weights have eight bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    int8_gops: Option<f64>,
+}
+
+impl Limits {
+    /// What the products of prefill could reach at best.
+    fn peak(&self) -> f64 {
+        self.int8_gops.unwrap_or(self.fma_gflops)
+    }
 }
 
 /// Steps that are timed together.
@@ -92,6 +102,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
             let dtype = match args.dtype.as_str() {
                 "f16" => Dtype::F16,
                 "bf16" => Dtype::Bf16,
+                "int8" => Dtype::I8,
                 _ => Dtype::F32,
             };
             (format!("random {size}"), random::random(config, dtype))
@@ -106,6 +117,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let limits = Limits {
         read_gb_per_s: limits::read_gb_per_s(model.weight_bytes().clamp(8 << 20, 1 << 30)),
         fma_gflops: limits::fma_gflops(),
+        int8_gops: (model.wte.dtype() == Dtype::I8).then(limits::int8_gops),
     };
     let repeat = usize::from(args.repeat);
     let prefill = (args.prefill.iter())
@@ -130,11 +142,15 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
 fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let Report { model, dtype, threads, simd, prefill, decode, limits } = report;
     writeln!(out, "{model}, {dtype}, {threads} threads, {simd}; medians")?;
-    writeln!(
+    write!(
         out,
         "this machine: reads {:.1} GB/s, {:.0} GFLOP/s f32",
         limits.read_gb_per_s, limits.fma_gflops
     )?;
+    match limits.int8_gops {
+        Some(gops) => writeln!(out, ", {gops:.0} GOP/s int8, which is the peak below")?,
+        None => writeln!(out)?,
+    }
     writeln!(out, "\nprefill   tokens/s   GFLOP/s   of peak")?;
     for p in prefill {
         writeln!(
@@ -167,12 +183,12 @@ fn prefill(model: &Gpt2, tokens: usize, repeat: usize, limits: &Limits) -> Prefi
         begin.elapsed().as_secs_f64()
     });
     let c = &model.config;
-    // multiply and add count as two; attention: scores and mix over the positions that each one sees
+    // multiply and add count as two, of f32 or of int8; attention: scores and mix over the positions that each one sees
     let blocks = 2 * tokens * c.n_layer * (4 * c.n_embd * c.n_embd + 2 * c.n_embd * c.n_inner);
     let attention = 2 * c.n_layer * c.n_embd * tokens * (tokens + 1);
     let head = 2 * c.n_embd * c.vocab_size;
     let gflops = (blocks + attention + head) as f64 / seconds / 1e9;
-    Prefill { tokens, tokens_per_s: tokens as f64 / seconds, gflops, of_peak: gflops / limits.fma_gflops }
+    Prefill { tokens, tokens_per_s: tokens as f64 / seconds, gflops, of_peak: gflops / limits.peak() }
 }
 
 fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, limits: &Limits) -> Decode {

@@ -10,6 +10,7 @@ mod diff;
 mod failure;
 mod generate;
 mod info;
+mod quantize;
 mod score;
 mod speculation;
 mod text;
@@ -64,6 +65,8 @@ enum Command {
     Trace(trace::Args),
     /// Two traces, stage by stage, and the first stage in which they differ
     Diff(diff::Args),
+    /// A model with eight-bit weights: a quarter of the memory, and faster
+    Quantize(quantize::Args),
     /// A model's configuration, parameters, tensors and memory
     Info(info::Args),
 }
@@ -147,6 +150,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(&args, common),
         Command::Trace(args) => trace::run(&args, common),
         Command::Diff(args) => diff::run(&args, common),
+        Command::Quantize(args) => quantize::run(&args, common),
         Command::Info(args) => info::run(&args, common),
     })
 }

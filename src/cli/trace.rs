@@ -243,7 +243,7 @@ fn list() -> Result<(), Failure> {
 }
 
 /// Ctrl-C leaves no half file behind.
-fn remove_when_interrupted() -> Result<(), Failure> {
+pub(super) fn remove_when_interrupted() -> Result<(), Failure> {
     ctrlc::set_handler(|| {
         remove_unfinished();
         std::process::exit(130);

@@ -23,15 +23,20 @@
 //! oracle of the tests: other people's code that must give the same bits.
 //!
 //! The output head multiplies by the rows of `wte` (`[V, C]`, transposed): the same sums, other strides.
+//!
+//! Weights of eight bits are multiplied as whole numbers; what is computed there is said in `matmul/int8.rs`.
 
 mod disjoint;
 mod few;
 pub(crate) mod heads;
+mod int8;
 mod many;
 pub mod plain;
 mod tile;
 
 pub(crate) use disjoint::Disjoint;
+#[doc(hidden)]
+pub use int8::peak as int8_peak;
 
 use crate::tensor::{Bf16, F16, F32, Matrix, Number, Numbers, Weights};
 use rayon::prelude::*;
@@ -50,6 +55,9 @@ const FEW: usize = 16;
 pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
     assert_eq!(x.cols(), w.rows(), "x [T, K] times w [K, N]");
     assert_eq!(bias.len(), w.cols(), "w [K, N] plus bias [N]");
+    if let Numbers::I8(w) = w.numbers() {
+        return int8::product(x, w, Some(bias));
+    }
     let mut y = Matrix::scratch(x.rows(), w.cols());
     fn typed<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
         if x.rows() > FEW { many::affine::<N>(x, w, bias, y) } else { few::affine::<N>(x, w, bias, y) }
@@ -58,6 +66,7 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
         Numbers::F32(w) => typed::<F32>(x, w, bias, &mut y),
         Numbers::F16(w) => typed::<F16>(x, w, bias, &mut y),
         Numbers::Bf16(w) => typed::<Bf16>(x, w, bias, &mut y),
+        Numbers::I8(_) => unreachable!("returned above"),
     }
     y // [T, N]
 }
@@ -68,6 +77,9 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
 /// If the shapes do not fit.
 pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
     assert_eq!(x.cols(), w.cols(), "x [T, C] times the rows of w [V, C]");
+    if let Numbers::I8(w) = w.numbers() {
+        return int8::product(x, w, None);
+    }
     let mut y = Matrix::scratch(x.rows(), w.rows());
     fn typed<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
         if x.rows() > FEW { many::product_by_rows::<N>(x, w, y) } else { few::product_by_rows::<N>(x, w, y) }
@@ -76,6 +88,7 @@ pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
         Numbers::F32(w) => typed::<F32>(x, w, &mut y),
         Numbers::F16(w) => typed::<F16>(x, w, &mut y),
         Numbers::Bf16(w) => typed::<Bf16>(x, w, &mut y),
+        Numbers::I8(_) => unreachable!("returned above"),
     }
     y // [T, V]
 }

@@ -7,7 +7,7 @@ use crate::tensor::Dtype;
 use proptest::prelude::*;
 
 /// Numbers whose sums depend on their order.
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
+pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let next = |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -25,10 +25,11 @@ fn weights(rows: usize, cols: usize, dtype: Dtype, seed: u64) -> Weights {
             let half: Vec<u16> = wide.iter().map(|x| (x.to_bits() >> 16) as u16 & 0xbfff).collect();
             Weights::new(rows, cols, dtype, Bytes::aligned_copy(bytemuck::cast_slice(&half)))
         }
+        Dtype::I8 => unreachable!("int8/tests.rs"),
     }
 }
 
-fn bits(matrix: &Matrix) -> Vec<u32> {
+pub(super) fn bits(matrix: &Matrix) -> Vec<u32> {
     matrix.data().iter().map(|x| x.to_bits()).collect()
 }
 

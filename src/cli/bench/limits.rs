@@ -32,6 +32,15 @@ pub fn fma_gflops() -> f64 {
     (2 * sums * ROUNDS * threads) as f64 / 1e9 / median(5, || timed(&once))
 }
 
+/// Products of eight-bit numbers in the L1 cache with all threads: billions of operations a second, the median of some
+/// tries.
+pub fn int8_gops() -> f64 {
+    const ROUNDS: usize = 20_000;
+    let once = || rayon::broadcast(|_| gpt2::matmul::int8_peak(ROUNDS));
+    let operations: usize = once().iter().sum();
+    operations as f64 / 1e9 / median(5, || timed(&once))
+}
+
 fn timed<R>(work: &impl Fn() -> R) -> f64 {
     let begin = Instant::now();
     black_box(work());

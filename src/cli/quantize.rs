@@ -1,0 +1,87 @@
+//! `gpt2 quantize`: a model with eight-bit weights.
+
+use super::failure::Failure;
+use super::trace::remove_when_interrupted;
+use super::{Common, ModelArgs, remark};
+use gpt2::checkpoint::{folder_of, save};
+use gpt2::error::Error;
+use gpt2::tensor::Dtype;
+use serde_json::json;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+The matrices become int8, with a scale for each output channel; position embedding, layer norms and biases stay as they are.
+A folder gets the configuration and the tokenizer as well; a file carries its configuration, and takes the tokenizer that
+lies beside it, or else GPT-2's own. Either is then a --model.")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Where to write: a file if the name ends in .safetensors, otherwise a folder
+    #[arg(long, short, value_name = "PATH")]
+    out: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
+    let lm = args.model.open()?;
+    let from = args.model.model.as_ref().map(folder_of).transpose()?;
+    if lm.model.wte.dtype() == Dtype::I8 {
+        return Err(Failure::Work(format!("{}: has eight-bit weights already", lm.name)));
+    }
+    let is_file = args.out.extension().is_some_and(|end| end.eq_ignore_ascii_case("safetensors"));
+    let file = if is_file { args.out.clone() } else { args.out.join("model.safetensors") };
+    if is_file {
+        refuse_the_model_itself(args, from.as_deref(), &file)?;
+    } else {
+        std::fs::create_dir_all(&args.out).map_err(Error::io(&args.out))?;
+        if std::fs::read_dir(&args.out).map_err(Error::io(&args.out))?.next().is_some() {
+            return Err(Error::file(&args.out, "is a folder with files in it; give a new one").into());
+        }
+        save::companions(&lm, from.as_deref(), &args.out)?;
+    }
+    let model = lm.model.quantize();
+    remove_when_interrupted()?;
+    save::Save::begin(&model, &lm.name, &file)?.finish()?;
+
+    let tokenizer = ["vocab.json", "tokenizer.json"];
+    let has_one = |folder: &Path| tokenizer.iter().any(|name| folder.join(name).exists());
+    if is_file && from.is_some_and(|from| has_one(&from)) && !file.parent().is_some_and(has_one) {
+        remark(format_args!(
+            "note: the tokenizer is not in the file; without one beside it, GPT-2's own is used"
+        ));
+    }
+    let [before, after] = [&lm.model, &model].map(|model| model.weight_bytes());
+    print(args, &lm.name, before, after).map_err(Failure::output)
+}
+
+/// Writing over the only good copy of a model is never meant.
+fn refuse_the_model_itself(args: &Args, from: Option<&Path>, file: &Path) -> Result<(), Failure> {
+    let (Some(model), Some(from)) = (&args.model.model, from) else { return Ok(()) };
+    let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+    if [model.clone(), from.join("model.safetensors")].iter().any(|source| same(source, file)) {
+        return Err(Error::file(file, "is the model itself; give another place").into());
+    }
+    Ok(())
+}
+
+fn print(args: &Args, model: &str, before: usize, after: usize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let place = args.out.display();
+    if args.json {
+        let report = json!({
+            "model": model, "out": place.to_string(), "dtype": Dtype::I8.name(), "weight_bytes": after,
+            "weight_bytes_before": before,
+        });
+        return writeln!(out, "{report}");
+    }
+    writeln!(
+        out,
+        "{place}: {model} in int8, {:.1} MB of weights in place of {:.1}",
+        after as f64 / 1e6,
+        before as f64 / 1e6
+    )
+}

@@ -1,0 +1,147 @@
+//! Eight-bit weights: how can a product of whole numbers stand for one of real numbers?
+//!
+//! A row of `x` is rounded to eight bits as well, 256 consecutive `k` at a time. Each such block has a step
+//! (`scale`) and a whole number that stands for zero (`zero`), see [`rows`]; the weights have a scale for each output.
+//! Whole numbers are multiplied and summed exactly, and two products with f32 put the size back:
+//!
+//! ```text
+//! x[t, k] is about scale_x[t, b] * (q[t, k] - zero[t, b])        q in 0 ..= 255, b = k / 256
+//! w[k, n] is about scale_w[n] * w8[k, n]                         w8 in -128 ..= 127
+//!
+//! for t, n:
+//!     sum = 0
+//!     for each block b of 256 consecutive k:
+//!         whole = sum over k in the block of (q[t, k] - zero[t, b]) * w8[k, n]        # exact
+//!         sum = fma(scale_x[t, b], whole, sum)
+//!     y[t, n] = fma(scale_w[n], sum, bias[n])
+//! ```
+//!
+//! That is [`plain`]. A block's sum is below 256 * 255 * 128 < 2^23, so it is exact as i32 and as f32, and in whatever
+//! order it is added up; only the blocks have an order. What the fast version adds:
+//!
+//! 1. *Quads*: four neighbouring `k` are one step of the processor ([`sums`]); the weights lie in that order
+//!    ([`Int8`]), so that they are read from front to back and never copied.
+//! 2. *Ones*: q counts from 0, since VNNI multiplies unsigned by signed numbers. What is too much, `zero` times the
+//!    sum of the weights, is known from one more row of `x`, which is all ones.
+//! 3. *Tiles*: up to 6 rows by 64 outputs stay in registers; a block of the weights of 64 outputs, 16 KiB, stays in
+//!    the L1 cache for all rows.
+//! 4. *Threads* share out outputs.
+//!
+//! Few rows and many take the same way: a weight is read from memory once, whatever the number of rows.
+
+#[cfg(test)]
+mod plain;
+mod rows;
+mod sums;
+
+use super::{Disjoint, pieces};
+use crate::math::LANES;
+use crate::simd::kernel;
+use crate::tensor::{GROUP, Int8, LINE, Matrix};
+use rayon::prelude::*;
+use rows::{BLOCK, Rows};
+use std::ops::Range;
+pub use sums::peak;
+use sums::{Kernel, PANELS, Sums, TILE_ROWS, WIDTH};
+
+/// Rows whose sums are kept together; with the row of ones they fill whole tiles.
+const CHUNK: usize = 8 * TILE_ROWS - 1;
+
+/// x `[T, K]` times `w`, plus `bias` `[N]` where there is one -> `[T, N]`
+pub fn product(x: &Matrix, w: Int8<'_>, bias: Option<&[f32]>) -> Matrix {
+    let n = w.scales.len();
+    let mut y = Matrix::scratch(x.rows(), n);
+    let x = Rows::quantize(x);
+    let job = Job { x: &x, w, bias, out: Disjoint::new(y.data_mut()), n, kernel: Kernel::current() };
+    pieces(n.div_ceil(LANES), if x.count() > CHUNK { PANELS } else { 1 }).for_each(|piece| {
+        for first in piece.clone().step_by(PANELS) {
+            for t in (0..job.x.count()).step_by(CHUNK) {
+                job.tile(t..(t + CHUNK).min(job.x.count()), first..(first + PANELS).min(piece.end));
+            }
+        }
+    });
+    y // [T, N]
+}
+
+/// A product, as all threads see it.
+struct Job<'a> {
+    x: &'a Rows,
+    w: Int8<'a>,
+    bias: Option<&'a [f32]>,
+    /// y `[T, N]`
+    out: Disjoint<'a>,
+    n: usize,
+    kernel: Kernel,
+}
+
+impl Job<'_> {
+    /// The outputs of some panels, for some rows.
+    fn tile(&self, rows: Range<usize>, panels: Range<usize>) {
+        let mut y = Matrix::scratch(rows.len(), WIDTH);
+        y.data_mut().fill(0.0);
+        let mut sums: Sums = [[0; WIDTH]; TILE_ROWS];
+        let mut w: [&[i8]; PANELS] = [&[]; PANELS];
+        for (b, start) in (0..self.w.depth).step_by(BLOCK).enumerate() {
+            let end = (start + BLOCK).min(self.w.depth).next_multiple_of(GROUP);
+            for (w, p) in w.iter_mut().zip(panels.clone()) {
+                *w = &self.w.panel(p)[start / GROUP * LINE..end / GROUP * LINE];
+            }
+            // the row of ones leads the first tile, and brings the sums of the weights
+            let mut ones = [1u8; BLOCK];
+            ones[self.w.depth.min(start + BLOCK) - start..].fill(0); // behind K is nothing that counts
+            let mut of_weights = [0; WIDTH];
+            let mut t = 0;
+            while t < rows.len() {
+                let lead = usize::from(t == 0);
+                let count = (TILE_ROWS - lead).min(rows.len() - t);
+                let mut q: [&[u8]; TILE_ROWS] = [&ones[..end - start]; TILE_ROWS];
+                for i in 0..count {
+                    q[lead + i] = &self.x.row(rows.start + t + i)[start..end];
+                }
+                self.kernel.sums(&q[..lead + count], &w[..panels.len()], &mut sums);
+                if lead == 1 {
+                    of_weights = sums[0];
+                }
+                let y = &mut y.data_mut()[t * WIDTH..(t + count) * WIDTH];
+                add_block(&sums[lead..lead + count], &of_weights, self.x.steps(rows.start + t, b), y);
+                t += count;
+            }
+        }
+        let columns = panels.start * LANES..(panels.end * LANES).min(self.n);
+        for (t, row) in rows.enumerate() {
+            // SAFETY: the columns of a panel belong to one thread.
+            let to = unsafe { self.out.slice(row * self.n + columns.start..row * self.n + columns.end) };
+            let scales = &self.w.scales[columns.clone()];
+            match self.bias {
+                Some(bias) => finish(y.row(t), scales, &bias[columns.clone()], to),
+                None => finish(y.row(t), scales, &[0.0; WIDTH][..to.len()], to),
+            }
+        }
+    }
+}
+
+kernel! {
+    /// y = fma(scale_x, whole, y) for the rows of a tile; `steps` has their scales and zeros.
+    fn add_block(sums: &[[i32; WIDTH]], of_weights: &[i32; WIDTH], steps: rows::Steps<'_>, y: &mut [f32]) {
+        let (y, _) = y.as_chunks_mut::<WIDTH>();
+        for (r, (y, sums)) in y.iter_mut().zip(sums).enumerate() {
+            let (scale, zero) = steps.get(r);
+            for j in 0..WIDTH {
+                let whole = sums[j] - zero * of_weights[j];
+                y[j] = scale.mul_add(whole as f32, y[j]);
+            }
+        }
+    }
+}
+
+kernel! {
+    /// to = fma(scales, sums, bias)
+    fn finish(sums: &[f32], scales: &[f32], bias: &[f32], to: &mut [f32]) {
+        for (((to, sum), scale), bias) in to.iter_mut().zip(sums).zip(scales).zip(bias) {
+            *to = scale.mul_add(*sum, *bias);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! Sums of products of whole numbers: one block of `k`, a few rows, a few panels of weights.
+//!
+//! ```text
+//! for r, p, lane:
+//!     sums[r][p * 16 + lane] = sum over g, i of q[r][4 * g + i] * w[p][64 * g + 4 * lane + i]
+//! ```
+//!
+//! They are exact, so every version gives the same numbers, and each may add them in the order that suits it:
+//!
+//! - [`text`]: plain Rust, everywhere.
+//! - [`avx2`]: both factors widened to 16 bits; `vpmaddwd` multiplies them and adds two products.
+//! - [`vnni`]: `vpdpbusd` multiplies 64 bytes by 64, unsigned by signed, and adds four products to each of 16 sums.
+//!
+//! AVX2's `vpmaddubsw` would multiply bytes, but its sums of two products saturate at 32,767; 2 * 255 * 127 is more.
+
+use crate::math::LANES;
+use crate::matmul::K_BLOCK;
+use crate::simd::Simd;
+use crate::tensor::{GROUP, LINE};
+
+/// Panels that are multiplied with together.
+pub const PANELS: usize = 4;
+
+/// Outputs of so many panels.
+pub const WIDTH: usize = PANELS * LANES;
+
+/// Rows whose sums stay in registers: 6 * 4 of the 32 registers of AVX-512.
+pub const TILE_ROWS: usize = 6;
+
+/// The sums of a tile.
+pub type Sums = [[i32; WIDTH]; TILE_ROWS];
+
+/// A way to compute [`Sums`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// Plain Rust.
+    Text,
+    /// x86-64 with AVX2.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// x86-64 with AVX-512 F and VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
+}
+
+impl Kernel {
+    /// The fastest for [`Simd::current`].
+    pub fn current() -> Self {
+        match Simd::current() {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512 if is_x86_feature_detected!("avx512vnni") => Self::Vnni,
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512 | Simd::Avx2 => Self::Avx2,
+            _ => Self::Text,
+        }
+    }
+
+    /// The sums of up to [`TILE_ROWS`] rows with up to [`PANELS`] panels. Places for others stay as they are.
+    ///
+    /// # Panics
+    /// If the rows are not equally long, a multiple of four, or the panels do not fit them.
+    pub fn sums(self, q: &[&[u8]], w: &[&[i8]], sums: &mut Sums) {
+        let depth = q.first().map_or(0, |row| row.len());
+        assert!(depth.is_multiple_of(GROUP) && q.iter().all(|row| row.len() == depth), "rows of one length");
+        assert!(w.iter().all(|panel| panel.len() == depth / GROUP * LINE), "panels of that depth");
+        assert!(q.len() <= TILE_ROWS && w.len() <= PANELS, "a tile");
+        match self {
+            Self::Text => text(q, w, sums),
+            // SAFETY: `current` and the tests ask the processor first; the lengths are as asserted.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::sums(q, w, sums) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni => unsafe { vnni::sums(q, w, sums) },
+        }
+    }
+}
+
+/// The sums of a full tile, `rounds` times, with numbers that stay in the L1 cache: what a core can do at best. Gives
+/// the number of operations, where a multiplication and an addition are two.
+pub fn peak(rounds: usize) -> usize {
+    let kernel = Kernel::current();
+    let q = [[1u8; K_BLOCK]; TILE_ROWS];
+    let w = [[[1i8; LINE]; K_BLOCK / GROUP]; PANELS];
+    let mut sums = [[0; WIDTH]; TILE_ROWS];
+    for _ in 0..rounds {
+        kernel.sums(
+            &std::hint::black_box(&q).each_ref().map(|q| &q[..]),
+            &w.each_ref().map(|w| w.as_flattened()),
+            &mut sums,
+        );
+        std::hint::black_box(&mut sums);
+    }
+    2 * rounds * TILE_ROWS * WIDTH * K_BLOCK
+}
+
+fn text(q: &[&[u8]], w: &[&[i8]], sums: &mut Sums) {
+    for (q, sums) in q.iter().zip(sums) {
+        let (q, _) = q.as_chunks::<GROUP>();
+        for (w, sums) in w.iter().zip(sums.as_chunks_mut::<LANES>().0) {
+            let (lines, _) = w.as_chunks::<LINE>();
+            *sums = [0; LANES];
+            for (q, line) in q.iter().zip(lines) {
+                for lane in 0..LANES {
+                    for i in 0..GROUP {
+                        sums[lane] += i32::from(q[i]) * i32::from(line[GROUP * lane + i]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use super::*;
+    use std::arch::x86_64::*;
+
+    /// Rows whose sums stay in the 16 registers.
+    const ROWS: usize = 3;
+
+    /// # Safety
+    /// The processor has AVX2; all rows have one length, and all panels 16 times that.
+    #[target_feature(enable = "avx2")]
+    pub unsafe fn sums(q: &[&[u8]], w: &[&[i8]], sums: &mut Sums) {
+        for (q, sums) in q.chunks(ROWS).zip(sums.chunks_mut(ROWS)) {
+            for (p, w) in w.iter().enumerate() {
+                // SAFETY: as promised by the caller.
+                unsafe {
+                    match *q {
+                        [a, b, c] => panel([a, b, c], w, sums, p),
+                        [a, b] => panel([a, b], w, sums, p),
+                        [a] => panel([a], w, sums, p),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`sums`].
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn panel<const R: usize>(q: [&[u8]; R], w: &[i8], sums: &mut [[i32; WIDTH]], p: usize) {
+        // sums[r][v]: outputs 4 v to 4 v + 3, each as two partial sums side by side
+        let mut partial = [[_mm256_setzero_si256(); 4]; R];
+        for g in 0..w.len() / LINE {
+            let mut x = [_mm256_setzero_si256(); R];
+            for r in 0..R {
+                // SAFETY: group g of four bytes lies in the row.
+                let four = unsafe { q[r].as_ptr().add(g * GROUP).cast::<i32>().read_unaligned() };
+                x[r] = _mm256_cvtepu8_epi16(_mm_set1_epi32(four));
+            }
+            for v in 0..4 {
+                // SAFETY: line g of 64 bytes lies in the panel.
+                let bytes = unsafe { _mm_loadu_si128(w.as_ptr().add(g * LINE + v * 16).cast()) };
+                let wide = _mm256_cvtepi8_epi16(bytes);
+                for r in 0..R {
+                    partial[r][v] = _mm256_add_epi32(partial[r][v], _mm256_madd_epi16(x[r], wide));
+                }
+            }
+        }
+        for r in 0..R {
+            for half in 0..2 {
+                // neighbours are added; the permutation puts outputs 0 1 4 5 2 3 6 7 in order
+                let pairs = _mm256_hadd_epi32(partial[r][2 * half], partial[r][2 * half + 1]);
+                let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
+                let place = &mut sums[r][p * LANES + 8 * half..][..8];
+                // SAFETY: the place is that of eight i32.
+                unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), ordered) };
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod vnni {
+    use super::*;
+    use std::arch::x86_64::*;
+
+    /// # Safety
+    /// The processor has AVX-512 F and VNNI; all rows have one length, and all panels 16 times that.
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub unsafe fn sums(q: &[&[u8]], w: &[&[i8]], sums: &mut Sums) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            match *w {
+                [a, b, c, d] => rows([a, b, c, d], q, sums, 0),
+                _ => w.iter().enumerate().for_each(|(p, w)| rows([w], q, sums, p)),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`sums`].
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    #[inline]
+    unsafe fn rows<const P: usize>(w: [&[i8]; P], q: &[&[u8]], sums: &mut Sums, p: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            match *q {
+                [a, b, c, d, e, f] => tile([a, b, c, d, e, f], w, sums, p),
+                [a, b, c, d, e] => tile([a, b, c, d, e], w, sums, p),
+                [a, b, c, d] => tile([a, b, c, d], w, sums, p),
+                [a, b, c] => tile([a, b, c], w, sums, p),
+                [a, b] => tile([a, b], w, sums, p),
+                [a] => tile([a], w, sums, p),
+                _ => {}
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`sums`].
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    #[inline]
+    unsafe fn tile<const R: usize, const P: usize>(
+        q: [&[u8]; R],
+        w: [&[i8]; P],
+        sums: &mut Sums,
+        first: usize,
+    ) {
+        let mut y = [[_mm512_setzero_si512(); P]; R];
+        for g in 0..q[0].len() / GROUP {
+            let mut line = [_mm512_setzero_si512(); P];
+            for p in 0..P {
+                // SAFETY: line g of 64 bytes lies in the panel.
+                line[p] = unsafe { _mm512_loadu_si512(w[p].as_ptr().add(g * LINE).cast()) };
+            }
+            for r in 0..R {
+                // SAFETY: group g of four bytes lies in the row.
+                let four = unsafe { q[r].as_ptr().add(g * GROUP).cast::<i32>().read_unaligned() };
+                let x = _mm512_set1_epi32(four);
+                for p in 0..P {
+                    y[r][p] = _mm512_dpbusd_epi32(y[r][p], x, line[p]);
+                }
+            }
+        }
+        for r in 0..R {
+            for p in 0..P {
+                let place = &mut sums[r][(first + p) * LANES..][..LANES];
+                // SAFETY: the place is that of sixteen i32.
+                unsafe { _mm512_storeu_si512(place.as_mut_ptr().cast(), y[r][p]) };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// Every kernel that this machine can run.
+    pub fn kernels() -> Vec<Kernel> {
+        let mut all = vec![Kernel::Text];
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(is_x86_feature_detected!("avx2").then_some(Kernel::Avx2));
+            let vnni = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
+            all.extend(vnni.then_some(Kernel::Vnni));
+        }
+        all
+    }
+
+    /// The largest factors of every sign: nothing may saturate. -128 is never written, but a file may hold it.
+    #[test]
+    fn the_ends_of_the_range_are_exact() {
+        for depth in [4, 8, 252, 256] {
+            let q: Vec<Vec<u8>> =
+                (0..TILE_ROWS).map(|r| vec![[255, 255, 0, 1, 128, 254][r]; depth]).collect();
+            let q: Vec<&[u8]> = q.iter().map(|row| &row[..]).collect();
+            for value in [-128i8, -127, 127, 0] {
+                let panel: Vec<i8> = (0..depth * LANES)
+                    .map(|i| if value == 0 { (i % 256) as u8 as i8 } else { value })
+                    .collect();
+                for (rows, panels) in [(1, 1), (2, 3), (3, 4), (4, 2), (5, 4), (6, 4), (6, 1)] {
+                    let w = vec![&panel[..]; panels];
+                    let mut expected = [[7; WIDTH]; TILE_ROWS];
+                    text(&q[..rows], &w, &mut expected);
+                    for kernel in kernels() {
+                        let mut got = [[7; WIDTH]; TILE_ROWS];
+                        kernel.sums(&q[..rows], &w, &mut got);
+                        assert_eq!(got, expected, "{kernel:?} {depth} {value} {rows} {panels}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Weights in eight bits: whole numbers, and for each output channel the size of one.
+//!
+//! `w[k, n] = q[k, n] * scale[n]`, where `scale[n] = max over k of |w[k, n]| / 127`
+//!
+//! ```text
+//! for each output n:
+//!     scale[n] = max(|w[.., n]|) / 127
+//!     q[.., n] = round(w[.., n] / scale[n])          # to nearest, ties to even: -127 ..= 127
+//! ```
+//!
+//! The numbers lie in the order in which a product reads them ([`matmul::int8`](crate::matmul)), in memory and in a file
+//! alike: *panels* of 16 outputs, within a panel four neighbouring `k` of each output together, 64 bytes:
+//!
+//! ```text
+//! bytes: [N / 16, K / 4, 16, 4]      q[k, n] is at [n / 16, k / 4, n % 16, k % 4]; what sticks out is 0
+//! ```
+
+use super::{Dtype, Weights};
+use crate::checkpoint::Bytes;
+use crate::math::LANES;
+use crate::simd::kernel;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Neighbouring `k` that lie together.
+pub(crate) const GROUP: usize = 4;
+
+/// Bytes of one group of every output of a panel: a cache line.
+pub(crate) const LINE: usize = LANES * GROUP;
+
+/// The largest whole number a weight becomes.
+const LARGEST: f32 = 127.0;
+
+/// Which dimension of a matrix counts the outputs of a product with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// `[V, C]`, a table whose rows are multiplied with: `wte` and the output head.
+    Rows,
+    /// `[in, out]`, a linear layer.
+    Cols,
+}
+
+/// What eight-bit numbers need beside their bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Channels {
+    outputs: Outputs,
+    /// `[N]`
+    scales: Arc<[f32]>,
+}
+
+/// Eight-bit weights as they lie in memory, for N outputs that are sums of K products.
+#[derive(Clone, Copy)]
+pub(crate) struct Int8<'a> {
+    /// K
+    pub depth: usize,
+    /// `[N / 16, K / 4, 16, 4]`
+    pub panels: &'a [i8],
+    /// `[N]`
+    pub scales: &'a [f32],
+}
+
+impl<'a> Int8<'a> {
+    /// Bytes of a panel whose outputs are sums of `depth` products.
+    pub fn panel_bytes(depth: usize) -> usize {
+        depth.div_ceil(GROUP) * LINE
+    }
+
+    /// Panel `p`: 16 outputs. `[K / 4, 16, 4]`
+    pub fn panel(&self, p: usize) -> &'a [i8] {
+        let bytes = Self::panel_bytes(self.depth);
+        &self.panels[p * bytes..][..bytes]
+    }
+
+    /// The number q[k, n], and its worth.
+    fn get(&self, k: usize, n: usize) -> f32 {
+        let q = self.panel(n / LANES)[k / GROUP * LINE + n % LANES * GROUP + k % GROUP];
+        f32::from(q) * self.scales[n]
+    }
+}
+
+impl Weights {
+    /// The shape of the tensor that holds N outputs of K products each.
+    pub(crate) fn int8_shape(outputs: usize, depth: usize) -> [usize; 4] {
+        [outputs.div_ceil(LANES), depth.div_ceil(GROUP), LANES, GROUP]
+    }
+
+    /// A matrix `[rows, cols]` of eight-bit numbers in panels, and the scale of each output.
+    ///
+    /// # Panics
+    /// If there are not as many bytes and scales as the shape needs.
+    pub fn int8(rows: usize, cols: usize, outputs: Outputs, panels: Bytes, scales: Vec<f32>) -> Self {
+        let (n, depth) = split(rows, cols, outputs);
+        assert_eq!(panels.len(), Self::int8_shape(n, depth).iter().product::<usize>(), "bytes of all panels");
+        assert_eq!(scales.len(), n, "one scale an output");
+        let channels = Some(Channels { outputs, scales: scales.into() });
+        Self { rows, cols, dtype: Dtype::I8, bytes: panels, channels }
+    }
+
+    /// These weights in eight bits; a copy that shares its bytes where they are that already.
+    ///
+    /// A channel that holds a number which is not finite gets the scale NaN, and gives NaN.
+    pub fn quantize(&self, outputs: Outputs) -> Self {
+        if self.dtype == Dtype::I8 {
+            return self.clone();
+        }
+        let (n, depth) = split(self.rows, self.cols, outputs);
+        let wide = self.to_f32();
+        let (step_k, step_n) = if outputs == Outputs::Rows { (1, depth) } else { (n, 1) };
+        let mut panels = vec![0i8; Self::int8_shape(n, depth).iter().product()];
+        let mut scales = vec![0.0; n];
+        let by_panel = panels.par_chunks_mut(Int8::panel_bytes(depth)).zip(scales.par_chunks_mut(LANES));
+        by_panel.enumerate().for_each(|(p, (panel, scales))| {
+            let mut channel = vec![0.0; depth];
+            for (lane, scale) in scales.iter_mut().enumerate() {
+                let start = (p * LANES + lane) * step_n;
+                for (k, w) in channel.iter_mut().enumerate() {
+                    *w = wide[start + k * step_k];
+                }
+                *scale = quantize_channel(&channel, lane, panel);
+            }
+        });
+        let bytes = Bytes::aligned_copy(bytemuck::cast_slice(&panels));
+        Self::int8(self.rows, self.cols, outputs, bytes, scales)
+    }
+
+    /// The shape of the tensor that holds these numbers, if they have eight bits. `[N / 16, K / 4, 16, 4]`
+    pub(crate) fn panel_shape(&self) -> [usize; 4] {
+        let outputs = self.channels.as_ref().map_or(Outputs::Cols, |channels| channels.outputs);
+        let (n, depth) = split(self.rows, self.cols, outputs);
+        Self::int8_shape(n, depth)
+    }
+
+    /// The scale of each output, where the numbers have eight bits.
+    pub(crate) fn scales(&self) -> Option<&[f32]> {
+        self.channels.as_ref().map(|channels| &*channels.scales)
+    }
+
+    /// The numbers as bytes, as they are stored.
+    pub(crate) fn stored(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn as_int8<'a>(&'a self, channels: &'a Channels) -> Int8<'a> {
+        let (_, depth) = split(self.rows, self.cols, channels.outputs);
+        Int8 { depth, panels: bytemuck::cast_slice(&self.bytes), scales: &channels.scales }
+    }
+
+    /// Row `i` as f32: q * scale, each product rounded once. `[cols]`
+    pub(super) fn read_int8_row(&self, channels: &Channels, i: usize, row: &mut [f32]) {
+        let w = self.as_int8(channels);
+        match channels.outputs {
+            Outputs::Rows => row.iter_mut().enumerate().for_each(|(k, x)| *x = w.get(k, i)),
+            Outputs::Cols => row.iter_mut().enumerate().for_each(|(n, x)| *x = w.get(i, n)),
+        }
+    }
+}
+
+/// N and K of a matrix.
+fn split(rows: usize, cols: usize, outputs: Outputs) -> (usize, usize) {
+    match outputs {
+        Outputs::Rows => (rows, cols),
+        Outputs::Cols => (cols, rows),
+    }
+}
+
+kernel! {
+    /// The weights of one output `[K]` into their places in its panel; gives their scale.
+    fn quantize_channel(channel: &[f32], lane: usize, panel: &mut [i8]) -> f32 {
+        // the bits of |w| order like |w|, with infinity and NaN above all numbers
+        let largest = channel.iter().fold(0, |m: u32, w| m.max(w.to_bits() & 0x7fff_ffff));
+        if largest >= f32::INFINITY.to_bits() {
+            return f32::NAN; // and the panel stays 0
+        }
+        let scale = f32::from_bits(largest) / LARGEST;
+        if scale > 0.0 {
+            for (k, w) in channel.iter().enumerate() {
+                let q = (w / scale).clamp(-LARGEST, LARGEST).round_ties_even();
+                panel[k / GROUP * LINE + lane * GROUP + k % GROUP] = q as i8;
+            }
+        }
+        scale
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::tests::under_each;
+
+    /// Numbers of very different sizes.
+    fn numbers(count: usize) -> Vec<f32> {
+        (0..count).map(|i| (i as f32 * 1.7).sin() * 10f32.powi(i as i32 % 7 - 3)).collect()
+    }
+
+    #[test]
+    fn no_number_is_off_by_more_than_half_a_step() {
+        for (rows, cols) in [(1, 1), (5, 3), (16, 16), (33, 18), (7, 130)] {
+            let wide = numbers(rows * cols);
+            for outputs in [Outputs::Rows, Outputs::Cols] {
+                let w = Weights::from_f32(rows, cols, &wide).quantize(outputs);
+                assert_eq!(w.dtype(), Dtype::I8);
+                let scales = w.scales().expect("int8").to_vec();
+                for (i, (got, truth)) in w.to_f32().iter().zip(&wide).enumerate() {
+                    let scale = scales[if outputs == Outputs::Rows { i / cols } else { i % cols }];
+                    assert!((got - truth).abs() <= 0.5001 * scale, "{outputs:?} {i}: {got} for {truth}");
+                }
+                let again = w.quantize(outputs);
+                assert_eq!(again.stored().as_ptr(), w.stored().as_ptr(), "nothing is done twice");
+            }
+        }
+    }
+
+    #[test]
+    fn the_layout_is_the_one_that_is_written_down() {
+        let (k, n) = (6, 18);
+        let wide: Vec<f32> = (0..k * n).map(|i| i as f32 - 40.0).collect();
+        let w = Weights::from_f32(k, n, &wide).quantize(Outputs::Cols);
+        let [panels, groups, lanes, group] = Weights::int8_shape(n, k);
+        assert_eq!([panels, groups, lanes, group], [2, 2, 16, 4]);
+        let stored: &[i8] = bytemuck::cast_slice(w.stored());
+        for p in 0..panels {
+            for g in 0..groups {
+                for (lane, i) in (0..lanes).flat_map(|lane| (0..group).map(move |i| (lane, i))) {
+                    let (row, col) = (g * group + i, p * lanes + lane);
+                    let q = stored[((p * groups + g) * lanes + lane) * group + i];
+                    let expected = match (row < k, w.scales().expect("int8").get(col)) {
+                        (true, Some(scale)) => (wide[row * n + col] / scale).round_ties_even(),
+                        _ => 0.0,
+                    };
+                    assert_eq!(f32::from(q), expected, "k {row}, n {col}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_bytes_under_every_instruction_set() {
+        let w = Weights::from_f32(100, 37, &numbers(3700));
+        let mut seen: Option<(Vec<u8>, Vec<f32>)> = None;
+        under_each(|simd| {
+            let q = w.quantize(Outputs::Cols);
+            let got = (q.stored().to_vec(), q.scales().expect("int8").to_vec());
+            assert!(*seen.get_or_insert_with(|| got.clone()) == got, "{simd:?}");
+        });
+    }
+
+    #[test]
+    fn channels_at_the_ends_of_the_range() {
+        let tiny = f32::from_bits(3);
+        let wide = [0.0, 3e38, tiny, f32::NAN, f32::INFINITY, -0.0, -3e38, -tiny, 1.0, 2.0];
+        let w = Weights::from_f32(2, 5, &wide).quantize(Outputs::Cols);
+        let scales = w.scales().expect("int8");
+        assert_eq!((scales[0], scales[1], scales[2]), (0.0, 3e38 / 127.0, 0.0));
+        assert!(scales[3].is_nan() && scales[4].is_nan());
+        let back = w.to_f32();
+        assert_eq!((back[0], back[2], back[7]), (0.0, 0.0, 0.0));
+        assert!(back[1] > 2.99e38 && back[1].is_finite() && back[6] == -back[1] && back[3].is_nan());
+    }
+}
