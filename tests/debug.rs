@@ -8,11 +8,13 @@ use common::{Checkpoint, fixture, gpt2};
 use gpt2::simd::Simd;
 use predicates::prelude::*;
 use std::path::Path;
+use std::time::Duration;
 
 /// The program with these arguments, split at spaces, and these commands.
 fn debug(arguments: &str, commands: impl Into<Vec<u8>>) -> Command {
     let mut command = gpt2();
     command.arg("generate").arg("--debug").args(arguments.split_whitespace()).write_stdin(commands);
+    command.timeout(Duration::from_secs(180)); // plain loops on a busy machine: the model is run a hundred times
     command
 }
 
