@@ -14,12 +14,14 @@
 //! [`options`] says what may be asked for; [`stop`] finds where a text is to end, between the tokens; [`batch`]
 //! takes the same turns for several texts at once.
 
+pub mod ahead;
 pub mod batch;
 mod choice;
 pub mod options;
 pub(crate) mod rewind;
 pub mod stop;
 
+pub use ahead::View;
 pub use batch::Batch;
 pub use options::{ContextPolicy, FinishReason, Options};
 pub use stop::{StopStrings, TextStream};
@@ -34,7 +36,7 @@ use crate::tensor::Matrix;
 use crate::trace::{NoTrace, Stage, Trace};
 
 /// A long prompt is read this many tokens at a time: the result is the same, and the memory stays small.
-const PREFILL: usize = 256;
+pub(crate) const PREFILL: usize = 256;
 
 /// A token that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,24 +85,11 @@ impl<'m, T: Trace> Generation<'m, T> {
     /// # Errors
     /// As [`Generation::new`].
     pub fn with_trace(model: &'m Gpt2, prompt: &[TokenId], options: Options, trace: T) -> Result<Self> {
-        check_ids(model, prompt)?;
-        if prompt.is_empty() {
-            return Err(Error::input(
-                "the prompt is empty; give at least one token, for example the end-of-text token",
-            ));
-        }
-        options.check(model)?;
-        let n_positions = model.config.n_positions;
-        if options.context_policy != ContextPolicy::Slide && prompt.len() > n_positions {
-            return Err(Error::input(format!(
-                "the prompt has {} tokens and the model {n_positions} positions; context-policy slide would read its end",
-                prompt.len()
-            )));
-        }
+        check_prompt(model, prompt, &options)?;
         let uniform = options.uniform();
         let cache = KvCache::new(&model.config);
         let (prompt_len, unread) = (prompt.len(), prompt.len());
-        let mut ids = Vec::with_capacity(prompt_len + options.max_new_tokens.min(n_positions));
+        let mut ids = Vec::with_capacity(prompt_len + options.max_new_tokens.min(model.config.n_positions));
         ids.extend_from_slice(prompt);
         let mut generation = Self {
             model,
@@ -205,12 +194,9 @@ impl<'m, T: Trace> Generation<'m, T> {
     }
 
     /// What comes before reading: is there a position for the next token?
-    fn begin_turn(&mut self) -> Result<()> {
+    pub(crate) fn begin_turn(&mut self) -> Result<()> {
         if self.options.context_policy == ContextPolicy::Error && self.is_full() {
-            return Err(Error::input(format!(
-                "the text has reached the model's {} positions and is not finished; context-policy slide would go on, stop would end it there",
-                self.model.config.n_positions
-            )));
+            return Err(no_more_positions(self.model));
         }
         self.make_room();
         Ok(())
@@ -242,15 +228,20 @@ impl<'m, T: Trace> Generation<'m, T> {
             History { ids: &self.ids, prompt_len: self.prompt_len, eos: self.options.ends(self.model) };
         let id = self.options.choose(scores, &history, &mut self.uniform, &mut self.trace, watch);
         let id = self.forced.take().or(id);
+        self.append(logits, id)
+    }
+
+    /// The token that was chosen from logits `[V]`, if one was, joins the text.
+    fn append(&mut self, logits: &[f32], id: Option<TokenId>) -> Result<Chosen> {
         let logprob = id.map_or(f64::NAN, |id| log_softmax(logits, id as usize));
         let Some(id) = id.filter(|_| logprob.is_finite()) else {
             let sound = log_softmax(logits, argmax(logits) as usize).is_finite();
-            return Err(Error::input(match sound {
-                true => {
-                    "no token is left to choose: the options forbid all of them, or their numbers are too extreme"
-                }
-                false => "the model's scores are not finite numbers; its weights are damaged",
-            }));
+            return Err(match sound {
+                true => Error::input(
+                    "no token is left to choose: the options forbid all of them, or their numbers are too extreme",
+                ),
+                false => damaged(),
+            });
         };
         self.trace.record_ids(Stage::NextId, &[id]);
         self.ids.push(id);
@@ -311,6 +302,38 @@ pub fn check_ids(model: &Gpt2, ids: &[TokenId]) -> Result<()> {
         ))),
         None => Ok(()),
     }
+}
+
+/// There must be a prompt, its ids must be known, and every option within its range.
+pub(crate) fn check_prompt(model: &Gpt2, prompt: &[TokenId], options: &Options) -> Result<()> {
+    check_ids(model, prompt)?;
+    if prompt.is_empty() {
+        return Err(Error::input(
+            "the prompt is empty; give at least one token, for example the end-of-text token",
+        ));
+    }
+    options.check(model)?;
+    let n_positions = model.config.n_positions;
+    if options.context_policy != ContextPolicy::Slide && prompt.len() > n_positions {
+        return Err(Error::input(format!(
+            "the prompt has {} tokens and the model {n_positions} positions; context-policy slide would read its end",
+            prompt.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Where [`ContextPolicy::Error`] ends a text.
+pub(crate) fn no_more_positions(model: &Gpt2) -> Error {
+    Error::input(format!(
+        "the text has reached the model's {} positions and is not finished; context-policy slide would go on, stop would end it there",
+        model.config.n_positions
+    ))
+}
+
+/// What NaN and infinity among the logits mean.
+pub(crate) fn damaged() -> Error {
+    Error::input("the model's scores are not finite numbers; its weights are damaged")
 }
 
 #[cfg(test)]

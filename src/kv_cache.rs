@@ -16,6 +16,7 @@
 use crate::config::Config;
 use crate::model::Sequence;
 use crate::tensor::Matrix;
+use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Positions a page.
@@ -59,6 +60,22 @@ impl KvCache {
     /// Forgets all positions from `len` on. Pages are kept for what follows.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+    }
+
+    /// Makes the page that the next position goes into this cache's own, in every layer: writing would copy it later,
+    /// a layer at a time.
+    pub(crate) fn own_last_page(&mut self) {
+        let page = self.len / PAGE;
+        self.layers.par_iter_mut().filter_map(|pages| pages.get_mut(page)).for_each(|page| {
+            Arc::make_mut(page);
+        });
+    }
+
+    /// How many pages there are, and how many of them no other cache shares.
+    #[cfg(test)]
+    pub(crate) fn pages(&self) -> (usize, usize) {
+        let all = || self.layers.iter().flatten();
+        (all().count(), all().filter(|page| Arc::strong_count(page) == 1).count())
     }
 
     /// Bytes that the keys and values of `positions` positions take.

@@ -36,7 +36,8 @@
 //! | 9 | [`sampling`] | Which token comes next? |
 //! | 10 | [`generate`] | How does a model write? |
 //!
-//! Beside the path: [`score`] measures how likely a text is; [`kv_cache`] keeps what need not be computed again;
+//! Beside the path: [`score`] measures how likely a text is; [`search`] looks for likely ones, or writes several
+//! tokens at once; [`kv_cache`] keeps what need not be computed again;
 //! [`config`], [`tensor`], [`linear`] and [`math`] are what the lessons are made of; [`matmul`] is where the speed is;
 //! [`checkpoint`] maps files; [`trace`] shows every stage.
 //!
@@ -109,6 +110,7 @@ pub mod generate;
 
 pub mod kv_cache;
 pub mod score;
+pub mod search;
 
 pub mod arithmetic;
 pub mod checkpoint;

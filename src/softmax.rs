@@ -39,19 +39,48 @@ pub fn temperature(x: &mut [f32], temperature: f32) {
 
 /// The logarithm of the probability of each element asked for, in f64: `x[i] - max - ln(sum of e^(x - max))`.
 pub fn log_softmax(x: &[f32], i: usize) -> f64 {
-    let largest = math::max(x);
-    f64::from(x[i]) - f64::from(largest) - math::ln(f64::from(sum_of_exp(x, largest)))
+    LogSum::of(x).log_softmax(x[i])
 }
 
 /// x `[n]` -> the logarithms of the probabilities, in place, in f32: `x - max - ln(sum of e^(x - max))`.
 pub fn log_probabilities(x: &mut [f32]) {
-    let largest = math::max(x);
-    if largest == f32::NEG_INFINITY {
-        return;
+    LogSum::of(x).log_probabilities(x);
+}
+
+/// What all logarithms of one row's probabilities have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSum {
+    largest: f32,
+    /// ln(sum of e^(x - max))
+    log_sum: f64,
+}
+
+impl LogSum {
+    /// Of the scores x `[n]`.
+    pub fn of(x: &[f32]) -> Self {
+        let largest = math::max(x);
+        Self { largest, log_sum: math::ln(f64::from(sum_of_exp(x, largest))) }
     }
-    let log_sum = math::ln(f64::from(sum_of_exp(x, largest))) as f32;
-    for x in x {
-        *x = *x - largest - log_sum; // in this order: `largest` may be so large that it swallows `log_sum`
+
+    /// The logarithm of the probability that a score stands for.
+    pub fn log_softmax(&self, x: f32) -> f64 {
+        f64::from(x) - f64::from(self.largest) - self.log_sum
+    }
+
+    /// x `[n]`, of which this is the sum -> the logarithms of the probabilities, in place, in f32.
+    pub fn log_probabilities(&self, x: &mut [f32]) {
+        if self.largest == f32::NEG_INFINITY {
+            return;
+        }
+        let log_sum = self.log_sum as f32;
+        for x in x {
+            *x = *x - self.largest - log_sum; // in this order: `largest` may be so large that it swallows `log_sum`
+        }
+    }
+
+    /// Whether the scores are those of a distribution: none is NaN or infinity, and not all are -inf.
+    pub fn is_sound(&self) -> bool {
+        self.largest.is_finite() && self.log_sum.is_finite()
     }
 }
 

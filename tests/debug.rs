@@ -215,6 +215,18 @@ fn damaged_weights_can_be_walked_through() {
 }
 
 #[test]
+fn a_text_that_may_not_slide_ends_with_an_error() {
+    let ids = (0..63).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+    let arguments = format!("--ids {ids} --seed 1 --context-policy error --ignore-eos");
+    let mut command = debug(&arguments, "token\nnext\nback\nnext\n");
+    let assert = command.arg("--model").arg(fixture("base")).assert().code(1);
+    let session = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(session.contains("error: the text has reached the model's 64 positions"), "{session}");
+    assert!(session.contains("== the end (error): 1 new tokens"), "{session}");
+    assert.stderr(predicate::str::starts_with("error: the text has reached"));
+}
+
+#[test]
 fn what_does_not_go_with_it_is_bad_usage() {
     for (arguments, part) in [
         ("--ids 1 --json", "--json"),

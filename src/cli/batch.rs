@@ -197,12 +197,14 @@ impl Running<'_> {
             seed: self.seed,
             finish_reason: self.generation.finish_reason().unwrap_or(FinishReason::Length).name(),
             logprobs: std::mem::take(&mut self.logprobs),
+            score: None,
             stats: Stats {
                 load_ms: ms(load),
                 prefill_tokens: self.prompt_ids.len(),
                 prefill_ms: ms(first),
                 decode_tokens: self.generation.new_ids().len().saturating_sub(1),
                 decode_ms: ms(all - first),
+                speculated: None,
             },
         };
         Good { line: self.line, report }

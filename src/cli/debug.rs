@@ -122,9 +122,9 @@ impl Stepper<'_> {
             Err(Problem::Command(message)) => return Err(Failure::Work(message)),
             Ok(()) => (),
         }
-        match self.session.result() {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Failure::Work(error.to_string())),
+        match self.session.problem() {
+            None => Ok(()),
+            Some(error) => Err(Failure::Work(error.to_string())),
         }
     }
 
@@ -237,9 +237,9 @@ impl Stepper<'_> {
                 return Ok(());
             }
         }
-        match self.session.result() {
-            Err(error) => Err(Problem::Command(error.to_string())),
-            Ok(_) => {
+        match self.session.problem() {
+            Some(error) => Err(Problem::Command(error.to_string())),
+            None => {
                 let reason = self.session.finish_reason().map_or("length", |reason| reason.name());
                 Err(format!("the text ends here ({reason}); back goes back, quit ends").into())
             }

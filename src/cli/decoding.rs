@@ -26,12 +26,12 @@ pub struct ChoiceArgs {
     /// Do not end the text before this many new tokens
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_new_tokens: usize,
-    /// Below 1: safer; above 1: wilder
-    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
-    temperature: f32,
-    /// Draw from the K most likely tokens
-    #[arg(long, value_name = "K", default_value_t = 40)]
-    top_k: usize,
+    /// Below 1: safer; above 1: wilder [default: 0.8]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temperature: Option<f32>,
+    /// Draw from the K most likely tokens [default: 40]
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
     /// Draw from the most likely tokens that reach probability P together
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f64>,
@@ -82,24 +82,49 @@ pub struct ChoiceArgs {
 impl DecodingArgs {
     /// The options for the library, and the seed; one is drawn if none is given. The library checks the ranges.
     pub fn options(&self, bpe: &Bpe) -> Result<(Options, u64), Failure> {
+        self.options_with(bpe, !self.choice.greedy)
+    }
+
+    /// The same, with or without chance whatever `--greedy` says.
+    pub fn options_with(&self, bpe: &Bpe, chance: bool) -> Result<(Options, u64), Failure> {
         let seed = match self.choice.seed {
             Some(seed) => seed,
-            None if self.choice.greedy => 0,
+            None if !chance => 0,
             None => SysRng
                 .try_next_u64()
                 .map_err(|e| Failure::Work(format!("no random seed from the system: {e}")))?,
         };
         let (max_new_tokens, context_policy) = (self.max_new_tokens, self.context_policy);
-        Ok((Options { max_new_tokens, context_policy, ..self.choice.options(bpe, seed) }, seed))
+        let options = self.choice.options_with(bpe, seed, chance);
+        Ok((Options { max_new_tokens, context_policy, ..options }, seed))
     }
 }
 
 impl ChoiceArgs {
     /// The options for the library, of as many tokens as one likes. The library checks the ranges.
     pub fn options(&self, bpe: &Bpe, seed: u64) -> Options {
+        self.options_with(bpe, seed, !self.greedy)
+    }
+
+    /// The first option given that does nothing without chance.
+    pub fn explicit_sampling(&self) -> Option<&'static str> {
+        let given = [
+            ("temperature", self.temperature.is_some()),
+            ("top-k", self.top_k.is_some()),
+            ("top-p", self.top_p.is_some()),
+            ("min-p", self.min_p.is_some()),
+            ("typical-p", self.typical_p.is_some()),
+            ("epsilon-cutoff", self.epsilon_cutoff.is_some()),
+            ("eta-cutoff", self.eta_cutoff.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+
+    fn options_with(&self, bpe: &Bpe, seed: u64, chance: bool) -> Options {
+        let defaults = Sampling::with_seed(seed);
         let sampling = Sampling {
-            temperature: self.temperature,
-            top_k: Some(self.top_k),
+            temperature: self.temperature.unwrap_or(defaults.temperature),
+            top_k: self.top_k.or(defaults.top_k),
             top_p: self.top_p,
             min_p: self.min_p,
             typical_p: self.typical_p,
@@ -120,7 +145,7 @@ impl ChoiceArgs {
         Options {
             max_new_tokens: usize::MAX,
             processors,
-            sampling: (!self.greedy).then_some(sampling),
+            sampling: chance.then_some(sampling),
             ignore_eos: self.ignore_eos,
             context_policy: ContextPolicy::default(),
         }

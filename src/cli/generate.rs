@@ -1,16 +1,18 @@
 //! `gpt2 generate`: a prompt in, its continuation out, as it is made.
 
 use super::batch::Job;
+use super::beams::{BeamArgs, Search};
 use super::decoding::DecodingArgs;
 use super::failure::Failure;
+use super::speculation::{Speculated, SpeculationArgs, Text, Watched};
 use super::text::PromptArgs;
 use super::{Common, ModelArgs, debug, remark};
-use gpt2::bpe::TokenId;
+use gpt2::bpe::{Bpe, TokenId};
 use gpt2::checkpoint::{LanguageModel, safetensors::remove_unfinished};
 use gpt2::generate::{FinishReason, Generation, Options, StopStrings, TextStream};
-use gpt2::sampling::{NoWatch, Watch};
+use gpt2::model::Gpt2;
 use gpt2::simd::Simd;
-use gpt2::trace::{Choices, StepsFile, Trace};
+use gpt2::trace::{Choices, StepsFile};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -25,15 +27,17 @@ pub struct Args {
     prompt: PromptArgs,
     #[command(flatten)]
     decoding: DecodingArgs,
+    #[command(flatten)]
+    speculation: SpeculationArgs,
     /// End the text before TEXT, wherever it appears in the continuation (repeatable)
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// Write N continuations, each with its own stream of the seed's random numbers
+    /// Write N continuations, each with its own stream of the seed's random numbers; with beams, the N best
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     num_return_sequences: u64,
     /// Continue many prompts, a line each: a JSON text or an object like {"prompt": "Once", "seed": 1}, whose keys
     /// are names of flags; a JSON object a line comes out, in order. - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids", "num_beams", "draft_model", "prompt_lookup"])]
     batch: Option<PathBuf>,
     /// Write up to N of the batch's texts together [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -45,11 +49,13 @@ pub struct Args {
     #[arg(long)]
     stats: bool,
     /// Write every stage of every step into a safetensors file, and how each token was chosen into its metadata
-    #[arg(long, value_name = "FILE", conflicts_with = "batch")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "num_beams", "draft_model", "prompt_lookup"])]
     trace: Option<PathBuf>,
     /// Step through the stages; commands come from standard input, a line each, and help lists them
-    #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch"])]
+    #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch", "num_beams", "draft_model", "prompt_lookup"])]
     debug: bool,
+    #[command(flatten)]
+    beams: BeamArgs, // last, for its heading is above all that follows
 }
 
 /// A result, as `--json` prints it.
@@ -61,27 +67,36 @@ pub struct Report<'a> {
     pub seed: u64,
     pub finish_reason: &'static str,
     pub logprobs: Vec<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
     pub stats: Stats,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 pub struct Stats {
     pub load_ms: f64,
     pub prefill_tokens: usize,
     pub prefill_ms: f64,
     pub decode_tokens: usize,
     pub decode_ms: f64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub speculated: Option<Speculated>,
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let begin = Instant::now();
     let lm = args.model.open()?;
+    let draft = args.speculation.open(&lm)?;
     let load = begin.elapsed();
-    let (options, seed) = args.decoding.options(&lm.bpe)?;
+    let beams = args.beams.are_wanted()?;
+    let (options, seed) = match beams {
+        true => args.beams.options(&args.decoding, &lm.bpe)?,
+        false => args.decoding.options(&lm.bpe)?,
+    };
     options.check(&lm.model).map_err(usage)?;
     let stop = StopStrings::new(&args.stop).map_err(usage)?;
     let count = args.num_return_sequences;
-    if args.decoding.choice.greedy && count > 1 {
+    if args.decoding.choice.greedy && count > 1 && !beams {
         return Err(Failure::Usage(format!(
             "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
         )));
@@ -115,9 +130,16 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         return debug::run(&lm, &prompt_ids, options, stop, common.color);
     }
     let interrupted = watch_for_interrupts()?;
+    if beams {
+        let (json, stats) = (args.json, args.stats);
+        let search =
+            Search { lm: &lm, prompt_ids: &prompt_ids, options, seed, stop: &stop, json, stats, load };
+        return args.beams.run(search, count, interrupted);
+    }
 
     let mut begin = Instant::now(); // the first sequence's time has the prompt's in it
-    let mut prompt = Generation::new(&lm.model, &prompt_ids, options)?;
+    let prompt = Generation::new(&lm.model, &prompt_ids, options.clone())?;
+    let mut prompt = args.speculation.text(prompt, &lm, draft.as_ref())?;
     if count > 1 {
         prompt.prefill();
     }
@@ -126,15 +148,11 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         if !args.json && count > 1 {
             print(&format!("=== {} of {count} ===\n", n + 1))?;
         }
-        let output = Output {
-            text: TextStream::new(&lm.bpe, stop.clone()),
-            so_far: String::new(),
-            stream: !args.json,
-        };
+        let output = Output::new(&lm.bpe, stop.clone(), !args.json);
         let mut run = Run { lm: &lm, begin, slid: &mut slid, interrupted };
         let written = match &args.trace {
-            None => run.write(&mut prompt.fork(n), output, &mut NoWatch)?,
-            Some(path) => run.write_traced(path, &prompt_ids, prompt.options(), output)?,
+            None => run.write(&mut *prompt.fork(n), output)?,
+            Some(path) => run.write_traced(path, &prompt_ids, &options, output)?,
         };
         let stats = Stats {
             load_ms: ms(load),
@@ -142,6 +160,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             prefill_ms: ms(written.first),
             decode_tokens: written.ids.len().saturating_sub(1),
             decode_ms: ms(written.all - written.first),
+            speculated: written.speculated,
         };
         if args.stats {
             stats.print(seed);
@@ -152,9 +171,8 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         if args.json {
             let Written { ids, text, finish_reason, logprobs, .. } = written;
             let finish_reason = finish_reason.name();
-            let report = Report { prompt_ids: &prompt_ids, ids, text, seed, finish_reason, logprobs, stats };
-            let line = serde_json::to_string(&report).map_err(|e| Failure::Work(e.to_string()))?;
-            print(&format!("{line}\n"))?;
+            let prompt_ids = &prompt_ids;
+            Report { prompt_ids, ids, text, seed, finish_reason, logprobs, score: None, stats }.print()?;
         }
         begin = Instant::now();
     }
@@ -180,7 +198,7 @@ fn check_followed(args: &Args) -> Result<(), Failure> {
 }
 
 /// An option that the library refuses.
-fn usage(error: gpt2::error::Error) -> Failure {
+pub fn usage(error: gpt2::error::Error) -> Failure {
     Failure::Usage(error.to_string())
 }
 
@@ -193,6 +211,7 @@ struct Written {
     /// Until the first token, and until the last.
     first: Duration,
     all: Duration,
+    speculated: Option<Speculated>,
 }
 
 /// The writing of one continuation.
@@ -206,40 +225,38 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Writes to the end, or until Ctrl-C.
-    fn write<T: Trace>(
-        &mut self,
-        generation: &mut Generation<'_, T>,
-        mut output: Output<'_>,
-        watch: &mut impl Watch,
-    ) -> Result<Written, Failure> {
+    fn write<T: Text + ?Sized>(&mut self, text: &mut T, mut output: Output<'_>) -> Result<Written, Failure> {
         let (mut logprobs, mut first) = (Vec::new(), Duration::ZERO);
-        while let Some(chosen) = generation.next_watched(watch) {
+        while let Some(chosen) = text.next() {
             let chosen = chosen?;
             if logprobs.is_empty() {
                 first = self.begin.elapsed();
             }
             logprobs.push(chosen.logprob);
-            if generation.slides() > 0 && !*self.slid {
-                *self.slid = true;
-                remark(format_args!(
-                    "note: the text is longer than the model's {} positions; the newest half is kept and read again",
-                    self.lm.model.config.n_positions
-                ));
-            }
-            if generation.finish_reason() != Some(FinishReason::Eos) {
+            note_slide(text.slides(), self.slid, &self.lm.model);
+            if text.finish_reason() != Some(FinishReason::Eos) {
                 output.token(chosen.id)?;
             }
             if output.text.stopped() {
-                generation.finish(FinishReason::Stop);
+                text.finish(FinishReason::Stop);
             }
             if self.interrupted.load(Ordering::Relaxed) {
                 break;
             }
         }
         let all = self.begin.elapsed();
-        let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length);
-        let text = output.finish()?;
-        Ok(Written { ids: generation.new_ids().to_vec(), text, finish_reason, logprobs, first, all })
+        let finish_reason = text.finish_reason().unwrap_or(FinishReason::Length);
+        let speculated = text.passes().map(Speculated::from);
+        let whole = output.finish()?;
+        Ok(Written {
+            ids: text.new_ids().to_vec(),
+            text: whole,
+            finish_reason,
+            logprobs,
+            first,
+            all,
+            speculated,
+        })
     }
 
     /// The same with a trace file, which is there when the text is whole.
@@ -253,12 +270,31 @@ impl Run<'_> {
         let file = StepsFile::create(path)?;
         let generation = Generation::with_trace(&self.lm.model, prompt, options.clone(), file)?;
         let (mut generation, mut choices) = (generation.whole(), Choices::new(&self.lm.bpe));
-        let written = self.write(&mut generation, output, &mut choices)?;
+        let written = self.write(&mut Watched(&mut generation, &mut choices), output)?;
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted); // and the file is gone
         }
         generation.trace.finish(self.lm, prompt, options, &choices.all)?;
         Ok(written)
+    }
+}
+
+/// Says once that the text has outgrown the model's positions.
+pub fn note_slide(slides: usize, said: &mut bool, model: &Gpt2) {
+    if slides > 0 && !*said {
+        *said = true;
+        remark(format_args!(
+            "note: the text is longer than the model's {} positions; the newest half is kept and read again",
+            model.config.n_positions
+        ));
+    }
+}
+
+impl Report<'_> {
+    /// As one line of JSON.
+    pub fn print(&self) -> Result<(), Failure> {
+        let line = serde_json::to_string(self).map_err(|e| Failure::Work(e.to_string()))?;
+        print(&format!("{line}\n"))
     }
 }
 
@@ -271,24 +307,33 @@ impl Stats {
         remark(format_args!("load {:.1} ms", self.load_ms));
         remark(format_args!("prefill {p} tokens, {p_ms:.1} ms, {:.0} tokens/s", speed(p, p_ms)));
         remark(format_args!("decode {d} tokens, {d_ms:.1} ms, {:.0} tokens/s", speed(d, d_ms)));
+        if let Some(Speculated { drafted, accepted, tokens_per_pass }) = &self.speculated {
+            remark(format_args!(
+                "draft {drafted} tokens, {accepted} accepted, {tokens_per_pass:.2} tokens a pass"
+            ));
+        }
     }
 }
 
 /// The text so far: streamed to standard output, or gathered.
-struct Output<'a> {
+pub struct Output<'a> {
     text: TextStream<'a>,
     so_far: String,
     stream: bool,
 }
 
-impl Output<'_> {
-    fn token(&mut self, id: TokenId) -> Result<(), Failure> {
+impl<'a> Output<'a> {
+    pub fn new(bpe: &'a Bpe, stop: StopStrings, stream: bool) -> Self {
+        Self { text: TextStream::new(bpe, stop), so_far: String::new(), stream }
+    }
+
+    pub fn token(&mut self, id: TokenId) -> Result<(), Failure> {
         let part = self.text.push(id);
         self.so_far.push_str(&part);
         if self.stream && !part.is_empty() { print(&part) } else { Ok(()) }
     }
 
-    fn finish(mut self) -> Result<String, Failure> {
+    pub fn finish(mut self) -> Result<String, Failure> {
         let rest = self.text.finish();
         self.so_far.push_str(&rest);
         if self.stream {

@@ -1,7 +1,9 @@
 //! One file a command; here is what they share.
 
 mod batch;
+mod beams;
 mod bench;
+mod compare;
 mod debug;
 mod decoding;
 mod diff;
@@ -9,6 +11,7 @@ mod failure;
 mod generate;
 mod info;
 mod score;
+mod speculation;
 mod text;
 mod tokenize;
 mod trace;
@@ -53,6 +56,8 @@ enum Command {
     Detokenize(tokenize::DetokenizeArgs),
     /// How likely a text is: the log-probability of each token, and perplexity
     Score(score::Args),
+    /// Greedy, sampled and speculative continuations side by side: where they part
+    Compare(compare::Args),
     /// How fast a model is here, beside the machine's own limits
     Bench(bench::Args),
     /// Every stage of one forward pass: to a file, as a table, or through the logit lens
@@ -138,6 +143,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Tokenize(args) => tokenize::run(&args, common),
         Command::Detokenize(args) => tokenize::detokenize(&args),
         Command::Score(args) => score::run(&args, common),
+        Command::Compare(args) => compare::run(&args, common),
         Command::Bench(args) => bench::run(&args, common),
         Command::Trace(args) => trace::run(&args, common),
         Command::Diff(args) => diff::run(&args, common),

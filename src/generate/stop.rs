@@ -96,6 +96,11 @@ impl StopStrings {
         std::mem::replace(&mut self.held, rest)
     }
 
+    /// Whether there is no string to watch for.
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
     /// Whether a stop string is complete.
     pub fn found(&self) -> bool {
         self.found
@@ -109,6 +114,7 @@ impl StopStrings {
 }
 
 /// Turns tokens into text one at a time, up to a stop string. Characters are shown whole.
+#[derive(Clone)]
 pub struct TextStream<'a> {
     decoder: StreamDecoder<'a>,
     stop: StopStrings,

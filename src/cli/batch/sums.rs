@@ -44,6 +44,7 @@ impl Sums {
             prefill_ms: ms(self.prompts),
             decode_tokens: tokens,
             decode_ms: ms(self.newest),
+            speculated: None,
         }
         .print(seed);
         let time = ms(self.prompts + self.newest);

@@ -89,6 +89,8 @@ pub struct Session<'m> {
     /// The settings of turns that were taken back, the next one last.
     ahead: Vec<Vec<Settings>>,
     stage: usize,
+    /// Why the next turn could not begin.
+    refused: Option<Error>,
 }
 
 impl<'m> Session<'m> {
@@ -108,19 +110,25 @@ impl<'m> Session<'m> {
                 "there is no token to step through: max-new-tokens is 0, or the prompt takes all positions",
             ));
         }
-        let mut session = Self { lm, stop, generation, turns: Vec::new(), ahead: Vec::new(), stage: 0 };
-        session.take(vec![Settings { options, edits: Vec::new(), forced: None }]);
+        let (turns, ahead) = (Vec::new(), Vec::new());
+        let mut session = Self { lm, stop, generation, turns, ahead, stage: 0, refused: None };
+        session.take(vec![Settings { options, edits: Vec::new(), forced: None }])?;
         Ok(session)
     }
 
-    /// Takes one turn.
-    fn take(&mut self, settings: Vec<Settings>) {
+    /// Takes one turn. An error if it cannot even begin; then nothing changes.
+    fn take(&mut self, settings: Vec<Settings>) -> Result<()> {
         let mark = self.generation.mark();
         let mut explanation = Explanation::new(CANDIDATES);
         let now = settings.last().expect("settings");
         let result = self.step(now, Look::Digests, &mut explanation);
         let stages = std::mem::take(&mut self.generation.trace.digests);
+        if stages.is_empty() {
+            self.generation.rewind(&mark);
+            return result.map(drop);
+        }
         self.turns.push(Turn { mark, settings, stages, explanation, result });
+        Ok(())
     }
 
     /// The step itself, with what is to be seen of it.
@@ -203,6 +211,11 @@ impl<'m> Session<'m> {
         self.turn().result.as_ref().copied()
     }
 
+    /// Why the text cannot go on, where that is no end of its own.
+    pub fn problem(&self) -> Option<&Error> {
+        self.refused.as_ref().or(self.turn().result.as_ref().err())
+    }
+
     /// Why the text ends with this turn; `None` if it goes on.
     pub fn finish_reason(&self) -> Option<FinishReason> {
         self.generation.finish_reason().filter(|_| self.turn().result.is_ok())
@@ -253,17 +266,20 @@ impl<'m> Session<'m> {
             self.stage += 1;
             return true;
         }
-        if self.turn().result.is_err() || self.generation.finish_reason().is_some() {
+        if self.problem().is_some() || self.generation.finish_reason().is_some() {
             return false;
         }
         let settings = self.ahead.pop().unwrap_or_else(|| vec![self.inherited()]);
-        self.take(settings);
-        self.stage = 0;
-        true
+        self.refused = self.take(settings).err();
+        if self.refused.is_none() {
+            self.stage = 0;
+        }
+        self.refused.is_none()
     }
 
     /// Goes to the stage before, of this turn or of the one before. `false` at the beginning.
     pub fn previous_stage(&mut self) -> bool {
+        self.refused = None;
         if self.stage > 0 {
             self.stage -= 1;
             return true;
@@ -312,9 +328,10 @@ impl<'m> Session<'m> {
 
     fn take_again(&mut self, history: Vec<Settings>) {
         self.ahead.clear();
+        self.refused = None;
         let turn = self.turns.pop().expect("a turn");
         self.generation.rewind(&turn.mark);
-        self.take(history);
+        self.take(history).expect("a turn that was taken can be taken again");
         self.stage = self.stage.min(self.turn().stages.len() - 1);
     }
 

@@ -229,6 +229,15 @@ fn ends_of_all_kinds() {
     assert!(none.to_string().contains("no token to step through"), "{none}");
     let full = Options { context_policy: ContextPolicy::Stop, ..options(9) };
     assert!(Session::new(&lm, &[1; 64], full, StopStrings::default()).is_err());
+    let strict = || Options { context_policy: ContextPolicy::Error, ..options(9) };
+    assert!(Session::new(&lm, &[1; 64], strict(), StopStrings::default()).is_err());
+    let mut filling = Session::new(&lm, &[1; 62], strict(), StopStrings::default()).expect("a prompt");
+    let seen = walk(&mut filling);
+    assert_eq!((filling.turn_number(), filling.finish_reason()), (1, None));
+    assert!(filling.problem().is_some_and(|e| e.to_string().contains("64 positions")));
+    back_to_the_start(&mut filling);
+    assert!(filling.problem().is_none());
+    assert_eq!(walk(&mut filling), seen);
 
     let ends = Options { ignore_eos: false, ..options(9) };
     let mut ending = Session::new(&lm, &[1], ends, StopStrings::default()).expect("a prompt");

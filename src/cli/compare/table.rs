@@ -1,0 +1,144 @@
+//! The table of `gpt2 compare`, 80 columns wide.
+
+use super::super::speculation::Speculated;
+use super::{Report, Run};
+use gpt2::bpe::Bpe;
+use std::io::{self, Write};
+
+/// Columns of a terminal.
+const WIDTH: usize = 80;
+
+/// Runs beside each other at most, so that a cell has room for a word and a number.
+const BESIDE: usize = 5;
+
+/// Columns of a run's name.
+const INDENT: usize = 13;
+
+/// A number of nats in a cell.
+const NUMBER: usize = 6;
+
+pub fn print(report: &Report, bpe: &Bpe, out: &mut impl Write) -> io::Result<()> {
+    let (greedy, others) = (&report.runs[0], &report.runs[1..]);
+    let (drafted, sampled): (Vec<&Run>, Vec<&Run>) = others.iter().partition(|run| run.speculated.is_some());
+    writeln!(out, "running log-probability in nats; = the token of greedy, > parts from it;")?;
+    writeln!(out, "pass: the pass of the model that gave the speculative text its token")?;
+    let mut rest = &sampled[..];
+    loop {
+        let (block, more) = rest.split_at(rest.len().min(BESIDE - 1));
+        let columns: Vec<&Run> = [&[greedy], block].concat();
+        writeln!(out)?;
+        steps(&columns, &drafted, bpe, out)?;
+        rest = more;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    writeln!(out)?;
+    for run in &report.runs {
+        paragraph(&format!("{}:", clip(&run.name, INDENT - 2)), &run.text, out)?;
+    }
+    writeln!(out)?;
+    let heads = ["nats", "a token", "parts at", "behind greedy", "by that choice"];
+    writeln!(
+        out,
+        "{:INDENT$}{:>7}{:>9}{:>10}{:>15}{:>16}",
+        "", heads[0], heads[1], heads[2], heads[3], heads[4]
+    )?;
+    for run in &report.runs {
+        facts(run, greedy, out)?;
+    }
+    writeln!(out, "seed {}", report.seed)
+}
+
+/// A line a token, a column a run.
+fn steps(columns: &[&Run], drafted: &[&Run], bpe: &Bpe, out: &mut impl Write) -> io::Result<()> {
+    let width = ((WIDTH - 4 - 5 * drafted.len()) / columns.len()).min(22);
+    write!(out, "    ")?;
+    for run in columns {
+        write!(out, "  {:<1$}", clip(&run.name, width - 2), width - 2)?;
+    }
+    writeln!(out, "{}", if drafted.is_empty() { "" } else { " pass" })?;
+    for i in 0..columns.iter().map(|run| run.ids.len()).max().unwrap_or(0) {
+        let mut line = format!("{:>4}", i + 1);
+        for (column, run) in columns.iter().enumerate() {
+            let Some(id) = run.ids.get(i) else {
+                line += &" ".repeat(width);
+                continue;
+            };
+            let token = bpe.token_text(*id).unwrap_or_else(|| id.to_string());
+            let (mark, token) = match i {
+                _ if column == 0 => (' ', &token[..]),
+                _ if i < run.shared => ('=', ""),
+                _ if i == run.shared => ('>', &token[..]),
+                _ => (' ', &token[..]),
+            };
+            let room = width - 3 - NUMBER;
+            line += &format!(" {mark}{:<room$} {:>NUMBER$.1}", clip(token, room), run.running[i]);
+        }
+        for run in drafted {
+            line += &run.passes.get(i).map_or(String::new(), |pass| format!(" {pass:>4}"));
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// The beginning of a text that is too long for its place.
+fn clip(text: &str, room: usize) -> String {
+    match text.char_indices().nth(room) {
+        Some(_) => text.chars().take(room.saturating_sub(1)).chain(['…']).collect(),
+        None => text.into(),
+    }
+}
+
+/// A text on lines that fit, its own line breaks made visible.
+fn paragraph(name: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
+    let visible: String = text
+        .chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect();
+    let mut line = format!("{name:<INDENT$}");
+    let mut used = INDENT;
+    for word in visible.split_inclusive(' ') {
+        for piece in pieces(word, WIDTH - INDENT) {
+            let len = piece.chars().count();
+            if used + piece.trim_end().chars().count() > WIDTH {
+                writeln!(out, "{}", line.trim_end())?;
+                (line, used) = (" ".repeat(INDENT), INDENT);
+            }
+            line += piece;
+            used += len;
+        }
+    }
+    writeln!(out, "{}", line.trim_end())
+}
+
+/// A word in pieces of at most `room` characters.
+fn pieces(word: &str, room: usize) -> impl Iterator<Item = &str> {
+    let starts = word.char_indices().step_by(room).map(|(at, _)| at);
+    let ends = word.char_indices().step_by(room).skip(1).map(|(at, _)| at).chain([word.len()]);
+    starts.zip(ends).map(|(start, end)| &word[start..end])
+}
+
+/// What a run has to do with the greedy text.
+fn facts(run: &Run, greedy: &Run, out: &mut impl Write) -> io::Result<()> {
+    let name = clip(&run.name, INDENT - 1);
+    if let Some(Speculated { drafted, accepted, .. }) = &run.speculated {
+        let bits = |run: &Run| run.logprobs.iter().map(|l| l.to_bits()).collect::<Vec<_>>();
+        let same = (&greedy.ids, bits(greedy)) == (&run.ids, bits(run));
+        let same = if same { "the bits of greedy" } else { "NOT the bits of greedy" };
+        let passes = run.passes.last().unwrap_or(&0);
+        return writeln!(
+            out,
+            "{name:<INDENT$}{same} in {passes} passes; {accepted} of {drafted} guesses right"
+        );
+    }
+    let (tokens, sum) = (run.ids.len(), run.running.last().unwrap_or(&0.0));
+    write!(out, "{name:<INDENT$}{sum:>7.1}{:>9.2}", sum / tokens.max(1) as f64)?;
+    if let (Some(chosen), Some(likeliest)) = (run.logprobs.get(run.shared), greedy.logprobs.get(run.shared)) {
+        let until = tokens.min(greedy.ids.len()) - 1; // as far as both go
+        let behind = greedy.running[until] - run.running[until];
+        write!(out, "{:>10}{behind:>15.1}{:>16.1}", run.shared + 1, likeliest - chosen)?;
+    }
+    writeln!(out)
+}

@@ -1,0 +1,172 @@
+//! What may be asked of a beam search.
+
+use crate::error::{Error, Result};
+use crate::sampling::in_range;
+
+/// More beams than this are refused: each is a row of the batch, with a page of keys and values of its own.
+pub const MOST_BEAMS: usize = 1024;
+
+/// How wide to search, how to compare texts of different lengths, when to stop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Beams {
+    /// K: hypotheses that are followed at the same time, all groups together.
+    pub num_beams: usize,
+    /// Groups that search one after the other in each step, each with `num_beams / num_beam_groups` beams.
+    pub num_beam_groups: usize,
+    /// Taken from a token's score for each beam of an earlier group that has just chosen it.
+    pub diversity_penalty: f32,
+    /// The exponent of the length by which a finished hypothesis' score is divided. Above 0 long texts win, below 0
+    /// short ones.
+    pub length_penalty: f64,
+    /// When to stop.
+    pub early_stopping: EarlyStopping,
+    /// How many of the finished hypotheses are wanted, the best first.
+    pub num_return_sequences: usize,
+}
+
+/// When does a search end, once K hypotheses are finished?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EarlyStopping {
+    /// As soon as the best running hypothesis, if it ended now, would not be among them.
+    #[default]
+    False,
+    /// At once.
+    True,
+    /// When no running hypothesis can become one of them, however long it grows.
+    Never,
+}
+
+impl EarlyStopping {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::False, Self::True, Self::Never];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::False => "false",
+            Self::True => "true",
+            Self::Never => "never",
+        }
+    }
+
+    /// The one with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|when| when.name() == name)
+    }
+}
+
+impl Default for Beams {
+    /// Four beams and the best of them.
+    fn default() -> Self {
+        Self {
+            num_beams: 4,
+            num_beam_groups: 1,
+            diversity_penalty: 0.0,
+            length_penalty: 1.0,
+            early_stopping: EarlyStopping::False,
+            num_return_sequences: 1,
+        }
+    }
+}
+
+impl Beams {
+    /// Beams a group.
+    pub fn group_size(&self) -> usize {
+        self.num_beams / self.num_beam_groups
+    }
+
+    /// What the score of `length` new tokens is divided by: `length ^ length_penalty`.
+    ///
+    /// The power is computed in f64 by the system's library; rounding it to f32 hides the last bits, in which systems
+    /// differ.
+    pub fn divisor(&self, length: usize) -> f32 {
+        (length as f64).powf(self.length_penalty) as f32
+    }
+
+    /// Checks every option, for texts of up to `longest` new tokens.
+    ///
+    /// # Errors
+    /// [`Error::Input`] that names the option and its range.
+    pub fn check(&self, longest: usize) -> Result<()> {
+        let &Self { num_beams, num_beam_groups: groups, num_return_sequences: wanted, .. } = self;
+        if num_beams == 0 || num_beams > MOST_BEAMS {
+            return Err(Error::input(format!("num-beams {num_beams} must be from 1 to {MOST_BEAMS}")));
+        }
+        if wanted == 0 || wanted > num_beams {
+            return Err(Error::input(format!(
+                "num-return-sequences {wanted} must be from 1 to num-beams, which is {num_beams}"
+            )));
+        }
+        if groups == 0 || !num_beams.is_multiple_of(groups) {
+            return Err(Error::input(format!(
+                "num-beam-groups {groups} must divide num-beams, which is {num_beams}"
+            )));
+        }
+        let penalty = f64::from(self.diversity_penalty);
+        in_range("diversity-penalty", Some(penalty), |p| p >= 0.0 && p.is_finite(), "from 0 and finite")?;
+        if groups > 1 && penalty == 0.0 {
+            return Err(Error::input(
+                "num-beam-groups: without a diversity-penalty above 0 all groups would find the same",
+            ));
+        }
+        if groups == 1 && penalty > 0.0 {
+            return Err(Error::input(format!(
+                "diversity-penalty {penalty} is between groups of beams; num-beam-groups must be at least 2"
+            )));
+        }
+        in_range("length-penalty", Some(self.length_penalty), f64::is_finite, "finite")?;
+        if !self.divisor(longest.max(1)).is_normal() {
+            return Err(Error::input(format!(
+                "length-penalty {} is too extreme: scores cannot be divided by {longest} to the power of it",
+                self.length_penalty
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_out_of_range_are_named() {
+        let beams = Beams::default;
+        for (beams, part) in [
+            (Beams { num_beams: 0, ..beams() }, "num-beams 0"),
+            (Beams { num_beams: MOST_BEAMS + 1, ..beams() }, "num-beams 1025 must be from 1 to 1024"),
+            (Beams { num_return_sequences: 0, ..beams() }, "num-return-sequences 0"),
+            (
+                Beams { num_return_sequences: 5, ..beams() },
+                "num-return-sequences 5 must be from 1 to num-beams",
+            ),
+            (Beams { num_beam_groups: 0, ..beams() }, "num-beam-groups 0"),
+            (
+                Beams { num_beam_groups: 3, diversity_penalty: 1.0, ..beams() },
+                "num-beam-groups 3 must divide",
+            ),
+            (Beams { num_beam_groups: 2, ..beams() }, "without a diversity-penalty"),
+            (Beams { diversity_penalty: 0.5, ..beams() }, "diversity-penalty 0.5"),
+            (Beams { diversity_penalty: f32::NAN, ..beams() }, "diversity-penalty NaN"),
+            (Beams { num_beam_groups: 2, diversity_penalty: -1.0, ..beams() }, "diversity-penalty -1"),
+            (
+                Beams { num_beam_groups: 2, diversity_penalty: f32::INFINITY, ..beams() },
+                "diversity-penalty inf",
+            ),
+            (Beams { length_penalty: f64::NAN, ..beams() }, "length-penalty NaN"),
+            (Beams { length_penalty: f64::NEG_INFINITY, ..beams() }, "length-penalty -inf"),
+            (Beams { length_penalty: 30.0, ..beams() }, "length-penalty 30 is too extreme"),
+            (Beams { length_penalty: -30.0, ..beams() }, "length-penalty -30 is too extreme"),
+        ] {
+            let error = beams.check(100).expect_err(part).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(beams().check(100).is_ok() && beams().check(0).is_ok() && beams().check(usize::MAX).is_ok());
+        let extreme = Beams { length_penalty: -18.0, ..beams() };
+        assert!(extreme.check(100).is_ok() && extreme.check(1000).is_err());
+        for when in EarlyStopping::ALL {
+            assert_eq!(EarlyStopping::from_name(when.name()), Some(when));
+        }
+        assert_eq!(EarlyStopping::from_name("False"), None);
+    }
+}
