@@ -1,6 +1,7 @@
 //! The two kinds of numbers: activations, which a forward pass makes, and weights, which a checkpoint holds.
 
 use crate::checkpoint::Bytes;
+use crate::math::LANES;
 use crate::simd::kernel;
 use crate::simd::lanes::Lanes;
 use std::cell::RefCell;
@@ -282,6 +283,11 @@ pub(crate) trait Number: Copy + Send + Sync + 'static {
     /// # Safety
     /// They can be read.
     unsafe fn load<L: Lanes>(from: *const Self::Bits) -> L;
+    /// Sixteen rows of sixteen, `step` apart, as f32, exactly: row `i`, lane `j` is number `i` of row `j`.
+    ///
+    /// # Safety
+    /// They can be read.
+    unsafe fn turned<L: Lanes>(from: *const Self::Bits, step: usize) -> [L; LANES];
 }
 
 #[derive(Clone, Copy)]
@@ -302,6 +308,11 @@ impl Number for F32 {
         // SAFETY: the caller's promise.
         unsafe { L::load(from) }
     }
+    #[inline(always)]
+    unsafe fn turned<L: Lanes>(from: *const f32, step: usize) -> [L; LANES] {
+        // SAFETY: the caller's promise.
+        unsafe { L::turned(from, step) }
+    }
 }
 
 impl Number for Bf16 {
@@ -314,6 +325,11 @@ impl Number for Bf16 {
     unsafe fn load<L: Lanes>(from: *const u16) -> L {
         // SAFETY: the caller's promise.
         unsafe { L::load_bf16(from) }
+    }
+    #[inline(always)]
+    unsafe fn turned<L: Lanes>(from: *const u16, step: usize) -> [L; LANES] {
+        // SAFETY: the caller's promise.
+        unsafe { L::turned_bf16(from, step) }
     }
 }
 
@@ -334,6 +350,11 @@ impl Number for F16 {
     unsafe fn load<L: Lanes>(from: *const u16) -> L {
         // SAFETY: the caller's promise.
         unsafe { L::load_f16(from) }
+    }
+    #[inline(always)]
+    unsafe fn turned<L: Lanes>(from: *const u16, step: usize) -> [L; LANES] {
+        // SAFETY: the caller's promise.
+        unsafe { L::turned_f16(from, step) }
     }
 }
 

@@ -22,21 +22,28 @@ use std::ops::Range;
 /// Sums of more numbers than this are worth waking a thread for.
 const WORTH_SHARING: usize = 1 << 15;
 
+/// Sums that fit half of an L1 cache: 16 KiB.
+const SUMS: usize = 1 << 12;
+
 /// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
 pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
     let (rows, depth, n) = (x.rows(), x.cols(), bias.len());
     let blocks = depth.div_ceil(K_BLOCK);
-    let mut sums = Matrix::scratch(blocks, rows * n); // p: [blocks, T, N]
+    // An odd number of cache lines from row to row: else all rows' sums of a column might compete for one place in the cache.
+    let step = (n.div_ceil(LANES) | 1) * LANES;
+    let mut sums = Matrix::scratch(blocks, rows * step); // p: [blocks, T, N]
     let out = Disjoint::new(sums.data_mut());
     // One line of all blocks' columns, cut into pieces. Columns are counted in whole registers.
     let line = n.next_multiple_of(LANES);
     pieces(blocks * line, LANES).for_each(|mut piece| {
         while !piece.is_empty() {
             let block = piece.start / line;
-            let end = piece.end.min((block + 1) * line);
+            // no more columns at a time than have their sums in an L1 cache
+            let end =
+                piece.end.min((block + 1) * line).min(piece.start + (SUMS / rows).next_multiple_of(LANES));
             let columns = piece.start % line..(end - block * line).min(n);
             let k = block * K_BLOCK..((block + 1) * K_BLOCK).min(depth);
-            block_product::<N>(x, k, w, n, columns, &out, block * rows * n);
+            block_product::<N>(x, k, w, n, columns, &out, [block * rows * step, step]);
             piece.start = end;
         }
     });
@@ -50,7 +57,7 @@ pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix
             let y = unsafe { out.slice(t * n + columns.start..t * n + columns.end) };
             y.copy_from_slice(&bias[columns.clone()]);
             for block in 0..blocks {
-                add(y, &sums.row(block)[t * n..][columns.clone()]);
+                add(y, &sums.row(block)[t * step..][columns.clone()]);
             }
         }
     });
@@ -65,24 +72,27 @@ kernel! {
 }
 
 kernel! {
-    /// `p[t][j] = x[t, k] · w[k, j]` for one block of `k` and some columns `j`; `p` `[T, N]` begins at `start` in `out`.
+    /// `p[t][j] = x[t, k] · w[k, j]` for one block of `k` and some columns `j`; `place`: where `p`
+    /// `[T, N]` begins in `out`, and how far apart its rows are.
     fn block_product<N: Number>(
-        x: &Matrix, k: Range<usize>, w: &[N::Bits], n: usize, columns: Range<usize>, out: &Disjoint<'_>, start: usize,
+        x: &Matrix, k: Range<usize>, w: &[N::Bits], n: usize, columns: Range<usize>, out: &Disjoint<'_>,
+        place: [usize; 2],
     ) {
         let (rows, depth, width) = (x.rows(), k.len(), columns.len());
+        let [start, step] = place;
         if rows * depth * width == 0 {
             return;
         }
         let x_part = &x.data()[k.start..(rows - 1) * x.cols() + k.end];
         let w_part = &w[k.start * n + columns.start..(k.end - 1) * n + columns.end];
-        let p = out.pointer(start + columns.start, start + (rows - 1) * n + columns.end);
+        let p = out.pointer(start + columns.start, start + (rows - 1) * step + columns.end);
         // SAFETY: the slices hold the rows that their lengths were made of; these columns of this block belong to
         // one thread.
         unsafe {
             tile::product::<L, N>(
                 Rows { start: x_part.as_ptr(), step: x.cols() },
                 Rows { start: w_part.as_ptr(), step: n },
-                Rows { start: p, step: n },
+                Rows { start: p, step },
                 [rows, depth, width],
             );
         }
@@ -127,22 +137,22 @@ kernel! {
         let mut p = [L::splat(0.0); R];
         let mut k = 0;
         while k < whole {
-            let mut tile = [L::splat(0.0); LANES];
-            for v in 0..LANES {
-                // SAFETY: columns k to k + 16 of row v of 16; both inside by the assertion.
-                tile[v] = unsafe { N::load::<L>(w.as_ptr().add(v * c + k)) };
-            }
             // the rows after these, as many bytes as this tile has
             let next = w.as_ptr().wrapping_add(count * c + k * LANES).cast::<u8>();
             for line in (0..LANES * LANES * size_of::<N::Bits>()).step_by(64) {
                 L::prefetch(next.wrapping_add(line));
             }
-            let tile = L::transpose(tile);
-            for i in 0..LANES {
-                for r in 0..R {
-                    // SAFETY: column k + i of row r of x, inside by the assertion.
-                    let factor = unsafe { *x.get_unchecked(r * c + k + i) };
-                    p[r] = L::splat(factor).mul_add(tile[i], p[r]);
+            // SAFETY: columns k to k + 16 of 16 rows, inside by the assertion.
+            let tile = unsafe { N::turned::<L>(w.as_ptr().add(k), c) };
+            // as many rows at a time as have sums in registers
+            let together = if L::REGISTERS == 1 { 8 } else { 4 };
+            for first in (0..R).step_by(together) {
+                for i in 0..LANES {
+                    for r in first..(first + together).min(R) {
+                        // SAFETY: column k + i of row r of x, inside by the assertion.
+                        let factor = unsafe { *x.get_unchecked(r * c + k + i) };
+                        p[r] = L::splat(factor).mul_add(tile[i], p[r]);
+                    }
                 }
             }
             k += LANES;

@@ -1,17 +1,18 @@
-//! Many rows of `x`: panels of `w` that stay in the cache while all rows pass by.
+//! Many rows of `x`: panels of `w` that stay in the cache while rows pass by.
 //!
 //! ```text
-//! for each panel of 48 columns n, for each block of 256 k:
-//!     panel = a copy of w[block, columns], as f32        # 48 KiB
-//!     for each group of 8 rows t:
-//!         p = x[rows, block] · panel                     # 8 x 48 sums, all in registers
-//!         y[rows, columns] += p                          # y begins as bias
+//! for each group of columns n, for each block of 256 k:
+//!     panels = a copy of w[block, columns], as f32
+//!     for each stretch of rows t, for each panel of the group:
+//!         for each few rows of the stretch:
+//!             p = x[rows, block] · panel             # all sums in registers
+//!             y[rows, columns] += p                  # y begins as bias
 //! ```
 //!
-//! The copy puts the panel's rows side by side, widens 16-bit weights once for all rows, and for the output head turns
+//! The copy puts a panel's rows side by side, widens 16-bit weights once for all rows, and for the output head turns
 //! rows into columns. Meanwhile the next panel is on its way from memory. The loops are those of Goto and van de
-//! Geijn's "Anatomy of High-Performance Matrix Multiplication" (2008), without its copy of `x`: 8 rows of it
-//! fit the smallest cache as they are.
+//! Geijn's "Anatomy of High-Performance Matrix Multiplication" (2008), without its copy of `x`: a few rows of it
+//! fit the smallest cache as they are. How much is taken at a time says [`Blocking`].
 
 use super::tile::{self, Rows};
 use super::{Disjoint, K_BLOCK, pieces};
@@ -22,22 +23,49 @@ use crate::tensor::{F32, Matrix, Number};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Columns of a panel: three registers. With 8 rows that makes 24 sums of 32 registers.
-const PANEL: usize = 3 * LANES;
-
 /// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
 pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
     let n = bias.len();
-    product(x, y, Some(bias), |k, columns, panel| copy_columns::<N>(w, n, k, columns, panel));
+    product(x, y, Some(bias), |k, columns, panels| copy_columns::<N>(w, n, k, columns, panels));
 }
 
 /// y `[T, V]` = x `[T, C]` · wᵀ, w `[V, C]`
 pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
     let c = x.cols();
-    product(x, y, None, |k, columns, panel| turn_rows::<N>(w, c, k, columns, panel));
+    product(x, y, None, |k, columns, panels| turn_rows::<N>(w, c, k, columns, panels));
 }
 
-/// The loop above. `copy` makes the panel `[k, PANEL]` of a range of `k` and of columns.
+/// How much is taken at a time.
+#[derive(Clone, Copy)]
+struct Blocking {
+    /// Columns of a panel.
+    panel: usize,
+    /// Columns whose panels are made together.
+    group: usize,
+    /// Rows that pass by a panel before the next one is taken; all of them, if there is no number.
+    rows: Option<usize>,
+}
+
+/// Registers of columns in a panel. With 32 registers of 16 lanes, 8 rows by 3 registers are 24 sums; with 16 registers
+/// of 8 lanes, 6 rows by a pair are 12.
+const fn panel_width<L: Lanes>() -> usize {
+    if L::REGISTERS == 1 { 3 } else { 1 }
+}
+
+kernel! {
+    /// Of wide registers: a panel of 48 KiB fills an L1 cache of that size, and all rows pass by. Of narrower ones: a
+    /// panel of 16 KiB fills half of an L1 cache; a group of panels and a stretch of rows share an L2 cache.
+    fn blocking() -> Blocking {
+        let panel = panel_width::<L>() * LANES;
+        if L::REGISTERS == 1 {
+            Blocking { panel, group: panel, rows: None }
+        } else {
+            Blocking { panel, group: 8 * panel, rows: Some(96) }
+        }
+    }
+}
+
+/// The loop above. `copy` makes the panels of a range of `k` and of columns, each `[K_BLOCK, panel]`.
 fn product(
     x: &Matrix,
     y: &mut Matrix,
@@ -46,23 +74,53 @@ fn product(
 ) {
     let (rows, n) = (y.rows(), y.cols());
     let out = Disjoint::new(y.data_mut());
-    pieces(n, PANEL).for_each(|piece| {
-        let mut panel = Matrix::scratch(K_BLOCK, PANEL);
-        for first in piece.clone().step_by(PANEL) {
-            let columns = first..(first + PANEL).min(piece.end);
+    let blocking = blocking();
+    pieces(n, blocking.panel).for_each(|piece| {
+        let mut panels = Matrix::scratch(K_BLOCK, blocking.group);
+        let mut stretch = blocking.rows.map(|rows| Matrix::scratch(rows, K_BLOCK + LANES));
+        for first in piece.clone().step_by(blocking.group) {
+            let columns = first..(first + blocking.group).min(piece.end);
             for k in (0..x.cols()).step_by(K_BLOCK) {
                 let k = k..(k + K_BLOCK).min(x.cols());
-                copy(k.clone(), columns.clone(), panel.data_mut());
-                let start = if k.start > 0 {
-                    Start::Sum
-                } else {
-                    bias.map_or(Start::Zero, |b| Start::Bias(&b[columns.clone()]))
-                };
-                let y = Rows { start: out.pointer(columns.start, (rows - 1) * n + columns.end), step: n };
-                panel_product(x, k, panel.data(), start, y, columns.len());
+                copy(k.clone(), columns.clone(), panels.data_mut());
+                for t in (0..rows).step_by(blocking.rows.unwrap_or(rows)) {
+                    let t = t..(t + blocking.rows.unwrap_or(rows)).min(rows);
+                    let part = match &mut stretch {
+                        Some(stretch) => copy_rows(x, t.clone(), k.clone(), stretch),
+                        None => XPart { x: &x.data()[t.start * x.cols() + k.start..], step: x.cols() },
+                    };
+                    for (panel, first) in columns.clone().step_by(blocking.panel).enumerate() {
+                        let columns = first..(first + blocking.panel).min(columns.end);
+                        let panel = &panels.data()[panel * K_BLOCK * blocking.panel..];
+                        let start = match bias {
+                            _ if k.start > 0 => Start::Sum,
+                            Some(bias) => Start::Bias(&bias[columns.clone()]),
+                            None => Start::Zero,
+                        };
+                        let y = out.pointer(t.start * n + columns.start, (t.end - 1) * n + columns.end);
+                        let y = Rows { start: y, step: n };
+                        panel_product(part, [t.len(), k.len(), columns.len()], panel, start, y);
+                    }
+                }
             }
         }
     });
+}
+
+/// Some rows of `x`, some consecutive `k`: row `r` begins at `r * step`.
+#[derive(Clone, Copy)]
+struct XPart<'a> {
+    x: &'a [f32],
+    step: usize,
+}
+
+/// A copy of rows `t` and columns `k` of `x` in `stretch`, whose rows are an odd number of cache lines apart: in `x`
+/// itself they may all compete for one place in the cache.
+fn copy_rows<'a>(x: &Matrix, t: Range<usize>, k: Range<usize>, stretch: &'a mut Matrix) -> XPart<'a> {
+    for (i, t) in t.enumerate() {
+        stretch.row_mut(i)[..k.len()].copy_from_slice(&x.row(t)[k.clone()]);
+    }
+    XPart { x: stretch.data(), step: stretch.cols() }
 }
 
 /// What a product is added to.
@@ -74,82 +132,90 @@ enum Start<'a> {
 }
 
 kernel! {
-    /// panel[i][j] = w[k + i, columns + j], and zeros behind the last column. w `[K, N]`
-    fn copy_columns<N: Number>(w: &[N::Bits], n: usize, k: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
-        for (row, k) in panel.chunks_exact_mut(PANEL).zip(k) {
+    /// panel[i][j] = w[k + i, columns + j] for each panel, and zeros behind the last column. w `[K, N]`
+    fn copy_columns<N: Number>(w: &[N::Bits], n: usize, k: Range<usize>, columns: Range<usize>, panels: &mut [f32]) {
+        let panel = panel_width::<L>() * LANES;
+        for (i, k) in k.enumerate() {
             let from = &w[k * n..][columns.clone()];
-            if columns.len() == PANEL {
-                for v in (0..PANEL).step_by(LANES) {
-                    // SAFETY: sixteen of the 48 columns, here and there.
-                    unsafe { N::load::<L>(from[v..].as_ptr()).store(row[v..].as_mut_ptr()) };
+            for j in (0..columns.len()).step_by(LANES) {
+                let to = &mut panels[(j / panel * K_BLOCK + i) * panel + j % panel..][..LANES];
+                if let Some(from) = from[j..].first_chunk::<LANES>() {
+                    // SAFETY: sixteen columns, here and there.
+                    unsafe { N::load::<L>(from.as_ptr()).store(to.as_mut_ptr()) };
+                    L::prefetch(from.as_ptr().wrapping_add(columns.len()).cast());
+                } else {
+                    to.fill(0.0);
+                    to.iter_mut().zip(&from[j..]).for_each(|(to, w)| *to = N::widen(*w));
                 }
-                let next = from.as_ptr().wrapping_add(PANEL).cast::<u8>();
-                for line in (0..PANEL * size_of::<N::Bits>()).step_by(64) {
-                    L::prefetch(next.wrapping_add(line));
-                }
-            } else {
-                row.fill(0.0);
-                row.iter_mut().zip(from).for_each(|(row, w)| *row = N::widen(*w));
             }
         }
     }
 }
 
 kernel! {
-    /// panel[i][j] = w[columns + j, k + i], and zeros behind the last column. w `[V, C]`
-    fn turn_rows<N: Number>(w: &[N::Bits], c: usize, k: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
-        let whole = if columns.len() == PANEL { k.len() / LANES * LANES } else { 0 };
-        for i in (0..whole).step_by(LANES) {
-            for v in (0..PANEL).step_by(LANES) {
-                let mut tile = [L::splat(0.0); LANES];
-                for j in 0..LANES {
-                    let from = &w[(columns.start + v + j) * c + k.start + i..][..LANES];
-                    // SAFETY: sixteen of a row.
-                    tile[j] = unsafe { N::load::<L>(from.as_ptr()) };
-                    L::prefetch(from.as_ptr().wrapping_add(PANEL * c).cast());
+    /// panel[i][j] = w[columns + j, k + i] for each panel, and zeros behind the last column. w `[V, C]`
+    fn turn_rows<N: Number>(w: &[N::Bits], c: usize, k: Range<usize>, columns: Range<usize>, panels: &mut [f32]) {
+        let panel = panel_width::<L>() * LANES;
+        for j in (0..columns.len()).step_by(LANES) {
+            let to = &mut panels[j / panel * K_BLOCK * panel + j % panel..];
+            let outputs = columns.start + j..(columns.start + j + LANES).min(columns.end);
+            let whole = if outputs.len() == LANES { k.len() / LANES * LANES } else { 0 };
+            for i in (0..whole).step_by(LANES) {
+                let rows = &w[outputs.start * c + k.start + i..][..(LANES - 1) * c + LANES];
+                for r in 0..LANES {
+                    L::prefetch(rows.as_ptr().wrapping_add((r + LANES) * c).cast());
                 }
-                for (j, row) in L::transpose(tile).into_iter().enumerate() {
+                // SAFETY: sixteen of sixteen rows.
+                let tile = unsafe { N::turned::<L>(rows.as_ptr(), c) };
+                for (r, row) in tile.into_iter().enumerate() {
                     // SAFETY: sixteen of a row of the panel.
-                    unsafe { row.store(panel[(i + j) * PANEL + v..][..LANES].as_mut_ptr()) };
+                    unsafe { row.store(to[(i + r) * panel..][..LANES].as_mut_ptr()) };
                 }
             }
-        }
-        for (i, row) in panel.chunks_exact_mut(PANEL).enumerate().take(k.len()).skip(whole) {
-            row.fill(0.0);
-            row.iter_mut().zip(columns.clone()).for_each(|(row, v)| *row = N::widen(w[v * c + k.start + i]));
+            for i in whole..k.len() {
+                let to = &mut to[i * panel..][..LANES];
+                to.fill(0.0);
+                to.iter_mut().zip(outputs.clone()).for_each(|(to, v)| *to = N::widen(w[v * c + k.start + i]));
+            }
         }
     }
 }
 
 kernel! {
-    /// y[t][j] = start + x[t, k] · panel[.., j] for all rows and the panel's first `width` columns.
-    fn panel_product(x: &Matrix, k: Range<usize>, panel: &[f32], start: Start<'_>, y: Rows<*mut f32>, width: usize) {
-        let mut bias = [0.0f32; PANEL];
+    /// y[t][j] = start + x[t, ..] · panel[.., j]; `shape` says how many rows, consecutive `k`, and columns.
+    fn panel_product(
+        x: XPart<'_>, shape: [usize; 3], panel: &[f32], start: Start<'_>, y: Rows<*mut f32>,
+    ) {
+        let [rows, depth, width] = shape;
+        let mut bias = [0.0f32; 3 * LANES];
         if let Start::Bias(b) = start {
             bias[..width].copy_from_slice(b);
         }
         let bias = (!matches!(start, Start::Sum)).then_some(&bias);
-        let rows = x.rows();
-        assert!(k.end <= x.cols() && panel.len() >= k.len() * PANEL && width <= PANEL);
-        let mut t = 0;
-        while t < rows {
-            let from = Rows { start: x.data()[t * x.cols() + k.start..].as_ptr(), step: x.cols() };
+        let columns = panel_width::<L>() * LANES;
+        assert!(panel.len() >= depth * columns && width <= columns);
+        assert!(x.x.len() >= (rows - 1) * x.step + depth);
+        let mut r = 0;
+        while r < rows {
+            let from = Rows { start: x.x[r * x.step..].as_ptr(), step: x.step };
             // SAFETY: as many rows of x and y as the constants say; the panel's columns of y belong to one thread.
             unsafe {
-                let y = Rows { start: y.start.add(t * y.step), ..y };
-                t += match (rows - t, L::REGISTERS) {
-                    (8.., 1) => rows_product::<L, 8, 3>(from, panel, k.len(), bias, y, width),
-                    (4.., 1) => rows_product::<L, 4, 3>(from, panel, k.len(), bias, y, width),
-                    (6.., _) => rows_product::<L, 6, 1>(from, panel, k.len(), bias, y, width),
-                    (2.., _) => rows_product::<L, 2, 1>(from, panel, k.len(), bias, y, width),
-                    _ => rows_product::<L, 1, 3>(from, panel, k.len(), bias, y, width),
+                let y = Rows { start: y.start.add(r * y.step), ..y };
+                r += match (rows - r, L::REGISTERS) {
+                    (8.., 1) => rows_product::<L, 8, 3>(from, panel, depth, bias, y, width),
+                    (4.., 1) => rows_product::<L, 4, 3>(from, panel, depth, bias, y, width),
+                    (_, 1) => rows_product::<L, 1, 3>(from, panel, depth, bias, y, width),
+                    (6.., _) => rows_product::<L, 6, 1>(from, panel, depth, bias, y, width),
+                    (4.., _) => rows_product::<L, 4, 1>(from, panel, depth, bias, y, width),
+                    (2.., _) => rows_product::<L, 2, 1>(from, panel, depth, bias, y, width),
+                    _ => rows_product::<L, 1, 1>(from, panel, depth, bias, y, width),
                 };
             }
         }
     }
 }
 
-/// `R` rows of a [`panel_product`], `V` registers at a time; gives `R`.
+/// `R` rows of a [`panel_product`] by the `V` registers of a panel's row; gives `R`.
 ///
 /// # Safety
 /// `x` has `R` rows of `depth` numbers to read, `panel` has `depth` rows; `y` has `R` rows of `width` numbers to write,
@@ -159,29 +225,30 @@ unsafe fn rows_product<L: Lanes, const R: usize, const V: usize>(
     x: Rows<*const f32>,
     panel: &[f32],
     depth: usize,
-    bias: Option<&[f32; PANEL]>,
+    bias: Option<&[f32; 3 * LANES]>,
     y: Rows<*mut f32>,
     width: usize,
 ) -> usize {
-    for j in (0..width).step_by(V * LANES) {
-        let w = Rows { start: panel[j..].as_ptr(), step: PANEL };
-        // SAFETY: the caller's promise; a row of the panel has 16 V columns from j on.
-        let p = unsafe { tile::columns::<L, F32, R, V>(x, w, depth, [[L::splat(0.0); V]; R]) };
-        for r in 0..R {
-            for v in 0..V {
-                let j = j + v * LANES;
-                // SAFETY: columns j to j + 16, or to `width`, of row r of y; sixteen numbers of the arrays.
-                unsafe {
-                    let place = y.start.add(r * y.step + j);
-                    if j + LANES <= width {
-                        let start = L::load(bias.map_or(place.cast_const(), |b| b[j..].as_ptr()));
-                        start.add(p[r][v]).store(place);
-                    } else if j < width {
-                        let mut sums = [0.0f32; LANES];
-                        p[r][v].store(sums.as_mut_ptr());
-                        for (i, sum) in sums.into_iter().enumerate().take(width - j) {
-                            *place.add(i) = bias.map_or(*place.add(i), |b| b[j + i]) + sum;
-                        }
+    for r in 0..R {
+        L::prefetch(y.start.wrapping_add(r * y.step).cast()); // wanted when the sums are ready
+    }
+    let w = Rows { start: panel.as_ptr(), step: V * LANES };
+    // SAFETY: the caller's promise; a row of the panel has 16 V columns.
+    let p = unsafe { tile::columns::<L, F32, R, V>(x, w, depth, [[L::splat(0.0); V]; R]) };
+    for r in 0..R {
+        for v in 0..V {
+            let j = v * LANES;
+            // SAFETY: columns j to j + 16, or to `width`, of row r of y; sixteen numbers of the arrays.
+            unsafe {
+                let place = y.start.add(r * y.step + j);
+                if j + LANES <= width {
+                    let start = L::load(bias.map_or(place.cast_const(), |b| b[j..].as_ptr()));
+                    start.add(p[r][v]).store(place);
+                } else if j < width {
+                    let mut sums = [0.0f32; LANES];
+                    p[r][v].store(sums.as_mut_ptr());
+                    for (i, sum) in sums.into_iter().enumerate().take(width - j) {
+                        *place.add(i) = bias.map_or(*place.add(i), |b| b[j + i]) + sum;
                     }
                 }
             }

@@ -34,8 +34,13 @@ pub unsafe fn product<L: Lanes, N: Number>(
     p: Rows<*mut f32>,
     [rows, depth, width]: [usize; 3],
 ) {
-    // With eight rows the sums go to and from the cache more often than the weights: each trip is made to count.
-    let most = if rows >= 8 { 16 } else { 8 };
+    // With many rows the sums go to and from the cache more often than the weights: each trip is made to count, as far
+    // as the registers can hold the weights.
+    let most = match (rows, L::REGISTERS) {
+        (8.., 1) => 16,
+        (4.., 2..) => 4,
+        _ => 8,
+    };
     let mut k = 0;
     while k < depth {
         let step = if k + most <= depth { most } else { 1 };
@@ -52,12 +57,16 @@ pub unsafe fn product<L: Lanes, N: Number>(
             unsafe {
                 r += match (rows - r, step) {
                     (8.., 16) => walk::<L, N, 8, 16>(x, w, p, width, k == 0),
+                    (8.., 4) => walk::<L, N, 8, 4>(x, w, p, width, k == 0),
                     (4.., 16) => walk::<L, N, 4, 16>(x, w, p, width, k == 0),
                     (2.., 16) => walk::<L, N, 2, 16>(x, w, p, width, k == 0),
                     (_, 16) => walk::<L, N, 1, 16>(x, w, p, width, k == 0),
                     (4.., 8) => walk::<L, N, 4, 8>(x, w, p, width, k == 0),
                     (2.., 8) => walk::<L, N, 2, 8>(x, w, p, width, k == 0),
                     (_, 8) => walk::<L, N, 1, 8>(x, w, p, width, k == 0),
+                    (4.., 4) => walk::<L, N, 4, 4>(x, w, p, width, k == 0),
+                    (2.., 4) => walk::<L, N, 2, 4>(x, w, p, width, k == 0),
+                    (_, 4) => walk::<L, N, 1, 4>(x, w, p, width, k == 0),
                     _ => walk::<L, N, 1, 1>(x, w, p, width, k == 0),
                 };
             }

@@ -64,6 +64,36 @@ pub trait Lanes: Copy {
 
     /// Row `i`, lane `j` becomes row `j`, lane `i`.
     fn transpose(rows: [Self; LANES]) -> [Self; LANES];
+
+    /// Sixteen rows of sixteen f32, `step` apart in memory, turned: row `i`, lane `j` is element `i` of row `j`.
+    ///
+    /// # Safety
+    /// They can be read.
+    #[inline(always)]
+    unsafe fn turned(from: *const f32, step: usize) -> [Self; LANES] {
+        // SAFETY: the caller's promise.
+        Self::transpose(std::array::from_fn(|j| unsafe { Self::load(from.add(j * step)) }))
+    }
+
+    /// As [`turned`](Self::turned), of bf16, widened exactly.
+    ///
+    /// # Safety
+    /// As [`turned`](Self::turned).
+    #[inline(always)]
+    unsafe fn turned_bf16(from: *const u16, step: usize) -> [Self; LANES] {
+        // SAFETY: the caller's promise.
+        Self::transpose(std::array::from_fn(|j| unsafe { Self::load_bf16(from.add(j * step)) }))
+    }
+
+    /// As [`turned`](Self::turned), of f16, widened exactly.
+    ///
+    /// # Safety
+    /// As [`turned`](Self::turned).
+    #[inline(always)]
+    unsafe fn turned_f16(from: *const u16, step: usize) -> [Self; LANES] {
+        // SAFETY: the caller's promise.
+        Self::transpose(std::array::from_fn(|j| unsafe { Self::load_f16(from.add(j * step)) }))
+    }
 }
 
 /// An array: what is left where there is nothing better.
@@ -165,6 +195,24 @@ mod tests {
     }
 
     kernel! {
+        /// The sixteen rows of sixteen that begin at the third number of `from`, 19 apart, turned, in each number type.
+        fn turned_from(wide: &[f32], half: &[u16]) -> Vec<u32> {
+            assert!(wide.len() == 3 + 19 * LANES && half.len() == wide.len());
+            let mut to = vec![0.0f32; 3 * LANES * LANES];
+            // SAFETY: the last row ends at 3 + 15 * 19 + 16, inside by the assertion.
+            let tiles = unsafe {
+                let half = half[3..].as_ptr();
+                [L::turned(wide[3..].as_ptr(), 19), L::turned_bf16(half, 19), L::turned_f16(half, 19)]
+            };
+            for (row, to) in tiles.into_iter().flatten().zip(to.as_chunks_mut::<LANES>().0) {
+                // SAFETY: sixteen elements of a slice.
+                unsafe { row.store(to.as_mut_ptr()) };
+            }
+            to.into_iter().map(f32::to_bits).collect()
+        }
+    }
+
+    kernel! {
         /// bf16, f16 and `f32 * 3 + 1` of the same sixteen places.
         fn loaded(half: &[u16], wide: &[f32]) -> Vec<u32> {
             assert!(half.len() == LANES && wide.len() == LANES);
@@ -190,6 +238,24 @@ mod tests {
             for i in 0..LANES {
                 for j in 0..LANES {
                     assert_eq!(to[j * LANES + i], from[i * LANES + j], "{simd:?} {i} {j}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn rows_become_columns_on_the_way_from_memory() {
+        let half: Vec<u16> = (0..3 + 19 * LANES).map(|i| (i * 199 % 0x7c00) as u16).collect();
+        let wide: Vec<f32> = half.iter().map(|h| f32::from(*h)).collect();
+        let at = |i: usize, j: usize| 3 + 19 * j + i;
+        under_each(|simd| {
+            let to = turned_from(&wide, &half);
+            for (i, j) in (0..LANES).flat_map(|i| (0..LANES).map(move |j| (i, j))) {
+                let from = half[at(i, j)];
+                let expected = [wide[at(i, j)], Bf16::widen(from), F16::widen(from)];
+                for (tile, expected) in expected.into_iter().enumerate() {
+                    let got = to[(tile * LANES + i) * LANES + j];
+                    assert_eq!(got, expected.to_bits(), "{simd:?}: tile {tile}, row {i}, lane {j}");
                 }
             }
         });

@@ -179,4 +179,95 @@ impl Lanes for Avx2 {
         }
         turned
     }
+    /// Halves of rows `r` and `r + 4` share a register, so that nothing has to cross its middle: four registers hold
+    /// eight rows of four numbers, and eight shuffles turn them.
+    #[inline(always)]
+    unsafe fn turned(from: *const f32, step: usize) -> [Self; LANES] {
+        // SAFETY: see `splat`, and the caller's promise.
+        unsafe {
+            let mut to = [Self([_mm256_setzero_ps(); 2]); LANES];
+            for half in 0..2 {
+                for k in (0..LANES).step_by(4) {
+                    let mut rows = [_mm256_setzero_ps(); 4];
+                    for r in 0..4 {
+                        let row = from.add((8 * half + r) * step + k);
+                        rows[r] = _mm256_loadu2_m128(row.add(4 * step), row);
+                    }
+                    let [a, b, c, d] = rows;
+                    let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+                    to[k].0[half] = _mm256_shuffle_ps::<0x44>(ab, cd);
+                    to[k + 1].0[half] = _mm256_shuffle_ps::<0xee>(ab, cd);
+                    let (ab, cd) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+                    to[k + 2].0[half] = _mm256_shuffle_ps::<0x44>(ab, cd);
+                    to[k + 3].0[half] = _mm256_shuffle_ps::<0xee>(ab, cd);
+                }
+            }
+            to
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn turned_bf16(from: *const u16, step: usize) -> [Self; LANES] {
+        // SAFETY: see `splat`; of the pairs below the first lies in the lower half of each 64 bits. Beneath zeros,
+        // sixteen bits are the upper half of an f32.
+        unsafe {
+            let zero = _mm256_setzero_si256();
+            turned_pairs(from, step, |pair| {
+                let (first, second) = (_mm256_unpacklo_epi16(zero, pair), _mm256_unpackhi_epi16(zero, pair));
+                [_mm256_castsi256_ps(first), _mm256_castsi256_ps(second)]
+            })
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn turned_f16(from: *const u16, step: usize) -> [Self; LANES] {
+        // SAFETY: see `splat`.
+        unsafe {
+            turned_pairs(from, step, |pair| {
+                let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(pair);
+                let (first, second) =
+                    (_mm256_castsi256_si128(ordered), _mm256_extracti128_si256::<1>(ordered));
+                [_mm256_cvtph_ps(first), _mm256_cvtph_ps(second)]
+            })
+        }
+    }
+}
+
+/// Sixteen rows of sixteen 16-bit numbers, turned. `widen` gets two neighbouring columns of eight rows, four rows of the
+/// first, four of the second, then the next four of each, and gives the two columns.
+///
+/// # Safety
+/// The processor has AVX2; the rows, `step` apart, can be read.
+#[inline(always)]
+unsafe fn turned_pairs(
+    from: *const u16,
+    step: usize,
+    widen: impl Fn(__m256i) -> [__m256; 2],
+) -> [Avx2; LANES] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut to = [Avx2([_mm256_setzero_ps(); 2]); LANES];
+        for k in (0..LANES).step_by(8) {
+            for half in 0..2 {
+                let mut rows = [_mm256_setzero_si256(); 4];
+                for r in 0..4 {
+                    let row = from.add((8 * half + r) * step + k);
+                    rows[r] = _mm256_loadu2_m128i(row.add(4 * step).cast(), row.cast());
+                }
+                let [a, b, c, d] = rows;
+                let (ab, cd) = (_mm256_unpacklo_epi16(a, b), _mm256_unpacklo_epi16(c, d));
+                let (ab_high, cd_high) = (_mm256_unpackhi_epi16(a, b), _mm256_unpackhi_epi16(c, d));
+                let pairs = [
+                    _mm256_unpacklo_epi32(ab, cd),
+                    _mm256_unpackhi_epi32(ab, cd),
+                    _mm256_unpacklo_epi32(ab_high, cd_high),
+                    _mm256_unpackhi_epi32(ab_high, cd_high),
+                ];
+                for (i, pair) in pairs.into_iter().enumerate() {
+                    [to[k + 2 * i].0[half], to[k + 2 * i + 1].0[half]] = widen(pair);
+                }
+            }
+        }
+        to
+    }
 }
