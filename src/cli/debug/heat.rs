@@ -3,7 +3,7 @@
 use gpt2::sampling::candidates::percent;
 use std::fmt::Write;
 
-/// Queries, and keys where there is room for them.
+/// Queries and keys, where there is room for them.
 const MOST: usize = 40;
 
 /// Columns before the cells: the position and the name of a query.
@@ -13,11 +13,11 @@ const MARGIN: usize = 19;
 /// are those of the keys.
 ///
 /// In color the cell's grey is the weight; without, one of four shades. A key that comes after the query is left
-/// blank, a weight near 0 is a dot. At the end of a line, where it fits: the key with the largest weight.
+/// blank, a weight near 0 is a dot. At the end of each line, where there is room: the key with the largest weight.
 pub fn lines(weights: &[f32], keys: usize, names: &[String], color: bool, width: usize) -> Vec<String> {
     let rows = weights.len() / keys.max(1);
     let fit = (width.saturating_sub(MARGIN) / 2).clamp(1, MOST);
-    let (first_key, first_row) = (keys.saturating_sub(fit), rows.saturating_sub(MOST));
+    let (first_key, first_row) = (keys.saturating_sub(fit), rows.saturating_sub(fit));
     let past = keys - rows; // keys that were there before the first of these queries
     let mut lines = Vec::new();
     if first_key > 0 || first_row > 0 {
@@ -28,22 +28,32 @@ pub fn lines(weights: &[f32], keys: usize, names: &[String], color: bool, width:
         ));
     }
     lines.push(format!("{:MARGIN$}{}", "", scale(first_key, keys)));
-    for row in first_row..rows {
-        let weights = &weights[row * keys..][..keys];
+    // What all lines end with, as much of it as fits into each.
+    let most: Vec<(usize, String)> =
+        (first_row..rows).map(|row| largest(&weights[row * keys..][..keys])).collect();
+    let whole =
+        most.iter().map(|(key, share)| format!("  most: {key} {} {share}", shorten(&names[*key], 20)));
+    let short = most.iter().map(|(key, share)| format!("  {key} {share}"));
+    let room = width.saturating_sub(MARGIN + 2 * (keys - first_key));
+    let ends = [whole.collect(), short.collect(), vec![String::new(); rows - first_row]]
+        .into_iter()
+        .find(|ends: &Vec<String>| ends.iter().all(|end| end.chars().count() <= room));
+    for (row, end) in (first_row..rows).zip(ends.unwrap_or_default()) {
         let position = past + row;
         let mut line = format!("{position:>4} {:<14}", shorten(&names[position], 13));
-        for (key, weight) in weights.iter().enumerate().skip(first_key) {
+        for (key, weight) in weights[row * keys..][..keys].iter().enumerate().skip(first_key) {
             let _ = write!(line, "{}", cell(*weight, key > position, color));
         }
-        let most = (0..keys).max_by(|a, b| weights[*a].total_cmp(&weights[*b]).then(b.cmp(a))).unwrap_or(0);
-        let share = percent(weights[most].into());
-        let ends =
-            [format!("  most: {most} {} {share}", shorten(&names[most], 20)), format!("  {most} {share}")];
-        let room = width.saturating_sub(MARGIN + 2 * (keys - first_key));
-        line += ends.iter().find(|end| end.chars().count() <= room).map_or("", |end| end);
-        lines.push(line);
+        lines.push(line + &end);
     }
     lines
+}
+
+/// The key with the largest weight, the first of several, and its share.
+fn largest(weights: &[f32]) -> (usize, String) {
+    let most =
+        (0..weights.len()).max_by(|a, b| weights[*a].total_cmp(&weights[*b]).then(b.cmp(a))).unwrap_or(0);
+    (most, percent(weights[most].into()))
 }
 
 /// The numbers of the keys above their cells, right-aligned: all where they are short, else one in five.
