@@ -2,14 +2,18 @@
 
     python tests/find_planted_bugs.py target/release/gpt2 [--number 5] [--seed S]
 
-This is the README's way of finding what is wrong with a port, tried on fresh random checkpoints. First tests/hf_stages.py
+This is the README's way of finding what is wrong with a port, tried on fresh random checkpoints. First the README's Python
+is run as it stands there: what reads a trace, and the hooks of a port. For each checkpoint tests/hf_stages.py
 itself is held against what transformers returns (hidden states, attention weights, logits: equal in every bit), and
 against `gpt2 trace --list`: the same names in the same order. Then the model without a mistake: no stage may be named.
 Then one mistake at a time. One line a checkpoint; exit code 1 where a wrong stage is named.
 """
 
 import argparse
+import contextlib
+import io
 import json
+import os
 import random
 import subprocess
 import sys
@@ -129,6 +133,35 @@ def check_hooks(binary: Path, model: GPT2LMHeadModel, ids: list[int]):
         raise Wrong("hf_stages.py and `gpt2 trace --list` have other names, or another order")
 
 
+def check_readme(binary: Path, folder: Path):
+    """The README's Python reads a trace of a generation, and hooks a port whose parts have names of their own."""
+    blocks = (Path(__file__).parent.parent / "README.md").read_text().split("```python\n")[1:]
+    reads, hooks = (block.split("```")[0] for block in blocks)
+
+    config = GPT2Config(n_layer=2, n_head=2, n_embd=16, n_positions=8, vocab_size=6000, bos_token_id=0, eos_token_id=0)
+    save(GPT2LMHeadModel(config), folder)
+    port = load(folder)
+    port.blocks, port.head = port.transformer.h, port.lm_head
+    for block in port.blocks:
+        block.norm1, block.mlp.gelu = block.ln_1, block.mlp.act
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        run(binary, "generate", "Once upon a time", "--max-new-tokens", 3, "--trace", "trace.safetensors")
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(reads, {})
+        lines = printed.getvalue().splitlines()
+        if len(lines) != 4 or "'step': 'top-k'" not in lines[2] or "'uniform'" not in lines[3]:
+            raise Wrong(f"README: reading a trace prints {lines}")
+        exec(hooks, {"port": port})
+        run(binary, "trace", "--model", ".", "--ids", "464,5822,531", "--out", "ours.safetensors")
+        done = run(binary, "diff", "ours.safetensors", "port.safetensors")
+    finally:
+        os.chdir(before)
+    if done.returncode != 0 or "7 stages compared, none beyond" not in done.stdout:  # three in each block, and the head
+        raise Wrong(f"README: the hooked port differs: {done.stdout[-500:]}{done.stderr}")
+
+
 def run(binary: Path, *args) -> subprocess.CompletedProcess:
     return subprocess.run([str(binary), *map(str, args)], capture_output=True, encoding="utf-8", timeout=300)
 
@@ -177,16 +210,23 @@ def main():
     transformers.utils.logging.disable_progress_bar()
     seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
     print(f"seed {seed}", flush=True)
-    wrong = 0
+    binary, wrong = args.binary.resolve(), 0
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            check_readme(binary, Path(folder))
+            print("    ok    the README's Python", flush=True)
+        except Wrong as problem:
+            wrong += 1
+            print(f"    WRONG {problem}", flush=True)
     for number in range(1, args.number + 1):
         with tempfile.TemporaryDirectory() as folder:
             rng = random.Random(f"{seed}-{number}")
             try:
-                print(f"{number:3} ok    {check(args.binary.resolve(), rng, Path(folder))}", flush=True)
+                print(f"{number:3} ok    {check(binary, rng, Path(folder))}", flush=True)
             except Wrong as problem:
                 wrong += 1
                 print(f"{number:3} WRONG {problem}", flush=True)
-    print(f"{args.number} checkpoints, {wrong} wrong")
+    print(f"the README and {args.number} checkpoints, {wrong} wrong")
     sys.exit(1 if wrong else 0)
 
 
