@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench trace`
 //!
-//! A token is decoded by the bundled model after 32 others: 79 taps in about a millisecond, so that their share is large.
+//! A token is decoded by the bundled model after 32 others: a tap for each stage in a few milliseconds, so that their
+//! share is large.
 //! Each line is another trace in the same forward pass:
 //!
 //! - `NoTrace`: its empty functions are inlined, nothing is left of a tap;

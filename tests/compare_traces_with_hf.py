@@ -102,6 +102,8 @@ def compare(binary: Path, folder: Path, ids: list[int], wanted: dict[str, torch.
     for name in wanted:
         if abs(by_name[name] - off[name]) > 1e-7:
             raise Mismatch(f"{len(ids)} ids: {name}: diff says {by_name[name]}, NumPy {off[name]}")
+    if report["jump"] and not beyond:
+        raise Mismatch(f"{len(ids)} ids: diff sees a jump in {report['jump']}, and there is no mistake")
     if beyond:
         raise Mismatch(f"{len(ids)} ids: {beyond[0]} is off by {off[beyond[0]]:.1e} of its largest value")
     return off[worst], worst

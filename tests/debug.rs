@@ -154,6 +154,36 @@ fn odd_commands_are_answered_and_the_session_goes_on() {
     assert!(String::from_utf8_lossy(&bytes.get_output().stdout).contains("no command"));
 }
 
+/// Every command, and the same by its abbreviation.
+#[test]
+fn short_names_do_the_same() {
+    let long = "next 2\nblock\ntoken\nrun h.1.attn.weights\nattention 0\nheads\nlens 2\nprint rows 0 heads 1\nprint \
+                lm_head top 2\ncandidates 3\nset top-k 5\nundo\nset\nback 2\nback token\nwhere\nforce 7\nablate head 1 2\n\
+                ablate mlp 0\nablate attention 1\nablate none\ntext\nstages\nseed 9\ntemperature 0.5\ngreedy on\ncontinue\n\
+                restart\nhelp\nquit\n";
+    let short = "n 2\nb\nt\nr h.1.attn.weights\na 0\nhea\nl 2\np rows 0 heads 1\np \
+                 lm_head top 2\nd 3\ns top-k 5\nu\ns\nk 2\nk token\nw\nf 7\nab head 1 2\n\
+                 ab mlp 0\nab attention 1\nab none\nx\nsta\nseed 9\ntemperature 0.5\ngreedy on\nc\n\
+                 res\n?\nq\n";
+    let answers = |commands: &str| {
+        let session = small("--ids 1,2,3 --seed 1 --max-new-tokens 3", commands);
+        assert!(!session.contains("error"), "{session}");
+        session
+            .split("\n> ")
+            .map(|part| part.split_once('\n').map_or("", |p| p.1).to_string())
+            .collect::<Vec<_>>()
+    };
+    let expected = answers(long);
+    assert_eq!(answers(short), expected);
+    let silent: Vec<usize> = (0..expected.len()).filter(|i| expected[*i].is_empty()).collect();
+    let stages = 1 + long.lines().position(|line| line == "stages").expect("a command");
+    assert_eq!(
+        silent,
+        [stages + 1, expected.len() - 1],
+        "quit, and where stages marks its line like a command"
+    );
+}
+
 #[test]
 fn greedy_on_and_off() {
     let session = small(

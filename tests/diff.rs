@@ -290,5 +290,15 @@ fn a_small_mistake_is_where_the_difference_jumps() {
         let (report, text) = diff(name, bug);
         assert_eq!(report["jump"], stage, "{text}");
         assert!(text.contains(&format!("in {stage} = ")) && text.contains("look there first"), "{text}");
+        if bug == Bug::OtherGelu {
+            let verdict = text.split_once("\n\n").expect("a verdict").1;
+            for line in verdict.lines().take(3) {
+                let stable = line.split(": ").next().unwrap_or(line); // the port's f64 may round otherwise elsewhere
+                assert!(
+                    include_str!("../README.md").contains(stable),
+                    "README.md has other words than\n{line}"
+                );
+            }
+        }
     }
 }

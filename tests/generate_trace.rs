@@ -134,6 +134,48 @@ fn it_agrees_with_trace() {
     assert!(whole.starts_with(one.trim_end_matches(']')), "{whole}");
 }
 
+/// Of several texts each has its names, its choices, and the words of a run without a trace.
+#[test]
+fn several_texts() {
+    let folder = folder();
+    let [several, one] = ["several", "one"].map(|name| folder.path().join(name));
+    let options = "--ids 5,6,7 --seed 4 --max-new-tokens 4 --ignore-eos";
+    let run = |count: &str, out: Option<&Path>| {
+        let mut command = gpt2();
+        command.args(["generate", "--json", "--num-return-sequences", count]).args(options.split(' '));
+        command.args(out.map(|_| "--trace")).args(out).arg("--model").arg(fixture("base"));
+        let output = command.assert().success().stderr("").get_output().stdout.clone();
+        let lines: Vec<Value> =
+            output.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        lines
+            .into_iter()
+            .map(|report| (report["ids"].clone(), report["logprobs"].clone()))
+            .collect::<Vec<_>>()
+    };
+    let texts = run("3", Some(&several));
+    assert_eq!(texts, run("3", None));
+    assert!(texts[0].0 != texts[1].0 && texts[1].0 != texts[2].0, "{texts:?}");
+    assert_eq!(run("1", Some(&one)), texts[..1]);
+
+    let file = open(&several);
+    assert_eq!(file.tensors.len(), 3 * 4 * Place::all(2).count());
+    for (sequence, (ids, _)) in texts.iter().enumerate() {
+        let at = |step: usize, name| Place::parse(name).expect("a stage").at(step).of(sequence).to_string();
+        let chosen: Vec<i64> = (0..4).map(|step| i64s(&file, &at(step, "next_id"))[0]).collect();
+        assert_eq!(&Value::from(chosen), ids);
+        let prompt = [&*at(0, "transformer.h.1"), "transformer.h.1"].map(|name| &*file.tensors[name].bytes);
+        assert_eq!(prompt[0], prompt[1]);
+        assert_eq!(file.tensors[&at(3, "transformer.h.1.attn.weights")].shape, [4, 1, 6]);
+        let key = if sequence == 0 { "choices".into() } else { format!("sequence.{sequence}.choices") };
+        let choices: Vec<Value> = serde_json::from_str(&file.metadata[&key]).expect("JSON");
+        assert_eq!(Value::from_iter(choices.iter().map(|choice| choice["chosen"]["id"].clone())), *ids);
+    }
+    let same =
+        gpt2().arg("diff").args([&one, &several]).args(["--tolerance", "0"]).output().expect("a program");
+    let text = String::from_utf8(same.stdout).expect("UTF-8");
+    assert!(same.status.success() && text.contains("sequence.{n}.transformer.wte"), "{text}");
+}
+
 #[test]
 fn the_same_run_writes_the_same_file() {
     let folder = folder();
@@ -197,7 +239,8 @@ fn a_long_text_and_its_end() {
     };
     let report: Value = serde_json::from_slice(&stopped).expect("JSON");
     assert_eq!((&report["finish_reason"], &report["text"]), (&"stop".into(), &" ".into()));
-    assert_eq!(open(&path).tensors.len(), Place::all(6).count());
+    let file = open(&path);
+    assert_eq!((file.tensors.len(), &*file.metadata["stop"]), (Place::all(6).count(), "[\"time\"]"));
 }
 
 #[test]
@@ -213,7 +256,9 @@ fn what_goes_wrong_leaves_no_file() {
     for (arguments, model, code, part) in [
         ("--ids 1,2", damaged.path(), 1, "damaged"),
         ("--ids 999", &*base, 1, "999"),
-        ("--ids 1 --num-return-sequences 2", &*base, 2, "--num-return-sequences"),
+        ("--ids 1 --num-return-sequences 2 --greedy", &*base, 2, "--num-return-sequences"),
+        ("--ids 1 --num-beams 2", &*base, 2, "--num-beams"),
+        ("--ids 1 --prompt-lookup", &*base, 2, "--prompt-lookup"),
         ("--ids 1 --temperature 0", &*base, 2, "temperature"),
         ("--ids 1,2 --context-policy error --max-new-tokens 80 --ignore-eos", &*base, 1, "64 positions"),
     ] {

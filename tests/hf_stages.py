@@ -59,7 +59,8 @@ def stages(model: GPT2LMHeadModel, input_ids: Tensor) -> dict[str, Tensor]:
         result[h] = outputs[h]
     for name in ["transformer.ln_f", "lm_head"]:
         result[name] = outputs[name]
-    return {name: value[0].contiguous() for name, value in result.items()}  # [0] takes off the batch axis
+    # [0] takes off the batch axis; a clone each, for in a port that has no ln_f two stages are one tensor
+    return {name: value[0].clone(memory_format=torch.contiguous_format) for name, value in result.items()}
 
 
 def attention_scores(attn, c_attn: Tensor) -> Tensor:

@@ -66,6 +66,18 @@ fn commands_print_what_is_shown() {
     assert!(tried >= 3, "{tried} commands");
 }
 
+/// The text under the first command is what the seed that is named there gives, but for the breaks of its lines.
+#[test]
+fn the_first_text_is_that_of_its_seed() {
+    let shown = README.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a text");
+    assert!(README.contains("`--seed 2` gives the one above (line breaks added)"));
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("gpt2"));
+    let output = command.args(["generate", "Once upon a time", "--seed", "2"]).output().expect("a program");
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
+    assert_eq!(words(shown), words(&printed));
+}
+
 #[test]
 fn set_up_takes_the_two_commands() {
     assert!(README.contains("cargo run --release -- generate \"Once upon a time\""));

@@ -23,27 +23,37 @@ fn a_fixture() {
     insta::assert_snapshot!("base", stages_of_a_fixture());
 }
 
-#[test]
-fn the_bundled_model() {
+/// The same of the bundled model.
+fn stages_of_the_bundled_model() -> String {
     let lm = gpt2::checkpoint::bundled();
     let mut recorder = Recorder::new();
     next_token(&lm.model, &lm.bpe.encode("Once upon a time"), None, &mut recorder).expect("a token");
-    insta::assert_snapshot!("bundled", render(&recorder.stages));
+    render(&recorder.stages)
+}
+
+#[test]
+fn the_bundled_model() {
+    insta::assert_snapshot!("bundled", stages_of_the_bundled_model());
 }
 
 /// Every instruction set, any number of threads: the same text.
 #[test]
 fn the_same_everywhere() {
-    let expected = stages_of_a_fixture();
-    for simd in Simd::available() {
-        for threads in ["1", "2", "3", "7"] {
-            let mut command = gpt2();
-            command.env("GPT2_SIMD", simd.name()).args(["trace", "--greedy", "--ids", "3,1,4,1,5"]);
-            let output =
-                command.arg("--model").arg(fixture("base")).args(["--threads", threads]).assert().success();
-            let text = String::from_utf8(output.get_output().stdout.clone()).expect("UTF-8");
-            let stages = text.split_once("\nhow next_id was chosen").expect("an explanation").0;
-            assert_eq!(stages, expected, "{} with {threads} threads", simd.name());
+    let base = fixture("base").display().to_string();
+    let models = [
+        (vec!["--ids", "3,1,4,1,5", "--model", &base], stages_of_a_fixture()),
+        (vec!["Once upon a time"], stages_of_the_bundled_model()),
+    ];
+    for (arguments, expected) in models {
+        for simd in Simd::available() {
+            for threads in ["1", "2", "3", "7"] {
+                let mut command = gpt2();
+                command.env("GPT2_SIMD", simd.name()).args(["trace", "--greedy", "--threads", threads]);
+                let output = command.args(&arguments).assert().success();
+                let text = String::from_utf8(output.get_output().stdout.clone()).expect("UTF-8");
+                let stages = text.split_once("\nhow next_id was chosen").expect("an explanation").0;
+                assert_eq!(stages, expected, "{arguments:?}, {} with {threads} threads", simd.name());
+            }
         }
     }
 }

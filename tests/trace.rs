@@ -170,7 +170,10 @@ fn the_lens_ends_with_what_the_model_says() {
     let table = text("trace --ids 5,6,7 --greedy --lens", &model);
     assert_eq!(table.lines().filter(|line| line.starts_with("position")).count(), 3);
     assert_eq!(
-        table.lines().filter(|line| line.starts_with("  block 1") && line.matches('%').count() == 5).count(),
+        table
+            .lines()
+            .filter(|line| line.starts_with("  after block 1 ") && line.matches('%').count() == 5)
+            .count(),
         3
     );
 }

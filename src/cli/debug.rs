@@ -63,7 +63,7 @@ pub fn run(
     };
     let sampling = options.sampling.clone().unwrap_or_else(|| Sampling::with_seed(0));
     let session = Session::new(lm, prompt, options, stop)?;
-    let show = Show { out: BufWriter::new(io::stdout()), lm, color };
+    let show = Show { out: BufWriter::new(io::stdout()), lm, color, width: usize::MAX };
     let mut stepper = Stepper { lm, session, show, sampling, ended: false };
     stepper.begin().map_err(Failure::output)?;
     let mut input = Input::new()?;
@@ -71,13 +71,13 @@ pub fn run(
         stepper.show.out.flush().map_err(Failure::output)?;
         let line = match input.read()? {
             Line::End => break,
-            Line::TooLong => {
-                writeln!(stepper.show.out, "error: a line of more than 64 KiB is no command")
-                    .map_err(Failure::output)?;
+            Line::NoCommand(why) => {
+                writeln!(stepper.show.out, "error: {why}").map_err(Failure::output)?;
                 continue;
             }
             Line::Command(line) => line,
         };
+        stepper.show.width = input.width().unwrap_or(usize::MAX);
         if !input.is_terminal() {
             let seen: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             writeln!(stepper.show.out, "> {seen}").map_err(Failure::output)?;
@@ -141,7 +141,11 @@ impl Stepper<'_> {
     /// A stage was passed without stopping: of chosen tokens a line is left.
     fn passed(&mut self) -> io::Result<()> {
         self.ended = false;
-        if self.session.place().stage == Stage::NextId { self.show.token(&self.session) } else { Ok(()) }
+        if self.session.place().stage != Stage::NextId {
+            return Ok(());
+        }
+        self.show.token(&self.session)?;
+        self.show.out.flush() // the next token may take a while
     }
 
     /// Does what a command asks. `false` if it asks for the end.

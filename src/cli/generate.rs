@@ -14,6 +14,7 @@ use gpt2::model::Gpt2;
 use gpt2::simd::Simd;
 use gpt2::trace::{Choices, StepsFile};
 use serde::Serialize;
+use serde_json::Value;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +49,8 @@ pub struct Args {
     /// Say on standard error how long it took, and the seed
     #[arg(long)]
     stats: bool,
-    /// Write every stage of every step into a safetensors file, and how each token was chosen into its metadata
+    /// Write every stage of every step into a safetensors file, and how each token was chosen into its metadata; of
+    /// several texts the second has sequence.1. before its names, and so on
     #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "num_beams", "draft_model", "prompt_lookup"])]
     trace: Option<PathBuf>,
     /// Step through the stages; commands come from standard input, a line each, and help lists them
@@ -114,7 +116,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     if args.batch_size.is_some() {
         return Err(Failure::Usage("--batch-size is for --batch, which is not given".into()));
     }
-    check_followed(args)?;
+    check_debugged(args)?;
     let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
     if common.verbose {
         remark(format_args!(
@@ -140,19 +142,24 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let mut begin = Instant::now(); // the first sequence's time has the prompt's in it
     let prompt = Generation::new(&lm.model, &prompt_ids, options.clone())?;
     let mut prompt = args.speculation.text(prompt, &lm, draft.as_ref())?;
-    if count > 1 {
+    if count > 1 && args.trace.is_none() {
         prompt.prefill();
     }
     let mut slid = false;
+    let mut traced = args.trace.as_deref().map(Traced::create).transpose()?;
     for n in 0..count {
         if !args.json && count > 1 {
             print(&format!("=== {} of {count} ===\n", n + 1))?;
         }
         let output = Output::new(&lm.bpe, stop.clone(), !args.json);
         let mut run = Run { lm: &lm, begin, slid: &mut slid, interrupted };
-        let written = match &args.trace {
+        let written = match traced.take() {
             None => run.write(&mut *prompt.fork(n), output)?,
-            Some(path) => run.write_traced(path, &prompt_ids, &options, output)?,
+            Some(so_far) => {
+                let (written, so_far) = run.write_traced(so_far, &prompt_ids, &options, output)?;
+                traced = Some(so_far);
+                written
+            }
         };
         let stats = Stats {
             load_ms: ms(load),
@@ -176,16 +183,20 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         }
         begin = Instant::now();
     }
-    Ok(())
+    match traced {
+        None => Ok(()),
+        Some(Traced { file, choices }) => {
+            Ok(file.finish(&lm, &prompt_ids, &options, &args.stop, &choices)?)
+        }
+    }
 }
 
-/// `--trace` and `--debug` follow one text; commands and prompt cannot both come from standard input.
-fn check_followed(args: &Args) -> Result<(), Failure> {
-    let followed = [("--trace", args.trace.is_some()), ("--debug", args.debug)];
+/// `--debug` follows one text; commands and prompt cannot both come from standard input.
+fn check_debugged(args: &Args) -> Result<(), Failure> {
     let count = args.num_return_sequences;
-    if let Some((name, _)) = followed.into_iter().find(|(_, on)| *on && count > 1) {
+    if args.debug && count > 1 {
         return Err(Failure::Usage(format!(
-            "{name} follows one text and --num-return-sequences asks for {count}; leave out one of them"
+            "--debug follows one text and --num-return-sequences asks for {count}; leave out one of them"
         )));
     }
     if args.debug && !args.prompt.is_given() {
@@ -259,23 +270,40 @@ impl Run<'_> {
         })
     }
 
-    /// The same with a trace file, which is there when the text is whole.
+    /// The same, with every stage in the trace file.
     fn write_traced(
         &mut self,
-        path: &Path,
+        Traced { mut file, mut choices }: Traced,
         prompt: &[TokenId],
         options: &Options,
         output: Output<'_>,
-    ) -> Result<Written, Failure> {
-        let file = StepsFile::create(path)?;
-        let generation = Generation::with_trace(&self.lm.model, prompt, options.clone(), file)?;
-        let (mut generation, mut choices) = (generation.whole(), Choices::new(&self.lm.bpe));
-        let written = self.write(&mut Watched(&mut generation, &mut choices), output)?;
+    ) -> Result<(Written, Traced), Failure> {
+        let (n, mut options) = (choices.len(), options.clone());
+        if let Some(sampling) = &mut options.sampling {
+            sampling.stream = n as u64; // as Generation::fork has it
+        }
+        file.begin(n);
+        let generation = Generation::with_trace(&self.lm.model, prompt, options, file)?;
+        let (mut generation, mut watch) = (generation.whole(), Choices::new(&self.lm.bpe));
+        let written = self.write(&mut Watched(&mut generation, &mut watch), output)?;
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted); // and the file is gone
         }
-        generation.trace.finish(self.lm, prompt, options, &choices.all)?;
-        Ok(written)
+        choices.push(watch.all);
+        Ok((written, Traced { file: generation.trace, choices }))
+    }
+}
+
+/// A trace file in the making: it is there when the last text is whole.
+struct Traced {
+    file: StepsFile,
+    /// For each text so far, how each of its tokens was chosen.
+    choices: Vec<Vec<Value>>,
+}
+
+impl Traced {
+    fn create(path: &Path) -> gpt2::error::Result<Self> {
+        Ok(Self { file: StepsFile::create(path)?, choices: Vec::new() })
     }
 }
 

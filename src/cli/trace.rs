@@ -10,6 +10,7 @@ use gpt2::checkpoint::LanguageModel;
 use gpt2::checkpoint::safetensors::{Slot, remove_unfinished};
 use gpt2::generate::{Generation, Options};
 use gpt2::sampling::Explanation;
+use gpt2::sampling::candidates::{Candidate, list};
 use gpt2::trace::{Digest, Lens, Place, Stage, Trace, TraceFile, metadata, next_token_watched};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -20,13 +21,16 @@ use std::path::PathBuf;
 const CANDIDATES: usize = 5;
 
 #[derive(clap::Args)]
-#[command(after_help = "\
-Without --out and --lens, a line for each stage is printed: its shape, statistics, first values and a hash of its bits;
-and how the next token was chosen. The options of the choice are those of `generate`; the seed is 0 if left out.
+#[command(
+    after_help = "\
+Without --out and --lens, a line for each stage is printed: its shape, statistics, first values and a hash of its bits; \
+and how the next token was chosen. The options of the choice are those of `generate`.
 
-Names of stages (--list shows all): input_ids, transformer.wte, transformer.h.0.attn.weights, lm_head, probs, next_id, ...
-With --lens there are also lens.0, lens.1, ...: the logits [T, n_vocab] after each block. Only --stages puts them into
-the file.")]
+Names of stages (--list shows all): input_ids, transformer.wte, transformer.h.0.attn.weights, lm_head, probs, next_id, ... \
+With --lens there are also lens.0, lens.1, ...: the logits [T, n_vocab] after each block. Only --stages puts them into \
+the file.",
+    mut_arg("seed", |seed| seed.help("Start of the random numbers; the same seed gives the same token [default: 0]"))
+)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -53,7 +57,7 @@ pub struct Args {
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     if args.list {
-        return list();
+        return list_stages();
     }
     let lm = args.model.open()?;
     let ids = args.prompt.encode(&lm.bpe, true)?;
@@ -176,7 +180,6 @@ fn print(
     explanation: &Explanation,
 ) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let token = |id: TokenId| lm.bpe.token_text(id).unwrap_or_default();
     if args.json {
         let text = |id| lm.bpe.decode_lossy(&[id]).unwrap_or_default();
         let mut report = json!({ "ids": ids, "next_id": next_id, "choice": explanation.json(text) });
@@ -184,7 +187,8 @@ fn print(
             report["stages"] = digests.iter().map(digest_json).collect();
         }
         if let Some(lens) = &view.lens {
-            let candidate = |c: &gpt2::trace::lens::Candidate| json!({"id": c.id, "token": token(c.id), "probability": c.probability});
+            let candidate =
+                |c: &Candidate| json!({"id": c.id, "token": text(c.id), "probability": c.probability});
             let positions = |block: &Vec<Vec<_>>| -> Value {
                 block.iter().map(|candidates| candidates.iter().map(candidate).collect::<Value>()).collect()
             };
@@ -203,14 +207,10 @@ fn print(
     }
     if let (Some(lens), false) = (&view.lens, args.json) {
         for (t, id) in ids.iter().enumerate() {
-            writeln!(out, "position {t}, after {}", token(*id))?;
+            writeln!(out, "position {t}, after {}", quoted(&lm.bpe, *id))?;
             for (i, block) in lens.blocks.iter().enumerate() {
-                write!(out, "  block {i:<3}")?;
-                for candidate in block.get(t).into_iter().flatten() {
-                    let percent = format!("{:.1}%", candidate.probability * 100.0);
-                    write!(out, " {percent:>6} {:<12}", token(candidate.id))?;
-                }
-                writeln!(out)?;
+                let candidates = block.get(t).map_or(&[][..], Vec::as_slice);
+                writeln!(out, "  after block {i:<3} {}", list(candidates, |id| quoted(&lm.bpe, id)))?;
             }
         }
     }
@@ -226,7 +226,7 @@ fn digest_json(d: &Digest) -> Value {
 }
 
 /// `--list`
-fn list() -> Result<(), Failure> {
+fn list_stages() -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut line = |name: &str, shape: &str, formula: &str, file: &str| {
         writeln!(out, "{name:<33} {shape:<15} {formula:<29} {file}")

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 /// | `prompt`, `ids` | the text, and its ids as JSON |
 /// | `options` | JSON: how the next token is chosen |
 /// | `choices` | JSON, an object a step: how it was chosen ([`Explanation`](crate::sampling::Explanation)) |
+/// | `sequence.1.choices`, ... | the same of the second text and those after it, where several are written |
+/// | `stop` | JSON: the strings that end the text, where there are any |
 /// | `dtype`, `arithmetic`, `version` | of the weights, of the [arithmetic](crate::ARITHMETIC), of the program |
 pub fn metadata(
     lm: &LanguageModel,
@@ -33,8 +35,8 @@ pub fn metadata(
     ])
 }
 
-/// How the next token is chosen: temperature, top-k, top-p and the seed always, the rest where it is on. A number that
-/// JSON has not is a text.
+/// How the next token is chosen, and how many: temperature, top-k, top-p and the seed always, the rest where it is on, or
+/// not what [`Options::default`] has. A number that JSON has not is a text.
 pub fn describe(options: &Options) -> Value {
     let mut about = Map::new();
     let mut put = |name: &str, value: Value, on: bool| {
@@ -66,12 +68,20 @@ pub fn describe(options: &Options) -> Value {
     put("bad_words", json!(p.bad_words), !p.bad_words.is_empty());
     put("min_new_tokens", json!(p.min_new_tokens), p.min_new_tokens != 0);
     put("ignore_eos", json!(true), options.ignore_eos);
+    let usual = Options::default();
+    put("max_new_tokens", json!(options.max_new_tokens), options.max_new_tokens != usual.max_new_tokens);
+    put(
+        "context_policy",
+        json!(options.context_policy.name()),
+        options.context_policy != usual.context_policy,
+    );
     Value::Object(about)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generate::ContextPolicy;
     use crate::sampling::{Processors, Sampling};
 
     #[test]
@@ -86,7 +96,9 @@ mod tests {
             no_repeat_ngram_size: 2,
             ..Processors::default()
         };
-        let greedy = describe(&Options { processors, ..Options::default() });
+        let few = Options { max_new_tokens: 3, context_policy: ContextPolicy::Stop, ..Options::default() };
+        let greedy = describe(&Options { processors, ..few });
+        assert_eq!((&greedy["max_new_tokens"], &greedy["context_policy"]), (&json!(3), &json!("stop")));
         assert_eq!(greedy["logit_bias"], json!([[5, "-inf"], [6, 0.5]]));
         assert_eq!((&greedy["greedy"], &greedy["no_repeat_ngram_size"]), (&json!(true), &json!(2)));
         assert_eq!(greedy.get("min_new_tokens"), None);

@@ -2,7 +2,8 @@
 //!
 //! A trace of one forward pass has the names of the stages. A generation has several passes: those of its first step,
 //! which reads the prompt, have the same names, so that both can be compared; those of later steps have `step.1.`,
-//! `step.2.` and so on before them.
+//! `step.2.` and so on before them. Where several texts are written after one prompt, those of the second have
+//! `sequence.1.` before all that, and so on.
 
 use super::Stage;
 use std::{cmp::Ordering, fmt};
@@ -20,6 +21,7 @@ use std::{cmp::Ordering, fmt};
 /// let later = Place::parse("step.2.lm_head").expect("a name of a stage");
 /// assert_eq!((later.stage, later.step), (Stage::LmHead, 2));
 /// assert!(later > Place::new(Stage::NextId, None));
+/// assert_eq!(later.of(1).to_string(), "sequence.1.step.2.lm_head");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
@@ -29,17 +31,24 @@ pub struct Place {
     pub block: Option<usize>,
     /// In which step of a generation: 0 reads the prompt.
     pub step: usize,
+    /// Of which of several texts after one prompt.
+    pub sequence: usize,
 }
 
 impl Place {
     /// The stage, in this block if it is one of a block, in the first step.
     pub fn new(stage: Stage, block: Option<usize>) -> Self {
-        Self { stage, block: block.filter(|_| stage.in_block()), step: 0 }
+        Self { stage, block: block.filter(|_| stage.in_block()), step: 0, sequence: 0 }
     }
 
     /// The same stage in this step of a generation.
     pub fn at(self, step: usize) -> Self {
         Self { step, ..self }
+    }
+
+    /// The same stage of this text, where several are written.
+    pub fn of(self, sequence: usize) -> Self {
+        Self { sequence, ..self }
     }
 
     /// All places of a forward pass with `n_layer` blocks, in order.
@@ -53,9 +62,13 @@ impl Place {
 
     /// The place of this name, with or without the leading `transformer.`.
     pub fn parse(name: &str) -> Option<Self> {
-        if let Some((step, name)) = name.strip_prefix("step.").and_then(|rest| rest.split_once('.')) {
-            let number = step.parse().ok().filter(|n: &usize| *n > 0 && n.to_string() == step)?;
-            return Some(Self::parse(name).filter(|place| place.step == 0)?.at(number));
+        if let Some((number, rest)) = numbered("sequence.", name) {
+            return Some(Self::parse(rest).filter(|place| place.sequence == 0)?.of(number));
+        }
+        if let Some((number, rest)) = numbered("step.", name) {
+            return Some(
+                Self::parse(rest).filter(|place| (place.sequence, place.step) == (0, 0))?.at(number),
+            );
         }
         let name = bare(name);
         let block = name.strip_prefix("h.").and_then(|rest| rest.split('.').next()?.parse().ok());
@@ -65,10 +78,17 @@ impl Place {
             .find(|place| bare(&place.to_string()) == name)
     }
 
-    /// What decides the order: the step; before, within or after the blocks; the block; the stage.
-    fn order(self) -> (usize, bool, Option<usize>, Stage) {
-        (self.step, self.stage >= Stage::LnF, self.block, self.stage)
+    /// What decides the order: the text; the step; before, within or after the blocks; the block; the stage.
+    fn order(self) -> (usize, usize, bool, Option<usize>, Stage) {
+        (self.sequence, self.step, self.stage >= Stage::LnF, self.block, self.stage)
     }
+}
+
+/// A number from 1 on, as it is written after `prefix`, and what stands behind its dot.
+fn numbered<'a>(prefix: &str, name: &'a str) -> Option<(usize, &'a str)> {
+    let (digits, rest) = name.strip_prefix(prefix)?.split_once('.')?;
+    let number = digits.parse().ok().filter(|n: &usize| *n > 0 && n.to_string() == digits)?;
+    Some((number, rest))
 }
 
 /// A name without the leading `transformer.`, which the first checkpoints did not have.
@@ -91,10 +111,9 @@ impl PartialOrd for Place {
 /// The name in a trace file.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.step {
-            0 => f.pad(&self.stage.name(self.block)),
-            n => f.pad(&format!("step.{n}.{}", self.stage.name(self.block))),
-        }
+        let part = |name: &str, n: usize| if n == 0 { String::new() } else { format!("{name}.{n}.") };
+        let (sequence, step) = (part("sequence", self.sequence), part("step", self.step));
+        f.pad(&format!("{sequence}{step}{}", self.stage.name(self.block)))
     }
 }
 
@@ -113,6 +132,10 @@ mod tests {
             let later = place.at(12);
             assert_eq!(Place::parse(&later.to_string()), Some(later));
             assert!(later < place.at(13) && later > Place::new(Stage::NextId, None));
+            for other in [place.of(3), later.of(3)] {
+                assert_eq!(Place::parse(&other.to_string()), Some(other));
+                assert!(other < place.of(4) && other > Place::new(Stage::NextId, None).at(99));
+            }
         }
     }
 
@@ -140,6 +163,11 @@ mod tests {
             "step.1.step.2.lm_head",
             "step.-1.lm_head",
             "transformer.step.1.lm_head",
+            "sequence.0.lm_head",
+            "sequence.1",
+            "sequence.1.sequence.2.lm_head",
+            "step.1.sequence.1.lm_head",
+            "sequence.1.lens.0",
         ] {
             assert_eq!(Place::parse(name), None, "{name}");
         }

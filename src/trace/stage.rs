@@ -106,7 +106,7 @@ impl Stage {
             Self::MlpAct => ("transformer.h.{i}.mlp.act", "[T, n_inner]", "gelu(c_fc)", "src/mlp.rs"),
             Self::MlpCProj => ("transformer.h.{i}.mlp.c_proj", "[T, n_embd]", "c_proj(act)", "src/mlp.rs"),
             Self::Block => ("transformer.h.{i}", "[T, n_embd]", "x = x + mlp", "src/block.rs"),
-            Self::LnF => ("transformer.ln_f", "[T, n_embd]", "ln_f(x)", "src/model.rs"),
+            Self::LnF => ("transformer.ln_f", "[T, n_embd]", "ln_f(x)", "src/layer_norm.rs"),
             Self::LmHead => ("lm_head", "[T, n_vocab]", "ln_f @ wte.T", "src/model.rs"),
             Self::Probs => ("probs", "[n_vocab]", "softmax(filters(logits / T))", "src/sampling.rs"),
             Self::NextId => ("next_id", "[1]", "draw(probs)", "src/sampling.rs"),

@@ -9,7 +9,9 @@
 //!
 //! The first step reads the prompt; its stages have the names and shapes of a trace of one forward pass
 //! ([`TraceFile`](super::TraceFile)), so that the two can be compared. Those of later steps have `step.1.`, `step.2.` and
-//! so on before their names. How each token was chosen is in the metadata, under `choices`.
+//! so on before their names. How each token was chosen is in the metadata, under `choices`. Where several texts are
+//! written after one prompt, the stages of the second are in the file under `sequence.1.` and the same names, its
+//! choices under `sequence.1.choices`, and so on.
 //!
 //! Each stage goes to the disk as soon as it is computed; memory holds one at a time. A step of GPT-2 124M takes about
 //! 1 MB on the disk, 0.4 MB of it logits and probabilities.
@@ -21,7 +23,7 @@ use crate::checkpoint::safetensors::{Growing, Slot};
 use crate::error::{Error, Result};
 use crate::generate::Options;
 use crate::sampling::{Choice, Explanation, Step, Watch};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// Candidates of each distribution that the file's metadata names.
@@ -31,6 +33,7 @@ const CANDIDATES: usize = 5;
 #[derive(Debug)]
 pub struct StepsFile {
     file: Growing,
+    sequence: usize,
     step: usize,
     block: Option<usize>,
     problem: Option<Error>,
@@ -42,10 +45,16 @@ impl StepsFile {
     /// # Errors
     /// As [`Writer::create`](crate::checkpoint::safetensors::Writer::create).
     pub fn create(path: &Path) -> Result<Self> {
-        Ok(Self { file: Growing::create(path)?, step: 0, block: None, problem: None })
+        Ok(Self { file: Growing::create(path)?, sequence: 0, step: 0, block: None, problem: None })
     }
 
-    /// Gives the file its name.
+    /// What comes now is of this text.
+    pub fn begin(&mut self, sequence: usize) {
+        (self.sequence, self.step, self.block) = (sequence, 0, None);
+    }
+
+    /// Gives the file its name. `stop`: the strings that were to end a text; `choices`: for each text how each of its
+    /// tokens was chosen.
     ///
     /// # Errors
     /// [`Error::Io`], also from earlier writes.
@@ -54,17 +63,24 @@ impl StepsFile {
         lm: &LanguageModel,
         prompt: &[TokenId],
         options: &Options,
-        choices: &[Value],
+        stop: &[String],
+        choices: &[Vec<Value>],
     ) -> Result<()> {
-        match self.problem {
-            Some(problem) => Err(problem),
-            None => self.file.finish(&metadata(lm, prompt, options, choices)),
+        if let Some(problem) = self.problem {
+            return Err(problem);
         }
+        let mut about = metadata(lm, prompt, options, choices.first().map_or(&[], Vec::as_slice));
+        if !stop.is_empty() {
+            about.insert("stop".into(), json!(stop).to_string());
+        }
+        let later = choices.iter().enumerate().skip(1);
+        about.extend(later.map(|(n, choices)| (format!("sequence.{n}.choices"), json!(choices).to_string())));
+        self.file.finish(&about)
     }
 
     fn append(&mut self, stage: Stage, dtype: &'static str, shape: &[usize], bytes: &[u8]) {
         if self.problem.is_none() {
-            let name = Place::new(stage, self.block).at(self.step).to_string();
+            let name = Place::new(stage, self.block).at(self.step).of(self.sequence).to_string();
             self.problem = self.file.append(Slot { name, dtype, shape: shape.to_vec() }, bytes).err();
         }
     }
@@ -141,7 +157,7 @@ mod tests {
             chosen.expect("a token");
         }
         let ids = generation.ids().to_vec();
-        generation.trace.finish(&lm, &prompt, &options, &choices.all).expect("a file");
+        generation.trace.finish(&lm, &prompt, &options, &[], &[choices.all]).expect("a file");
 
         let found = SafeTensors::parse(&path, &Bytes::map(&path).expect("a file")).expect("tensors");
         let places = Place::all(lm.model.config.n_layer).count();

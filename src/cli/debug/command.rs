@@ -119,12 +119,14 @@ pub const OPTIONS: [&str; 15] = [
 pub fn help() -> String {
     let line = |(name, short, arguments, about): &(&str, &str, &str, &str)| {
         let names = if short.is_empty() { name.to_string() } else { format!("{name}, {short}") };
-        format!("  {names:<15} {arguments}\n                  {about}\n")
+        let usage = format!("  {names:<15} {arguments}");
+        format!("{}\n                  {about}\n", usage.trim_end())
     };
     let list: String = COMMANDS.iter().filter(|command| !command.3.is_empty()).map(line).collect();
     format!(
-        "{list}A name may be cut as long as it is the only one; set may be left out: temperature 0.5. Each step keeps the\n\
-         changes that were made in it, and hands them on; back goes behind them, and forward to them again.\n"
+        "{list}A name may be cut as long as it is the only one. set may be left out: temperature 0.5.\n\
+         Each step keeps the changes that were made in it, and hands them on; back goes\n\
+         behind them, and forward to them again.\n"
     )
 }
 
@@ -341,7 +343,27 @@ mod tests {
         let print =
             Print { stage: Some("lm_head".into()), rows: Some(2..=4), top: Some(5), ..Print::default() };
         assert_eq!(parse("p lm_head rows 2-4 top 5"), Ok(Command::Print(print)));
-        assert!(help().lines().all(|line| line.len() <= 110));
+        assert!(help().lines().all(|line| line.len() <= 100));
+    }
+
+    #[test]
+    fn every_command_is_in_the_help_with_its_abbreviation() {
+        let help = help();
+        let mut shorts = Vec::new();
+        for (name, short, _, about) in COMMANDS.iter().filter(|(name, ..)| *name != "?") {
+            assert_eq!(command(name), Ok(*name));
+            let names = if short.is_empty() { name.to_string() } else { format!("{name}, {short}") };
+            assert!(
+                help.lines().any(|line| line.starts_with(format!("  {names:<15}").trim_end()))
+                    && help.contains(about),
+                "{name}"
+            );
+            if !short.is_empty() {
+                assert_eq!(command(short), Ok(*name));
+                assert!(!shorts.contains(short), "{short} is two commands");
+                shorts.push(short);
+            }
+        }
     }
 
     #[test]

@@ -3,16 +3,21 @@
 use gpt2::sampling::candidates::percent;
 use std::fmt::Write;
 
-/// Keys that fit beside the names on a usual terminal, and queries.
+/// Queries and keys, where there is room for them.
 const MOST: usize = 40;
 
-/// Weights `[rows, keys]` of one head as lines. The last query sees all keys; names are those of the keys.
+/// Columns before the cells: the position and the name of a query.
+const MARGIN: usize = 19;
+
+/// Weights `[rows, keys]` of one head as lines, none longer than `width` columns. The last query sees all keys; names
+/// are those of the keys.
 ///
 /// In color the cell's grey is the weight; without, one of four shades. A key that comes after the query is left
-/// blank, a weight near 0 is a dot. At the end of a line: the key with the largest weight.
-pub fn lines(weights: &[f32], keys: usize, names: &[String], color: bool) -> Vec<String> {
+/// blank, a weight near 0 is a dot. At the end of each line, where there is room: the key with the largest weight.
+pub fn lines(weights: &[f32], keys: usize, names: &[String], color: bool, width: usize) -> Vec<String> {
     let rows = weights.len() / keys.max(1);
-    let (first_key, first_row) = (keys.saturating_sub(MOST), rows.saturating_sub(MOST));
+    let fit = (width.saturating_sub(MARGIN) / 2).clamp(1, MOST);
+    let (first_key, first_row) = (keys.saturating_sub(fit), rows.saturating_sub(fit));
     let past = keys - rows; // keys that were there before the first of these queries
     let mut lines = Vec::new();
     if first_key > 0 || first_row > 0 {
@@ -22,21 +27,47 @@ pub fn lines(weights: &[f32], keys: usize, names: &[String], color: bool) -> Vec
             keys - first_key
         ));
     }
-    let columns: String = (first_key..keys).map(|key| format!("{:>2}", key % 100)).collect();
-    lines.push(format!("{:>4} {:<14}{columns}", "", ""));
-    for row in first_row..rows {
-        let weights = &weights[row * keys..][..keys];
+    lines.push(format!("{:MARGIN$}{}", "", scale(first_key, keys)));
+    // What all lines end with, as much of it as fits into each.
+    let most: Vec<(usize, String)> =
+        (first_row..rows).map(|row| largest(&weights[row * keys..][..keys])).collect();
+    let whole =
+        most.iter().map(|(key, share)| format!("  most: {key} {} {share}", shorten(&names[*key], 20)));
+    let short = most.iter().map(|(key, share)| format!("  {key} {share}"));
+    let room = width.saturating_sub(MARGIN + 2 * (keys - first_key));
+    let ends = [whole.collect(), short.collect(), vec![String::new(); rows - first_row]]
+        .into_iter()
+        .find(|ends: &Vec<String>| ends.iter().all(|end| end.chars().count() <= room));
+    for (row, end) in (first_row..rows).zip(ends.unwrap_or_default()) {
         let position = past + row;
         let mut line = format!("{position:>4} {:<14}", shorten(&names[position], 13));
-        for (key, weight) in weights.iter().enumerate().skip(first_key) {
+        for (key, weight) in weights[row * keys..][..keys].iter().enumerate().skip(first_key) {
             let _ = write!(line, "{}", cell(*weight, key > position, color));
         }
-        let most = (0..keys).max_by(|a, b| weights[*a].total_cmp(&weights[*b]).then(b.cmp(a))).unwrap_or(0);
-        let _ =
-            write!(line, "  most: {most} {} {}", shorten(&names[most], 20), percent(weights[most].into()));
-        lines.push(line);
+        lines.push(line + &end);
     }
     lines
+}
+
+/// The key with the largest weight, the first of several, and its share.
+fn largest(weights: &[f32]) -> (usize, String) {
+    let most =
+        (0..weights.len()).max_by(|a, b| weights[*a].total_cmp(&weights[*b]).then(b.cmp(a))).unwrap_or(0);
+    (most, percent(weights[most].into()))
+}
+
+/// The numbers of the keys above their cells, right-aligned: all where they are short, else one in five.
+fn scale(first: usize, keys: usize) -> String {
+    let every = if keys <= 10 { 1 } else { 5 };
+    let mut line = String::new();
+    for key in (first..keys).filter(|key| key % every == 0) {
+        let end = 2 * (key - first + 1);
+        let (room, number) = (end - line.len(), key.to_string());
+        if number.len() <= room {
+            let _ = write!(line, "{number:>room$}");
+        }
+    }
+    line
 }
 
 /// Two columns.
@@ -78,11 +109,11 @@ mod tests {
     #[test]
     fn shades_and_greys() {
         let weights = [1.0, 0.0, 0.3, 0.7];
-        let plain = lines(&weights, 2, &names(2), false);
-        assert_eq!(plain[0].trim_start(), "0 1");
+        let plain = lines(&weights, 2, &names(2), false, 200);
+        assert_eq!(plain[0], format!("{:MARGIN$} 0 1", ""));
         assert!(plain[1].contains("\"0\"           \u{2588}\u{2588}    most: 0 \"0\" 100.0%"), "{plain:?}");
         assert!(plain[2].contains("\u{2592}\u{2592}\u{2588}\u{2588}  most: 1"), "{plain:?}");
-        let colored = lines(&weights, 2, &names(2), true).join("\n");
+        let colored = lines(&weights, 2, &names(2), true, 200).join("\n");
         assert!(colored.contains("\u{1b}[48;5;255m  \u{1b}[0m") && !colored.contains('\u{2588}'));
     }
 
@@ -91,10 +122,40 @@ mod tests {
         let mut weights = vec![0.0; 100];
         weights[3] = f32::NAN;
         weights[99] = 0.5;
-        let lines = lines(&weights, 100, &names(100), false);
+        let lines = lines(&weights, 100, &names(100), false, 200);
         assert_eq!(lines.len(), 3);
         assert!(lines[0].contains("the last 1 queries of 1, the last 40 keys of 100"), "{}", lines[0]);
+        assert_eq!(
+            lines[1].split_whitespace().collect::<Vec<_>>(),
+            ["60", "65", "70", "75", "80", "85", "90", "95"]
+        );
         assert!(lines[2].starts_with("  99 \"99\""), "{}", lines[2]);
         assert_eq!(shorten("\u{1f600}\u{1f600}\u{1f600}", 2), "\u{1f600}\u{2026}");
+    }
+
+    #[test]
+    fn a_number_stands_above_its_key() {
+        assert_eq!(scale(0, 3), " 0 1 2");
+        assert_eq!(scale(0, 12), " 0         5        10");
+        assert_eq!(scale(118, 127), "   120       125");
+        assert_eq!(scale(100, 102), "", "no room for three digits");
+        assert_eq!(scale(0, 0), "");
+    }
+
+    /// The end of a line is left out first, then the oldest keys.
+    #[test]
+    fn no_line_is_longer_than_the_terminal() {
+        let keys = 30;
+        let weights = vec![1.0 / keys as f32; keys * keys];
+        for width in [0, 1, 21, 22, 40, 79, 80, 81, 90, 91, 110, 200] {
+            let lines = lines(&weights, keys, &names(keys), false, width);
+            let longest =
+                lines.iter().skip(usize::from(width < MARGIN + 60)).map(|line| line.chars().count()).max();
+            assert!(longest <= Some(width.max(MARGIN + 2)), "{longest:?} of {width}");
+        }
+        let line = |width| lines(&weights, keys, &names(keys), false, width).pop().expect("a line");
+        assert!(line(110).ends_with("  most: 0 \"0\" 3.33%"), "{}", line(110));
+        assert!(line(90).ends_with("\u{2591}  0 3.33%"), "{}", line(90));
+        assert!(line(80).ends_with('\u{2591}'), "{}", line(80));
     }
 }

@@ -23,8 +23,8 @@ pub enum Input {
 pub enum Line {
     /// A command.
     Command(String),
-    /// Something that cannot be one.
-    TooLong,
+    /// Something that cannot be one, and why.
+    NoCommand(&'static str),
     /// Nothing more will come.
     End,
 }
@@ -44,6 +44,12 @@ impl Input {
         matches!(self, Self::Terminal(_))
     }
 
+    /// How many columns the terminal has, if it is one.
+    pub fn width(&mut self) -> Option<usize> {
+        let Self::Terminal(editor) = self else { return None };
+        editor.dimensions().map(|(columns, _)| columns.into()).filter(|columns| *columns > 0)
+    }
+
     /// The next command, without the spaces around it.
     pub fn read(&mut self) -> Result<Line, Failure> {
         let Self::Terminal(editor) = self else {
@@ -57,6 +63,9 @@ impl Input {
             }
             Err(ReadlineError::Eof) => Ok(Line::End),
             Err(ReadlineError::Interrupted) => Err(Failure::Interrupted),
+            Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                Ok(Line::NoCommand("what was typed is not UTF-8"))
+            }
             Err(error) => Err(Failure::Work(format!("the terminal: {error}"))),
         }
     }
@@ -88,7 +97,7 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Line> {
     }
     Ok(match (read, too_long) {
         (0, _) => Line::End,
-        (_, true) => Line::TooLong,
+        (_, true) => Line::NoCommand("a line of more than 64 KiB is no command"),
         (_, false) => Line::Command(String::from_utf8_lossy(&line).trim().into()),
     })
 }
@@ -105,11 +114,14 @@ mod tests {
         let mut from = io::BufReader::with_capacity(7, &text[..]);
         let mut read = || match read_line(&mut from).expect("a line") {
             Line::Command(line) => line,
-            Line::TooLong => "too long".into(),
+            Line::NoCommand(why) => why.into(),
             Line::End => "end".into(),
         };
         assert!(read_line(&mut io::BufReader::new(io::repeat(0))).is_err(), "endless");
         let lines: Vec<String> = (0..7).map(|_| read()).collect();
-        assert_eq!(lines, ["next", "", "\u{fffd}\0", "too long", "last", "end", "end"]);
+        assert_eq!(
+            lines,
+            ["next", "", "\u{fffd}\0", "a line of more than 64 KiB is no command", "last", "end", "end"]
+        );
     }
 }

@@ -21,6 +21,8 @@ pub struct Show<'a, W> {
     pub out: W,
     pub lm: &'a LanguageModel,
     pub color: bool,
+    /// Columns of the terminal.
+    pub width: usize,
 }
 
 impl<W: Write> Show<'_, W> {
@@ -154,7 +156,8 @@ impl<W: Write> Show<'_, W> {
         let names: Vec<String> = session.seen_ids().iter().map(|id| self.text(*id)).collect();
         writeln!(self.out, "block {block}, head {head}: queries down, keys across")?;
         let weights = &weights.values[head * rows * keys..][..rows * keys];
-        self.indented(&heat::lines(weights, keys, &names, self.color))
+        let width = self.width.saturating_sub(2); // the indentation
+        self.indented(&heat::lines(weights, keys, &names, self.color, width))
     }
 
     /// Where all heads look, in the mean over the queries of this step.

@@ -70,8 +70,12 @@ impl Diff {
         const MOST: usize = 8;
         let name = |stage: &Difference| match stage.place {
             None => stage.name.escape_debug().to_string(),
-            Some(place) if place.step == 0 => place.stage.describe().name.into(),
-            Some(place) => format!("step.{{n}}.{}", place.stage.describe().name),
+            Some(place) => {
+                let (later, other) = (place.step > 0, place.sequence > 0);
+                let part = |name: &'static str, on: bool| if on { name } else { "" };
+                let (sequence, step) = (part("sequence.{n}.", other), part("step.{n}.", later));
+                format!("{sequence}{step}{}", place.stage.describe().name)
+            }
         };
         let missing: Vec<String> = self.stages.iter().filter(|stage| lacks(stage)).map(name).collect();
         let mut names: Vec<&str> = Vec::new();
@@ -113,21 +117,43 @@ impl Diff {
                 "  {beyond} of {values} values are; the largest difference is at {index:?}: {a} and {b}\n"
             );
         }
-        let before = self.stages.iter().take_while(|stage| stage.name != first.name);
-        if let Some(missing) = before.filter(|stage| stage.outcome == Outcome::Alone).last() {
-            let which = if missing.a.is_some() { "B" } else { "A" };
-            text += &format!("  {which} lacks {}\n", known(missing));
-        }
-        text
+        text + &self.unseen_before(first)
     }
+
+    /// What is not in both files behind the last stage that agrees: there the mistake may be as well.
+    fn unseen_before(&self, first: &Difference) -> String {
+        let before: Vec<&Difference> =
+            self.stages.iter().take_while(|stage| stage.name != first.name).collect();
+        let agrees = before.iter().rposition(|stage| stage.outcome != Outcome::Alone);
+        let unseen = &before[agrees.map_or(0, |i| i + 1)..];
+        let which = |stage: &Difference| if stage.b.is_none() { "B" } else { "A" };
+        match unseen {
+            [] => String::new(),
+            [one] => format!("  {} lacks {}\n", which(one), known(one)),
+            [one, .., last] => {
+                let after =
+                    agrees.map_or(String::new(), |i| format!(" behind {}, which agrees,", name(before[i])));
+                let (from, to) = (name(one), name(last));
+                format!(
+                    "  or in one of the {} stages{after} that {} lacks: {from} to {to}\n",
+                    unseen.len(),
+                    which(last)
+                )
+            }
+        }
+    }
+}
+
+fn name(stage: &Difference) -> String {
+    stage.name.escape_debug().to_string()
 }
 
 /// A stage's name, and what is known of it.
 fn known(stage: &Difference) -> String {
-    let name = stage.name.escape_debug();
+    let name = name(stage);
     match stage.place.map(|place| place.stage.describe()) {
         Some(about) => format!("{name} = {}, computed by {}", about.formula, about.file),
-        None => name.to_string(),
+        None => name,
     }
 }
 

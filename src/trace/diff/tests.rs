@@ -197,6 +197,37 @@ fn what_a_file_lacks_is_said() {
     assert!(text.contains("A lacks transformer.h.{i}.attn.scores, which B has\n"), "{text}");
 }
 
+/// Behind the last stage that agrees, what only one file has may hold the mistake as well.
+#[test]
+fn a_mistake_may_be_where_nothing_is_compared() {
+    let tensor = |x: f32| f32s(&[1], &[x]);
+    let a = ["input_ids", "wte", "h.0.ln_1", "h.0.attn.c_attn", "h.0.mlp.c_fc", "h.0.mlp.act"];
+    let verdict = |names: &[&str], off: f32| {
+        let b: Vec<_> = names
+            .iter()
+            .map(|name| (*name, tensor(if *name == "h.0.mlp.act" { off } else { 1.0 })))
+            .collect();
+        diff(&file(&a.map(|name| (name, tensor(1.0)))), &file(&b), TOLERANCE).expect("stages").verdict()
+    };
+    let text = verdict(&["wte", "h.0.ln_1", "h.0.mlp.act"], 2.0);
+    let behind = "or in one of the 2 stages behind transformer.h.0.ln_1, which agrees, that B lacks: \
+                  transformer.h.0.attn.c_attn to transformer.h.0.mlp.c_fc\n";
+    assert!(text.contains(behind), "{text}");
+    let text = verdict(&["h.0.mlp.act"], 2.0);
+    assert!(
+        text.contains("or in one of the 5 stages that B lacks: input_ids to transformer.h.0.mlp.c_fc"),
+        "{text}"
+    );
+    let text = verdict(&["wte", "h.0.ln_1", "h.0.attn.c_attn", "h.0.mlp.act"], 2.0);
+    assert!(
+        text.contains("  B lacks transformer.h.0.mlp.c_fc = c_fc(ln_2), computed by src/mlp.rs\n"),
+        "{text}"
+    );
+    for text in [verdict(&a[1..], 2.0), verdict(&["h.0.mlp.act"], 1.0)] {
+        assert!(!text.contains("  or in") && !text.contains("  B lacks"), "{text}");
+    }
+}
+
 /// Two generations are compared step by step.
 #[test]
 fn steps_are_in_order() {
