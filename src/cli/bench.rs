@@ -78,11 +78,70 @@ struct Limits {
     int8_gops: Option<f64>,
 }
 
-impl Limits {
-    /// What the products of prefill could reach at best.
-    fn peak(&self) -> f64 {
-        self.int8_gops.unwrap_or(self.fma_gflops)
+/// Measurements of the machine's limits.
+struct Meter {
+    memory: limits::Memory,
+    int8: bool,
+    read: Vec<f64>,
+    fma: Vec<f64>,
+    int8_gops: Vec<f64>,
+}
+
+impl Meter {
+    fn new(model: &Gpt2) -> Self {
+        // The limit of decoding is how fast this many bytes can be read.
+        let memory = limits::Memory::new(model.weight_bytes().clamp(8 << 20, 1 << 30));
+        let int8 = model.wte.dtype() == Dtype::I8;
+        Self { memory, int8, read: Vec::new(), fma: Vec::new(), int8_gops: Vec::new() }
     }
+
+    /// The speed of memory now, GB/s.
+    fn bandwidth(&mut self) -> f64 {
+        self.read.push(self.memory.read_gb_per_s());
+        self.read[self.read.len() - 1]
+    }
+
+    /// What the products of prefill could reach at best now, GFLOP/s.
+    fn peak(&mut self) -> f64 {
+        let (all, now) = if self.int8 {
+            (&mut self.int8_gops, limits::int8_gops())
+        } else {
+            (&mut self.fma, limits::fma_gflops())
+        };
+        all.push(now);
+        now
+    }
+
+    /// Medians of all that was measured; each at least some times.
+    fn limits(mut self) -> Limits {
+        (0..5).for_each(|_| {
+            self.bandwidth();
+            self.fma.push(limits::fma_gflops());
+        });
+        Limits {
+            read_gb_per_s: median(self.read),
+            fma_gflops: median(self.fma),
+            int8_gops: self.int8.then(|| median(self.int8_gops)),
+        }
+    }
+}
+
+/// A measurement that was repeated: medians of the seconds, and of the limit right before each.
+struct Measured {
+    seconds: f64,
+    limit: f64,
+}
+
+/// Machines have faster and slower minutes: the limit is measured again before every try.
+fn measure(repeat: usize, mut limit: impl FnMut() -> f64, mut seconds: impl FnMut() -> f64) -> Measured {
+    seconds(); // the first one pays for the memory
+    let (limits, all) = (0..repeat).map(|_| (limit(), seconds())).unzip();
+    Measured { seconds: median(all), limit: median(limits) }
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
 }
 
 /// Steps that are timed together.
@@ -113,22 +172,18 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         }
     };
     let n_positions = model.config.n_positions;
-    // The limit of decoding is how fast this many bytes can be read: what fits a cache reads faster.
-    let limits = Limits {
-        read_gb_per_s: limits::read_gb_per_s(model.weight_bytes().clamp(8 << 20, 1 << 30)),
-        fma_gflops: limits::fma_gflops(),
-        int8_gops: (model.wte.dtype() == Dtype::I8).then(limits::int8_gops),
-    };
+    let mut meter = Meter::new(&model);
     let repeat = usize::from(args.repeat);
     let prefill = (args.prefill.iter())
         .filter(|tokens| (1..=n_positions).contains(*tokens))
-        .map(|tokens| prefill(&model, *tokens, repeat, &limits))
+        .map(|tokens| prefill(&model, *tokens, repeat, &mut meter))
         .collect();
     let decode = (args.decode.iter())
         .filter(|(context, _)| context + STEPS <= n_positions)
-        .map(|(context, batch)| decode(&model, *context, *batch, repeat, &limits))
+        .map(|(context, batch)| decode(&model, *context, *batch, repeat, &mut meter))
         .collect();
     let (threads, simd) = (rayon::current_num_threads(), Simd::current().name());
+    let limits = meter.limits();
     let report =
         Report { model: name, dtype: model.wte.dtype().name(), threads, simd, prefill, decode, limits };
     let mut out = io::stdout().lock();
@@ -175,23 +230,27 @@ fn some_ids(model: &Gpt2, count: usize) -> Vec<TokenId> {
     (0..count).map(|i| (i * 7919 % model.config.vocab_size) as TokenId).collect()
 }
 
-fn prefill(model: &Gpt2, tokens: usize, repeat: usize, limits: &Limits) -> Prefill {
+fn prefill(model: &Gpt2, tokens: usize, repeat: usize, meter: &mut Meter) -> Prefill {
     let ids = some_ids(model, tokens);
-    let seconds = median(repeat, || {
-        let begin = Instant::now();
-        model.next_logits(&ids, &mut KvCache::new(&model.config), &mut NoTrace);
-        begin.elapsed().as_secs_f64()
-    });
+    let Measured { seconds, limit } = measure(
+        repeat,
+        || meter.peak(),
+        || {
+            let begin = Instant::now();
+            model.next_logits(&ids, &mut KvCache::new(&model.config), &mut NoTrace);
+            begin.elapsed().as_secs_f64()
+        },
+    );
     let c = &model.config;
     // multiply and add count as two, of f32 or of int8; attention: scores and mix over the positions that each one sees
     let blocks = 2 * tokens * c.n_layer * (4 * c.n_embd * c.n_embd + 2 * c.n_embd * c.n_inner);
     let attention = 2 * c.n_layer * c.n_embd * tokens * (tokens + 1);
     let head = 2 * c.n_embd * c.vocab_size;
     let gflops = (blocks + attention + head) as f64 / seconds / 1e9;
-    Prefill { tokens, tokens_per_s: tokens as f64 / seconds, gflops, of_peak: gflops / limits.peak() }
+    Prefill { tokens, tokens_per_s: tokens as f64 / seconds, gflops, of_peak: gflops / limit }
 }
 
-fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, limits: &Limits) -> Decode {
+fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, meter: &mut Meter) -> Decode {
     let ids = some_ids(model, context + batch);
     let texts = ids.windows(context).take(batch); // each has keys and values of its own
     let mut caches: Vec<KvCache> = texts
@@ -201,19 +260,23 @@ fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, limits: &Li
             cache
         })
         .collect();
-    let seconds = median(repeat, || {
-        let mut newest = some_ids(model, batch);
-        caches.iter_mut().for_each(|cache| cache.truncate(context));
-        step(model, &mut caches, &mut newest); // wakes the threads
-        let begin = Instant::now();
-        for _ in 1..STEPS {
-            step(model, &mut caches, &mut newest);
-        }
-        begin.elapsed().as_secs_f64() / (STEPS - 1) as f64
-    });
+    let Measured { seconds, limit } = measure(
+        repeat,
+        || meter.bandwidth(),
+        || {
+            let mut newest = some_ids(model, batch);
+            caches.iter_mut().for_each(|cache| cache.truncate(context));
+            step(model, &mut caches, &mut newest); // wakes the threads
+            let begin = Instant::now();
+            for _ in 1..STEPS {
+                step(model, &mut caches, &mut newest);
+            }
+            begin.elapsed().as_secs_f64() / (STEPS - 1) as f64
+        },
+    );
     let kept = KvCache::bytes_for(&model.config, 64) / 64 * (context + STEPS / 2) * batch;
     let gb_per_s = (model.weight_bytes() + kept) as f64 / seconds / 1e9;
-    let (tokens_per_s, of_bandwidth) = (batch as f64 / seconds, gb_per_s / limits.read_gb_per_s);
+    let (tokens_per_s, of_bandwidth) = (batch as f64 / seconds, gb_per_s / limit);
     Decode { context, batch, tokens_per_s, gb_per_s, of_bandwidth }
 }
 
@@ -226,11 +289,4 @@ fn step(model: &Gpt2, caches: &mut [KvCache], newest: &mut [TokenId]) {
     for (i, id) in newest.iter_mut().enumerate() {
         *id = argmax(logits.row(i));
     }
-}
-
-fn median(repeat: usize, mut measure: impl FnMut() -> f64) -> f64 {
-    measure(); // the first one pays for the memory
-    let mut seconds: Vec<f64> = (0..repeat).map(|_| measure()).collect();
-    seconds.sort_by(f64::total_cmp);
-    seconds[repeat / 2]
 }

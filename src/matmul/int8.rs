@@ -21,8 +21,8 @@
 //!
 //! 1. *Quads*: four neighbouring `k` are one step of the processor ([`sums`]); the weights lie in that order
 //!    ([`Int8`]), so that they are read from front to back and never copied.
-//! 2. *Ones*: q counts from 0, since VNNI multiplies unsigned by signed numbers. What is too much, `zero` times the
-//!    sum of the weights, is known from one more row of `x`, which is all ones.
+//! 2. *Ones*: for VNNI, which multiplies unsigned by signed numbers, q counts from 0. What is too much, `zero` times
+//!    the sum of the weights, is known from one more row of `x`, which is all ones.
 //! 3. *Tiles*: up to 6 rows by 64 outputs stay in registers; a block of the weights of 64 outputs, 16 KiB, stays in
 //!    the L1 cache for all rows.
 //! 4. *Threads* share out outputs.
@@ -86,24 +86,26 @@ impl Job<'_> {
             for (w, p) in w.iter_mut().zip(panels.clone()) {
                 *w = &self.w.panel(p)[start / GROUP * LINE..end / GROUP * LINE];
             }
-            // the row of ones leads the first tile, and brings the sums of the weights
-            let mut ones = [1u8; BLOCK];
-            ones[self.w.depth.min(start + BLOCK) - start..].fill(0); // behind K is nothing that counts
+            // the row of ones leads the first tile, and brings the sums of the weights, where zero is not subtracted yet
+            let ones = [1u8; BLOCK];
             let mut of_weights = [0; WIDTH];
             let mut t = 0;
             while t < rows.len() {
-                let lead = usize::from(t == 0);
+                let lead = usize::from(t == 0 && !self.kernel.subtracts_zero());
                 let count = (TILE_ROWS - lead).min(rows.len() - t);
+                let steps = self.x.steps(rows.start + t, b);
                 let mut q: [&[u8]; TILE_ROWS] = [&ones[..end - start]; TILE_ROWS];
+                let mut zeros = [0; TILE_ROWS];
                 for i in 0..count {
                     q[lead + i] = &self.x.row(rows.start + t + i)[start..end];
+                    zeros[lead + i] = steps.get(i).1;
                 }
-                self.kernel.sums(&q[..lead + count], &w[..panels.len()], &mut sums);
+                self.kernel.sums(&q[..lead + count], &zeros, &w[..panels.len()], &mut sums);
                 if lead == 1 {
                     of_weights = sums[0];
                 }
                 let y = &mut y.data_mut()[t * WIDTH..(t + count) * WIDTH];
-                add_block(&sums[lead..lead + count], &of_weights, self.x.steps(rows.start + t, b), y);
+                add_block(&sums[lead..lead + count], &of_weights, steps, y);
                 t += count;
             }
         }

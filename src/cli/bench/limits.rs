@@ -1,23 +1,28 @@
-//! What the machine can do at best, measured on the spot.
+//! What the machine can do at best, measured on the spot: each time anew, beside what is compared with it.
 
-use super::median;
 use gpt2::checkpoint::Bytes;
 use gpt2::simd::{Simd, kernel};
 use rayon::prelude::*;
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Reads `bytes` of memory with all threads: GB/s, the median of some tries.
-pub fn read_gb_per_s(bytes: usize) -> f64 {
-    let ones = vec![1u8; bytes];
-    let memory = Bytes::aligned_copy(&ones); // as weights are kept
-    drop(ones);
-    let piece = bytes.div_ceil(rayon::current_num_threads()).next_multiple_of(8);
-    let once = || memory.par_chunks(piece).map(sum).reduce(|| 0, u64::wrapping_add);
-    bytes as f64 / 1e9 / median(9, || timed(&once))
+/// Memory to read, of a model's size: what fits a cache reads faster.
+pub struct Memory(Bytes);
+
+impl Memory {
+    pub fn new(bytes: usize) -> Self {
+        Self(Bytes::aligned_copy(&vec![1u8; bytes])) // as weights are kept
+    }
+
+    /// Reads all of it with all threads, once: GB/s.
+    pub fn read_gb_per_s(&self) -> f64 {
+        let piece = self.0.len().div_ceil(rayon::current_num_threads()).next_multiple_of(8);
+        let once = || self.0.par_chunks(piece).map(sum).reduce(|| 0, u64::wrapping_add);
+        self.0.len() as f64 / 1e9 / timed(&once)
+    }
 }
 
-/// Fused multiply-adds of f32 in registers with all threads: GFLOP/s, the median of some tries.
+/// Fused multiply-adds of f32 in registers with all threads: GFLOP/s.
 pub fn fma_gflops() -> f64 {
     const ROUNDS: usize = 4_000_000;
     let threads = rayon::current_num_threads();
@@ -29,16 +34,15 @@ pub fn fma_gflops() -> f64 {
     };
     // `broadcast`: on every thread, where a parallel loop might run twice on one
     let once = || rayon::broadcast(|_| chain(ROUNDS, black_box(0.999), black_box(0.001)));
-    (2 * sums * ROUNDS * threads) as f64 / 1e9 / median(5, || timed(&once))
+    (2 * sums * ROUNDS * threads) as f64 / 1e9 / timed(&once)
 }
 
-/// Products of eight-bit numbers in the L1 cache with all threads: billions of operations a second, the median of some
-/// tries.
+/// Products of eight-bit numbers in the L1 cache with all threads: billions of operations a second.
 pub fn int8_gops() -> f64 {
     const ROUNDS: usize = 20_000;
-    let once = || rayon::broadcast(|_| gpt2::matmul::int8_peak(ROUNDS));
-    let operations: usize = once().iter().sum();
-    operations as f64 / 1e9 / median(5, || timed(&once))
+    let begin = Instant::now();
+    let operations: usize = rayon::broadcast(|_| gpt2::matmul::int8_peak(ROUNDS)).iter().sum();
+    operations as f64 / 1e9 / begin.elapsed().as_secs_f64()
 }
 
 fn timed<R>(work: &impl Fn() -> R) -> f64 {

@@ -53,7 +53,7 @@ impl Steps<'_> {
 }
 
 impl Rows {
-    /// x `[T, K]`, rounded. What fills the last group of four is 0.
+    /// x `[T, K]`, rounded. What fills the last group of four stands for 0.
     pub fn quantize(x: &Matrix) -> Self {
         let (rows, groups) = (x.rows(), x.cols().div_ceil(GROUP));
         let mut q = Matrix::scratch(rows, groups);
@@ -82,7 +82,7 @@ impl Rows {
         self.q.rows()
     }
 
-    /// Row `t`: K numbers, and zeros up to a multiple of four.
+    /// Row `t`: K numbers, and what stands for 0 up to a multiple of four.
     pub fn row(&self, t: usize) -> &[u8] {
         bytemuck::cast_slice(self.q.row(t))
     }
@@ -103,7 +103,7 @@ kernel! {
             let nearest = (x * inverse + ROUND).to_bits() as i32;
             *q = (nearest + shift).clamp(0, LARGEST as i32) as u8;
         }
-        q[x.len()..].fill(0);
+        q[x.len()..].fill(zero as u8);
         (scale, zero)
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! for r, p, lane:
-//!     sums[r][p * 16 + lane] = sum over g, i of q[r][4 * g + i] * w[p][64 * g + 4 * lane + i]
+//!     sums[r][p * 16 + lane] = sum over g, i of (q[r][4 * g + i] - zero[r]) * w[p][64 * g + 4 * lane + i]
 //! ```
 //!
 //! They are exact, so every version gives the same numbers, and each may add them in the order that suits it:
 //!
 //! - [`text`]: plain Rust, everywhere.
-//! - [`avx2`]: both factors widened to 16 bits; `vpmaddwd` multiplies them and adds two products.
-//! - [`vnni`]: `vpdpbusd` multiplies 64 bytes by 64, unsigned by signed, and adds four products to each of 16 sums.
+//! - [`avx2`]: both factors widened to 16 bits, where `q - zero` has its place; `vpmaddwd` multiplies them and adds two
+//!   products.
+//! - [`vnni`]: `vpdpbusd` multiplies 64 bytes by 64, unsigned by signed, and adds four products to each of 16 sums. It leaves
+//!   `zero` to its caller.
 //!
 //! AVX2's `vpmaddubsw` would multiply bytes, but its sums of two products saturate at 32,767; 2 * 255 * 127 is more.
 
@@ -55,20 +57,34 @@ impl Kernel {
         }
     }
 
-    /// The sums of up to [`TILE_ROWS`] rows with up to [`PANELS`] panels. Places for others stay as they are.
+    /// Whether the sums are those of `q - zero`; else they are those of `q`.
+    pub fn subtracts_zero(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni => false,
+            _ => true,
+        }
+    }
+
+    /// The sums of up to [`TILE_ROWS`] rows with up to [`PANELS`] panels. Places for others stay as they are. `zeros` has
+    /// what is subtracted from a row's numbers, 0 to 255, by those that [do it](Self::subtracts_zero).
     ///
     /// # Panics
-    /// If the rows are not equally long, a multiple of four, or the panels do not fit them.
-    pub fn sums(self, q: &[&[u8]], w: &[&[i8]], sums: &mut Sums) {
+    /// If the rows are not equally long, a multiple of four up to [`K_BLOCK`], or the panels do not fit them.
+    pub fn sums(self, q: &[&[u8]], zeros: &[i32; TILE_ROWS], w: &[&[i8]], sums: &mut Sums) {
         let depth = q.first().map_or(0, |row| row.len());
+        assert!(
+            depth <= K_BLOCK && zeros.iter().all(|zero| (0..=255).contains(zero)),
+            "numbers of eight bits"
+        );
         assert!(depth.is_multiple_of(GROUP) && q.iter().all(|row| row.len() == depth), "rows of one length");
         assert!(w.iter().all(|panel| panel.len() == depth / GROUP * LINE), "panels of that depth");
         assert!(q.len() <= TILE_ROWS && w.len() <= PANELS, "a tile");
         match self {
-            Self::Text => text(q, w, sums),
+            Self::Text => text(q, zeros, w, sums),
             // SAFETY: `current` and the tests ask the processor first; the lengths are as asserted.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::sums(q, w, sums) },
+            Self::Avx2 => unsafe { avx2::sums(q, zeros, w, sums) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Vnni => unsafe { vnni::sums(q, w, sums) },
@@ -86,6 +102,7 @@ pub fn peak(rounds: usize) -> usize {
     for _ in 0..rounds {
         kernel.sums(
             &std::hint::black_box(&q).each_ref().map(|q| &q[..]),
+            &[0; TILE_ROWS],
             &w.each_ref().map(|w| w.as_flattened()),
             &mut sums,
         );
@@ -94,8 +111,8 @@ pub fn peak(rounds: usize) -> usize {
     2 * rounds * TILE_ROWS * WIDTH * K_BLOCK
 }
 
-fn text(q: &[&[u8]], w: &[&[i8]], sums: &mut Sums) {
-    for (q, sums) in q.iter().zip(sums) {
+fn text(q: &[&[u8]], zeros: &[i32; TILE_ROWS], w: &[&[i8]], sums: &mut Sums) {
+    for ((q, zero), sums) in q.iter().zip(zeros).zip(sums) {
         let (q, _) = q.as_chunks::<GROUP>();
         for (w, sums) in w.iter().zip(sums.as_chunks_mut::<LANES>().0) {
             let (lines, _) = w.as_chunks::<LINE>();
@@ -103,7 +120,7 @@ fn text(q: &[&[u8]], w: &[&[i8]], sums: &mut Sums) {
             for (q, line) in q.iter().zip(lines) {
                 for lane in 0..LANES {
                     for i in 0..GROUP {
-                        sums[lane] += i32::from(q[i]) * i32::from(line[GROUP * lane + i]);
+                        sums[lane] += (i32::from(q[i]) - zero) * i32::from(line[GROUP * lane + i]);
                     }
                 }
             }
@@ -116,59 +133,77 @@ mod avx2 {
     use super::*;
     use std::arch::x86_64::*;
 
-    /// Rows whose sums stay in the 16 registers.
-    const ROWS: usize = 3;
+    /// A row, widened: `q - zero`.
+    type Wide = [i16; K_BLOCK];
 
     /// # Safety
-    /// The processor has AVX2; all rows have one length, and all panels 16 times that.
+    /// The processor has AVX2; all rows have one length, a multiple of four up to [`K_BLOCK`], and all panels 16 times
+    /// that.
     #[target_feature(enable = "avx2")]
-    pub unsafe fn sums(q: &[&[u8]], w: &[&[i8]], sums: &mut Sums) {
-        for (q, sums) in q.chunks(ROWS).zip(sums.chunks_mut(ROWS)) {
-            for (p, w) in w.iter().enumerate() {
-                // SAFETY: as promised by the caller.
-                unsafe {
-                    match *q {
-                        [a, b, c] => panel([a, b, c], w, sums, p),
-                        [a, b] => panel([a, b], w, sums, p),
-                        [a] => panel([a], w, sums, p),
-                        _ => {}
-                    }
+    pub unsafe fn sums(q: &[&[u8]], zeros: &[i32; TILE_ROWS], w: &[&[i8]], sums: &mut Sums) {
+        let mut wide: [Wide; TILE_ROWS] = [[0; K_BLOCK]; TILE_ROWS];
+        for ((wide, q), zero) in wide.iter_mut().zip(q).zip(zeros) {
+            for (wide, q) in wide.iter_mut().zip(*q) {
+                *wide = i16::from(*q) - *zero as i16;
+            }
+        }
+        for (p, w) in w.iter().enumerate() {
+            // SAFETY: as promised by the caller. Sums of 6 rows and 2 registers, or of 2 and 4, stay in the 16 registers.
+            unsafe {
+                match q.len() {
+                    6 => tile::<6, 2>(&wide, w, sums, p),
+                    5 => tile::<5, 2>(&wide, w, sums, p),
+                    4 => tile::<4, 2>(&wide, w, sums, p),
+                    3 => tile::<3, 4>(&wide, w, sums, p),
+                    2 => tile::<2, 4>(&wide, w, sums, p),
+                    1 => tile::<1, 4>(&wide, w, sums, p),
+                    _ => {}
                 }
             }
         }
     }
 
+    /// The first `R` rows with panel `w`, `V` registers of four outputs at a time.
+    ///
     /// # Safety
     /// As [`sums`].
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn panel<const R: usize>(q: [&[u8]; R], w: &[i8], sums: &mut [[i32; WIDTH]], p: usize) {
-        // sums[r][v]: outputs 4 v to 4 v + 3, each as two partial sums side by side
-        let mut partial = [[_mm256_setzero_si256(); 4]; R];
-        for g in 0..w.len() / LINE {
-            let mut x = [_mm256_setzero_si256(); R];
-            for r in 0..R {
-                // SAFETY: group g of four bytes lies in the row.
-                let four = unsafe { q[r].as_ptr().add(g * GROUP).cast::<i32>().read_unaligned() };
-                x[r] = _mm256_cvtepu8_epi16(_mm_set1_epi32(four));
-            }
-            for v in 0..4 {
-                // SAFETY: line g of 64 bytes lies in the panel.
-                let bytes = unsafe { _mm_loadu_si128(w.as_ptr().add(g * LINE + v * 16).cast()) };
-                let wide = _mm256_cvtepi8_epi16(bytes);
+    unsafe fn tile<const R: usize, const V: usize>(
+        q: &[Wide; TILE_ROWS],
+        w: &[i8],
+        sums: &mut Sums,
+        p: usize,
+    ) {
+        for first in (0..4).step_by(V) {
+            // partial[r][v]: four outputs, each as two partial sums side by side
+            let mut partial = [[_mm256_setzero_si256(); V]; R];
+            for g in 0..w.len() / LINE {
+                let mut weights = [_mm256_setzero_si256(); V];
+                for v in 0..V {
+                    // SAFETY: line g of 64 bytes lies in the panel.
+                    let bytes =
+                        unsafe { _mm_loadu_si128(w.as_ptr().add(g * LINE + (first + v) * 16).cast()) };
+                    weights[v] = _mm256_cvtepi8_epi16(bytes);
+                }
                 for r in 0..R {
-                    partial[r][v] = _mm256_add_epi32(partial[r][v], _mm256_madd_epi16(x[r], wide));
+                    // SAFETY: group g of four numbers lies in the row.
+                    let four = unsafe { q[r].as_ptr().add(g * GROUP).cast::<i64>().read_unaligned() };
+                    let x = _mm256_set1_epi64x(four);
+                    for v in 0..V {
+                        partial[r][v] = _mm256_add_epi32(partial[r][v], _mm256_madd_epi16(x, weights[v]));
+                    }
                 }
             }
-        }
-        for r in 0..R {
-            for half in 0..2 {
-                // neighbours are added; the permutation puts outputs 0 1 4 5 2 3 6 7 in order
-                let pairs = _mm256_hadd_epi32(partial[r][2 * half], partial[r][2 * half + 1]);
-                let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
-                let place = &mut sums[r][p * LANES + 8 * half..][..8];
-                // SAFETY: the place is that of eight i32.
-                unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), ordered) };
+            for r in 0..R {
+                for v in (0..V).step_by(2) {
+                    // neighbours are added; the permutation puts outputs 0 1 4 5 2 3 6 7 in order
+                    let pairs = _mm256_hadd_epi32(partial[r][v], partial[r][v + 1]);
+                    let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
+                    let place = &mut sums[r][p * LANES + 4 * (first + v)..][..8];
+                    // SAFETY: the place is that of eight i32.
+                    unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), ordered) };
+                }
             }
         }
     }
@@ -276,11 +311,13 @@ pub mod tests {
                     .collect();
                 for (rows, panels) in [(1, 1), (2, 3), (3, 4), (4, 2), (5, 4), (6, 4), (6, 1)] {
                     let w = vec![&panel[..]; panels];
-                    let mut expected = [[7; WIDTH]; TILE_ROWS];
-                    text(&q[..rows], &w, &mut expected);
                     for kernel in kernels() {
+                        let zeros =
+                            if kernel.subtracts_zero() { [0, 255, 255, 1, 0, 77] } else { [0; TILE_ROWS] };
+                        let mut expected = [[7; WIDTH]; TILE_ROWS];
+                        text(&q[..rows], &zeros, &w, &mut expected);
                         let mut got = [[7; WIDTH]; TILE_ROWS];
-                        kernel.sums(&q[..rows], &w, &mut got);
+                        kernel.sums(&q[..rows], &zeros, &w, &mut got);
                         assert_eq!(got, expected, "{kernel:?} {depth} {value} {rows} {panels}");
                     }
                 }
