@@ -30,7 +30,7 @@ from safetensors.numpy import save_file
 
 BUNDLED = Path(__file__).parent.parent / "data" / "tales-8m"
 PROMPTS = ["Once upon a time", "The king said", "There was a little girl who"]
-TOKENS = 64
+TOKENS = 128
 NOISE = 0.004  # standard deviation of what the noisy blocks add through their last layer
 NARROW, WIDE, COPIES = 128, 768, 6
 NARROW_HEAD, WIDE_HEAD, HEADS = 32, 64, 4
