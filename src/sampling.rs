@@ -92,7 +92,7 @@ impl Sampling {
         let t = self.temperature;
         if !(t > 0.0 && t.is_finite()) {
             return Err(Error::input(format!(
-                "temperature {t} must be above 0; for the likeliest token use greedy"
+                "temperature {t} must be above 0 and finite; for the likeliest token use greedy"
             )));
         }
         if self.top_k == Some(0) {

@@ -9,8 +9,11 @@
 //!
 //! The first token has nothing before it and is not scored, unless an end-of-text token is put before the text
 //! ([`leading_eot`]): GPT-2 saw one before every document. A text longer than the model's window is scored by a
-//! window that moves by `stride`; each token is scored once, with the most context that any window gives it.
-//! This is HF's method ("Perplexity of fixed-length models" in its documentation).
+//! window that moves by `stride`; each token is scored once, with the most context that any window gives it. Where the
+//! stride is the whole window, windows do not overlap, and the first token of each has nothing before it.
+//!
+//! This is HF's method ("Perplexity of fixed-length models" in its documentation), but that every scored token counts
+//! once in the mean: the code there weighs each later window by one token less than it scores, where windows overlap.
 
 use crate::bpe::TokenId;
 use crate::checkpoint::LanguageModel;
@@ -55,9 +58,9 @@ impl Windows {
                 self.window
             )));
         }
-        if self.stride == 0 || self.stride >= self.window {
+        if self.stride == 0 || self.stride > self.window {
             return Err(Error::input(format!(
-                "stride {} must be from 1 to below the window, {}",
+                "stride {} must be from 1 to the window, {}",
                 self.stride, self.window
             )));
         }
@@ -65,7 +68,7 @@ impl Windows {
     }
 }
 
-/// The logarithm of each token's probability, given those before it; `None` for the first.
+/// The logarithm of each token's probability, given those before it; `None` for what has none before it in its window.
 ///
 /// `progress` is called after each token with the number of tokens done.
 ///
@@ -79,7 +82,7 @@ pub fn score(
 ) -> Result<Vec<Option<f64>>> {
     let mut logprobs = vec![None]; // the first token is not scored
     score_each(model, ids, windows, |i, logprob| {
-        logprobs.push(Some(logprob));
+        logprobs.push(logprob);
         progress(i + 1);
         ControlFlow::Continue(())
     })?;
@@ -95,7 +98,7 @@ pub fn score_each(
     model: &Gpt2,
     ids: &[TokenId],
     windows: Windows,
-    mut each: impl FnMut(usize, f64) -> ControlFlow<()>,
+    mut each: impl FnMut(usize, Option<f64>) -> ControlFlow<()>,
 ) -> Result<()> {
     check_ids(model, ids)?;
     windows.check(model)?;
@@ -106,6 +109,12 @@ pub fn score_each(
     let mut next = 1; // the first token that is not scored yet
     while next < ids.len() {
         let end = (begin + windows.window).min(ids.len());
+        if next == begin {
+            if each(next, None).is_break() || next + 1 == end {
+                return Ok(());
+            }
+            next += 1;
+        }
         let mut cache = KvCache::new(&model.config);
         let mut batch = [Sequence { ids: &ids[begin..end - 1], cache: &mut cache }];
         let hidden = model.hidden(&mut batch, &mut NoTrace); // [end - 1 - begin, C]
@@ -125,7 +134,7 @@ pub fn score_each(
                         "the score of token {i} is not a finite number; the model's weights are damaged"
                     )));
                 }
-                if each(i, logprob).is_break() {
+                if each(i, Some(logprob)).is_break() {
                     return Ok(());
                 }
             }

@@ -177,7 +177,7 @@ fn options_out_of_range_are_named() {
         ("--window 8 --stride 9", "stride"),
     ] {
         let assert = run_with(fixture("base"), "score --ids 1,2,3").args(arguments.split(' ')).assert();
-        let assert = assert.code(predicate::in_iter([1, 2])).stdout("");
+        let assert = assert.code(2).stdout("");
         assert.stderr(predicate::str::starts_with("error: ").and(predicate::str::contains(name)));
     }
 }
@@ -730,7 +730,13 @@ fn a_model_folder_brings_its_tokenizer() {
 #[test]
 fn score_json_has_the_keys_of_the_contract() {
     let report = json(run_with(byte_model().path(), "score").arg("some words"));
-    assert_eq!(keys(&report), ["ids", "logprobs", "nll", "tokens", "perplexity"].into());
+    let how = ["window", "stride", "leading_eot"]; // the convention that gave the number
+    assert_eq!(
+        keys(&report),
+        [&["ids", "logprobs", "nll", "tokens", "perplexity"], &how[..]].concat().into_iter().collect()
+    );
+    let said = how.map(|key| report[key].to_string());
+    assert_eq!(said, ["64", "32", "false"]);
     assert_eq!(report["ids"], serde_json::json!(b"some words"));
     assert_eq!(report["tokens"], 10);
     let logprobs = report["logprobs"].as_array().expect("a list");
@@ -780,11 +786,36 @@ fn a_long_text_is_scored_window_by_window() {
 }
 
 #[test]
+fn windows_need_not_overlap() {
+    let all = Vec::from_iter((0..41).map(|i| i * 13 % 211));
+    let score = |ids: &[u32], options: &str| -> Vec<Option<f64>> {
+        let report = json(&mut run_with(fixture("base"), &format!("score --ids {} {options}", list(ids))));
+        serde_json::from_value(report["logprobs"].clone()).expect("numbers")
+    };
+    for length in [2, 9, 10, 11, 20, 21, 22, 41] {
+        // each window is a text of its own; one of a single token, at the end, has nothing to score
+        let parts = all[..length].chunks(10);
+        let alone = |part: &[u32]| if part.len() > 1 { score(part, "") } else { vec![None] };
+        let apart: Vec<Option<f64>> = parts.flat_map(alone).collect();
+        assert_eq!(score(&all[..length], "--window 10 --stride 10"), apart, "{length} tokens");
+    }
+    let five = list(&all[..5]);
+    let said = text(&mut run_with(fixture("base"), &format!("score -v --window 2 --stride 2 --ids {five}")));
+    assert_eq!(said.lines().filter(|line| line.trim_start().starts_with("- ")).count(), 3, "{said}");
+    assert!(said.contains("5 tokens, 2 scored") && said.contains("the first token of each"), "{said}");
+}
+
+#[test]
 fn score_says_how_it_scored() {
     let said = text(&mut run_with(fixture("base"), "score --ids 1,2,3,4 --window 8 --stride 2"));
-    for part in ["4 tokens", "window 8", "stride 2", "end-of-text", "perplexity"] {
+    for part in ["4 tokens", "window 8", "stride 2", "no leading end-of-text", "perplexity"] {
         assert!(said.contains(part), "{part}: {said}");
     }
+    let said = text(&mut run_with(fixture("base"), "score --ids 1,2,3,4 --leading-eot"));
+    assert!(said.contains("4 tokens, 4 scored, after a leading end-of-text token (210)"), "{said}");
+    let report = json(&mut run_with(fixture("base"), "score --ids 1,2,3,4 --leading-eot --window 3"));
+    assert_eq!((&report["leading_eot"], &report["stride"]), (&true.into(), &1.into()));
+    assert_eq!(report["ids"][0], 210);
 }
 
 #[test]

@@ -113,6 +113,31 @@ fn a_draft_model_takes_the_place_of_prompt_lookup() {
 }
 
 #[test]
+fn texts_beyond_the_positions_slide_and_say_so_once() {
+    let once = || {
+        let one_line = predicate::function(|said: &str| said.lines().count() == 1);
+        predicate::str::starts_with("note: ").and(predicate::str::contains("64 positions")).and(one_line)
+    };
+    for arguments in
+        ["--ids 5,6 --max-new-tokens 70 --ignore-eos", "--ids 5,6 --max-new-tokens 70 --num-beams 1"]
+    {
+        let mut command = run(arguments);
+        command.args(["--seed", "1", "--model"]).arg(fixture("base")).assert().success().stderr(once());
+    }
+    let mut short = run("--ids 5,6 --max-new-tokens 40 --seed 1");
+    short.arg("--model").arg(fixture("base")).assert().success().stderr("");
+}
+
+#[test]
+fn the_models_own_int8_copy_can_guess() {
+    let mut command = run("--ids 5,6 --seed 1 --ignore-eos --draft-int8");
+    let report = json(command.arg("--model").arg(fixture("base")));
+    let runs = report["runs"].as_array().expect("runs");
+    assert_eq!(runs[5]["ids"], runs[0]["ids"]);
+    assert!(runs[5]["accepted"].as_f64().is_some_and(|n| n > 5.0), "{report}");
+}
+
+#[test]
 fn bad_usage_is_named() {
     for (arguments, part) in [
         ("--temperatures 0", "temperature 0 must be above 0"),
@@ -125,6 +150,7 @@ fn bad_usage_is_named() {
         ("--num-beams 18446744073709551615", "num-beams"),
         ("--seed -1", "-1"),
         ("--num-draft-tokens 3", "--draft-model"),
+        ("--draft-int8 --prompt-lookup 2", "cannot be used with"),
     ] {
         let assert = run("--ids 5").args(arguments.split(' ')).assert().code(2).stdout("");
         assert.stderr(predicate::str::starts_with("error: ").and(predicate::str::contains(part)));

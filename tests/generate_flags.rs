@@ -314,8 +314,10 @@ fn sequences_as_text_have_a_line_between_them() {
 #[test]
 fn a_leading_end_token_lets_the_first_token_be_scored() {
     let plain = report(&mut base("score --ids 5,6,7"));
-    let leading = report(&mut base("score --ids 5,6,7 --leading-eot"));
-    let by_hand = report(&mut base("score --ids 210,5,6,7"));
+    let mut leading = report(&mut base("score --ids 5,6,7 --leading-eot"));
+    let mut by_hand = report(&mut base("score --ids 210,5,6,7"));
+    let conventions = [&mut leading, &mut by_hand].map(|report| report["leading_eot"].take());
+    assert_eq!(conventions, [Value::Bool(true), Value::Bool(false)], "all that tells them apart");
     assert_eq!(leading, by_hand);
     assert_eq!((&leading["tokens"], &plain["tokens"]), (&4.into(), &3.into()));
     assert_ne!(leading["nll"], plain["nll"]);

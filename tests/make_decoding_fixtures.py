@@ -270,7 +270,7 @@ def perplexity(name: str, model: GPT2LMHeadModel, seed: int) -> list[dict]:
     random = torch.Generator().manual_seed(seed)
     ids = torch.randint(model.config.vocab_size, (1, 170), generator=random)
     cases = []
-    for window, stride in [(64, 32), (64, 16), (64, 63), (40, 7), (20, 10), (9, 1)]:
+    for window, stride in [(64, 32), (64, 16), (64, 63), (40, 7), (20, 10), (9, 1), (64, 64), (20, 20)]:
         nll_sum, tokens, prev_end = 0.0, 0, 0
         for begin in range(0, ids.shape[1], stride):
             end = min(begin + window, ids.shape[1])
@@ -285,7 +285,8 @@ def perplexity(name: str, model: GPT2LMHeadModel, seed: int) -> list[dict]:
             prev_end = end
             if end == ids.shape[1]:
                 break
-        assert tokens == ids.shape[1] - 1
+        windows_apart = math.ceil(ids.shape[1] / window) if stride == window else 1
+        assert tokens == ids.shape[1] - windows_apart  # the first of each has nothing before it
         cases.append(dict(model=name, ids=ids[0].tolist(), window=window, stride=stride, nll=nll_sum / tokens))
     return cases
 

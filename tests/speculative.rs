@@ -129,11 +129,12 @@ fn compare(model: &Gpt2, prompt: &[TokenId], options: &Options, most: usize, dra
 
 #[test]
 fn the_bits_are_those_of_plain_decoding() {
-    let drafts = [fixture("f16"), near(&fixture("base"))];
+    let others = [fixture("f16"), near(&fixture("base"))];
     let prompts: [Vec<TokenId>; 4] =
         [vec![5], vec![1, 2, 3, 1, 2], (0..64).map(|i| i * 7 % 211).collect(), (0..150).collect()];
     for name in ["base", "bf16", "f16"] {
         let model = fixture(name);
+        let drafts = [&others[..], &[model.quantize()]].concat();
         for prompt in &prompts {
             for most in [0, 1, 4, usize::MAX] {
                 compare(&model, prompt, &greedy(150), most, &drafts);
@@ -420,7 +421,8 @@ fn narrow(temperature: f32) -> Options {
 #[test]
 fn the_law_of_a_text_is_the_models_own() {
     let model = fixture("base");
-    let drafts = [("itself", model.clone()), ("near", near(&model)), ("another", fixture("f16"))];
+    let int8 = ("its int8 copy", model.quantize());
+    let drafts = [("itself", model.clone()), int8, ("near", near(&model)), ("another", fixture("f16"))];
     for temperature in [0.7, 1.5] {
         for (name, draft) in &drafts {
             let draft = Free(DraftModel::new(draft, &model).expect("a vocabulary shared"));

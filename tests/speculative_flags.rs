@@ -61,6 +61,7 @@ fn greedy_output_is_the_same_with_any_draft() {
             }
             assert_eq!(with_draft(&mut base(arguments), draft), plain, "{arguments}: {draft}");
         }
+        assert_eq!(results(base(arguments).arg("--draft-int8")), plain, "{arguments}: its int8 copy");
     }
 }
 
@@ -105,6 +106,10 @@ fn stats_say_what_the_draft_has_brought() {
     assert!(number("drafted") > 0.0, "{stats}");
     assert_eq!(number("drafted"), number("accepted"), "it agrees with itself");
     assert!(number("tokens_per_pass") > 1.0, "{stats}");
+    let int8 = reports(base(arguments).args(["--draft-int8", "--num-draft-tokens", "2"])).remove(0);
+    let accepted = int8["stats"]["accepted"].as_f64().expect("a number");
+    assert!(accepted > 15.0, "a copy of few bits says nearly the same: {int8}");
+    assert!(int8["stats"]["tokens_per_pass"].as_f64().expect("a number") <= 3.0, "{int8}");
     let said = predicate::str::is_match(r"(?m)^draft \d+ tokens, \d+ accepted, \d+\.\d\d tokens a pass$");
     let mut command = base(arguments);
     command.args(["--stats", "--prompt-lookup", "4"]).assert().success().stderr(said.expect("a pattern"));
@@ -124,6 +129,12 @@ fn drafts_that_cannot_be_used_are_refused() {
         "--draft-model x --batch x",
         "--prompt-lookup 3 --trace x",
         "--draft-model x --debug",
+        "--draft-int8 --batch x",
+        "--draft-int8 --trace x",
+        "--draft-int8 --debug",
+        "--draft-int8 --num-beams 2",
+        "--draft-int8 --draft-model x",
+        "--draft-int8 --prompt-lookup 3",
     ] {
         base(arguments).assert().code(2).stdout("").stderr(predicate::str::contains("cannot be used with"));
     }
@@ -147,6 +158,38 @@ fn drafts_that_cannot_be_used_are_refused() {
             .code(2)
             .stdout("")
             .stderr(predicate::str::contains("error: "));
+    }
+}
+
+#[test]
+fn eight_bits_are_no_draft_for_eight_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("copy");
+    gpt2().args(["quantize", "--model"]).arg(fixture("base")).arg("--out").arg(&copy).assert().success();
+    let mut command = gpt2();
+    command.args(["generate", "--ids", "5", "--draft-int8", "--model"]).arg(&copy);
+    let assert = command.assert().code(1).stdout("");
+    assert
+        .stderr(predicate::str::starts_with("error: draft-int8: ").and(predicate::str::contains("already")));
+}
+
+/// The copy that the flag makes is the one that `quantize` writes.
+#[test]
+fn the_copy_is_that_of_quantize() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("copy");
+    gpt2().args(["quantize", "--model"]).arg(fixture("base")).arg("--out").arg(&copy).assert().success();
+    for arguments in ["--ids 5,6 --seed 3 --max-new-tokens 40", "--ids 5 --greedy --max-new-tokens 90"] {
+        let brought = |command: &mut Command| {
+            let mut report = reports(command).remove(0);
+            for time in ["load_ms", "prefill_ms", "decode_ms"] {
+                report["stats"][time].take();
+            }
+            report
+        };
+        let with_file = brought(base(arguments).arg("--draft-model").arg(&copy));
+        assert_eq!(brought(base(arguments).arg("--draft-int8")), with_file);
+        assert!(with_file["stats"]["drafted"].as_f64().is_some_and(|n| n > 0.0), "{with_file}");
     }
 }
 

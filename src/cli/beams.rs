@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub struct BeamArgs {
     /// Follow the B likeliest beginnings at once and write the likeliest text, without chance: --temperature, --top-k
     /// and the like are for --beam-sampling only. 1 is no beam search
-    #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["draft_model", "prompt_lookup"])]
+    #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["draft"])]
     num_beams: u64,
     /// Divide the score of a text by its length to the power of X: above 0 favors long texts, below 0 short ones
     #[arg(

@@ -3,6 +3,7 @@
 mod table;
 
 use super::failure::Failure;
+use super::generate::note_slide;
 use super::speculation::{Speculated, SpeculationArgs, Text};
 use super::text::PromptArgs;
 use super::{Common, ModelArgs};
@@ -111,22 +112,25 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     }
 
     let begin = |sampling| Generation::new(&lm.model, &prompt_ids, options(sampling));
-    let mut runs = vec![write(&lm, "greedy".into(), &mut begin(None)?)?];
+    let mut slid = false; // and whether it was said
+    let mut runs = vec![write(&lm, "greedy".into(), &mut begin(None)?, &mut slid)?];
     for temperature in &args.temperatures {
-        let mut run = write(&lm, format!("T {temperature}"), &mut begin(Some(sampling(*temperature)))?)?;
+        let mut text = begin(Some(sampling(*temperature)))?;
+        let mut run = write(&lm, format!("T {temperature}"), &mut text, &mut slid)?;
         run.temperature = Some(*temperature);
         runs.push(run);
     }
     if num_beams > 1 {
         let mut search = BeamSearch::new(&lm.model, &prompt_ids, options(None), beams)?;
-        search.try_for_each(|step| step.map(|_| ()))?;
+        search.by_ref().try_for_each(|step| step.map(|_| ()))?;
+        note_slide(search.slides(), &mut slid, &lm.model);
         let Hypothesis { ids, logprobs, score, finish_reason, .. } = search.into_found()?.swap_remove(0);
         let mut run = Run::new(&lm, format!("{num_beams} beams"), ids, logprobs, finish_reason)?;
         run.score = Some(score);
         runs.push(run);
     }
-    let mut text = args.speculation.or_lookup().text(begin(None)?, &lm, draft.as_ref())?;
-    runs.push(write(&lm, "speculative".into(), &mut *text)?);
+    let mut text = args.speculation.or_lookup().text(begin(None)?, &lm.model, draft.as_ref())?;
+    runs.push(write(&lm, "speculative".into(), &mut *text, &mut slid)?);
     let (greedy, others) = runs.split_at_mut(1);
     others.iter_mut().for_each(|run| run.shared = shared(&run.ids, &greedy[0].ids));
 
@@ -142,11 +146,17 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
 }
 
 /// Writes a continuation to its end.
-fn write(lm: &LanguageModel, name: String, text: &mut (impl Text + ?Sized)) -> Result<Run, Failure> {
+fn write(
+    lm: &LanguageModel,
+    name: String,
+    text: &mut (impl Text + ?Sized),
+    slid: &mut bool,
+) -> Result<Run, Failure> {
     let (mut logprobs, mut passes) = (Vec::new(), Vec::new());
     while let Some(chosen) = text.next() {
         logprobs.push(chosen?.logprob);
         passes.extend(text.passes().map(|passes| passes.passes));
+        note_slide(text.slides(), slid, &lm.model);
     }
     let finish_reason = text.finish_reason().unwrap_or(FinishReason::Length);
     let run = Run::new(lm, name, text.new_ids().to_vec(), logprobs, finish_reason)?;

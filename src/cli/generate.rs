@@ -38,7 +38,7 @@ pub struct Args {
     num_return_sequences: u64,
     /// Continue many prompts, a line each: a JSON text or an object like {"prompt": "Once", "seed": 1}, whose keys
     /// are names of flags; a JSON object a line comes out, in order. - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids", "num_beams", "draft_model", "prompt_lookup"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids", "num_beams", "draft"])]
     batch: Option<PathBuf>,
     /// Write up to N of the batch's texts together [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -51,10 +51,10 @@ pub struct Args {
     stats: bool,
     /// Write every stage of every step into a safetensors file, and how each token was chosen into its metadata; of
     /// several texts the second has sequence.1. before its names, and so on
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "num_beams", "draft_model", "prompt_lookup"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "num_beams", "draft"])]
     trace: Option<PathBuf>,
     /// Step through the stages; commands come from standard input, a line each, and help lists them
-    #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch", "num_beams", "draft_model", "prompt_lookup"])]
+    #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch", "num_beams", "draft"])]
     debug: bool,
     #[command(flatten)]
     beams: BeamArgs, // last, for its heading is above all that follows
@@ -141,7 +141,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
 
     let mut begin = Instant::now(); // the first sequence's time has the prompt's in it
     let prompt = Generation::new(&lm.model, &prompt_ids, options.clone())?;
-    let mut prompt = args.speculation.text(prompt, &lm, draft.as_ref())?;
+    let mut prompt = args.speculation.text(prompt, &lm.model, draft.as_ref())?;
     if count > 1 && args.trace.is_none() {
         prompt.prefill();
     }

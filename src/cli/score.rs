@@ -1,6 +1,7 @@
 //! `gpt2 score`: how likely a text is.
 
 use super::failure::Failure;
+use super::generate::usage;
 use super::text::PromptArgs;
 use super::{Common, ModelArgs};
 use gpt2::bpe::TokenId;
@@ -42,6 +43,8 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         windows = Windows { window, stride: (window / 2).max(1) };
     }
     windows.stride = args.stride.unwrap_or(windows.stride);
+    windows.check(&lm.model).map_err(usage)?;
+    let Windows { window, stride } = windows;
 
     let bar = progress_bar(ids.len(), windows);
     let mut mean = MeanNll::default();
@@ -53,7 +56,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             (false, true) => line(&mut out, &lm, &ids, i, logprob),
             (false, false) => Ok(()),
         };
-        mean.add(logprob);
+        logprob.into_iter().for_each(|logprob| mean.add(logprob));
         bar.set_position(i as u64 + 1);
         failed = written.err();
         if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -71,18 +74,23 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     if args.json {
         // through serde_json, which knows that JSON has no infinity
         let [nll, perplexity] = [nll, nll.exp()].map(|x| serde_json::json!(x));
-        writeln!(out, "],\"nll\":{nll},\"tokens\":{},\"perplexity\":{perplexity}}}", ids.len())
+        let leading_eot = eot.is_some();
+        write!(out, "],\"nll\":{nll},\"tokens\":{},\"perplexity\":{perplexity},", ids.len())
+            .and_then(|()| {
+                writeln!(out, "\"window\":{window},\"stride\":{stride},\"leading_eot\":{leading_eot}}}")
+            })
             .map_err(Failure::output)?;
     } else {
-        let Windows { window, stride } = windows;
         let before = match eot {
             Some(eot) => format!("{} scored, after a leading end-of-text token ({eot})", mean.tokens()),
             None => format!("{} scored, the first not; no leading end-of-text token", mean.tokens()),
         };
+        let how = match stride < window {
+            true => "each token once, with the most context",
+            false => "windows do not overlap, and the first token of each is not scored",
+        };
         writeln!(out, "{} tokens, {before}", ids.len() - usize::from(eot.is_some()))
-            .and_then(|()| {
-                writeln!(out, "window {window}, stride {stride}: each token once, with the most context")
-            })
+            .and_then(|()| writeln!(out, "window {window}, stride {stride}: {how}"))
             .and_then(|()| writeln!(out, "{nll:.4} nats a token, perplexity {:.2}", nll.exp()))
             .map_err(Failure::output)?;
     }
@@ -90,7 +98,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
 }
 
 /// The JSON object up to the score of token `i`. A text of many megabytes is not gathered first.
-fn json_logprob(out: &mut impl Write, ids: &[TokenId], i: usize, logprob: f64) -> io::Result<()> {
+fn json_logprob(out: &mut impl Write, ids: &[TokenId], i: usize, logprob: Option<f64>) -> io::Result<()> {
     if i == 1 {
         write!(out, "{{\"ids\":")?;
         serde_json::to_writer(&mut *out, ids)?;
@@ -100,13 +108,19 @@ fn json_logprob(out: &mut impl Write, ids: &[TokenId], i: usize, logprob: f64) -
     Ok(serde_json::to_writer(out, &logprob)?)
 }
 
-/// One token and its score, to read; before the first scored token the one that is not.
-fn line(out: &mut impl Write, lm: &LanguageModel, ids: &[TokenId], i: usize, logprob: f64) -> io::Result<()> {
-    let token = |i: usize| lm.bpe.token_text(ids[i]).unwrap_or_default();
+/// One token and its score, to read; before the first of them the one that has none.
+fn line(
+    out: &mut impl Write,
+    lm: &LanguageModel,
+    ids: &[TokenId],
+    i: usize,
+    logprob: Option<f64>,
+) -> io::Result<()> {
     if i == 1 {
-        writeln!(out, "{:>9}  {:>5}  {}", "-", ids[0], token(0))?;
+        line(out, lm, ids, 0, None)?;
     }
-    writeln!(out, "{logprob:>9.4}  {:>5}  {}", ids[i], token(i))
+    let score = logprob.map_or("-".into(), |logprob| format!("{logprob:.4}"));
+    writeln!(out, "{score:>9}  {:>5}  {}", ids[i], lm.bpe.token_text(ids[i]).unwrap_or_default())
 }
 
 /// On a terminal's standard error, for texts of more than one window.

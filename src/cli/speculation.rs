@@ -2,11 +2,13 @@
 
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::{self, LanguageModel};
-use gpt2::error::Result;
+use gpt2::error::{Error, Result};
 use gpt2::generate::{Chosen, FinishReason, Generation};
+use gpt2::model::Gpt2;
 use gpt2::sampling::Watch;
 use gpt2::search::draft::{Draft, DraftModel, PromptLookup, model::same_tokens};
 use gpt2::search::speculative::{Passes, Speculation};
+use gpt2::tensor::Dtype;
 use gpt2::trace::Trace;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -15,42 +17,55 @@ use std::path::PathBuf;
 pub struct SpeculationArgs {
     /// Let a smaller model with the same tokenizer guess what comes next: greedily the same text, faster; sampled a
     /// text of the same law
-    #[arg(long, value_name = "MODEL", conflicts_with_all = ["prompt_lookup"])]
+    #[arg(long, value_name = "MODEL", group = "draft")]
     draft_model: Option<PathBuf>,
-    /// Let the draft model guess up to N tokens at a time; it guesses as many as pay, 15 at most [default: 15]
-    #[arg(long, value_name = "N", requires = "draft_model", conflicts_with = "prompt_lookup")]
+    /// Let the model's own int8 copy, made when it is loaded, guess what comes next
+    #[arg(long, group = "draft")]
+    draft_int8: bool,
+    /// Let the draft model or the int8 copy guess up to N tokens at a time; it guesses as many as pay, 15 at most
+    /// [default: 15]
+    #[arg(long, value_name = "N", requires = "draft", conflicts_with = "prompt_lookup")]
     num_draft_tokens: Option<usize>,
     /// Guess up to N tokens at a time, as many as pay, from what came before in the text [default: 0, off]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, group = "draft")]
     prompt_lookup: usize,
 }
 
 impl SpeculationArgs {
     /// The same; prompt lookup where nothing is asked for.
     pub fn or_lookup(&self) -> Self {
-        let lookup = self.draft_model.is_none() && self.prompt_lookup == 0;
+        let lookup = self.draft_model.is_none() && !self.draft_int8 && self.prompt_lookup == 0;
         Self { prompt_lookup: if lookup { usize::MAX } else { self.prompt_lookup }, ..self.clone() }
     }
 
     /// The draft model, if there is to be one. It must fit `lm`.
-    pub fn open(&self, lm: &LanguageModel) -> Result<Option<LanguageModel>> {
+    pub fn open(&self, lm: &LanguageModel) -> Result<Option<Gpt2>> {
+        if self.draft_int8 {
+            if lm.model.wte.dtype() == Dtype::I8 {
+                return Err(Error::input(format!(
+                    "draft-int8: {} has eight-bit weights already; its copy would be as slow as itself",
+                    lm.name
+                )));
+            }
+            return Ok(Some(lm.model.quantize()));
+        }
         let Some(path) = &self.draft_model else { return Ok(None) };
         let draft = checkpoint::open(path)?;
         DraftModel::new(&draft.model, &lm.model)?;
         same_tokens(&draft.bpe, &lm.bpe)?;
-        Ok(Some(draft))
+        Ok(Some(draft.model))
     }
 
-    /// `text`, written as the options say; `draft` is what [`open`](Self::open) gave.
+    /// `text` of `model`, written as the options say; `draft` is what [`open`](Self::open) gave.
     pub fn text<'m>(
         &self,
         text: Generation<'m>,
-        lm: &'m LanguageModel,
-        draft: Option<&'m LanguageModel>,
+        model: &'m Gpt2,
+        draft: Option<&'m Gpt2>,
     ) -> Result<Box<dyn Fork + 'm>> {
         Ok(match draft {
             Some(draft) => {
-                let draft = DraftModel::new(&draft.model, &lm.model)?;
+                let draft = DraftModel::new(draft, model)?;
                 Box::new(Speculation::new(text, draft, self.num_draft_tokens.unwrap_or(usize::MAX)))
             }
             None if self.prompt_lookup > 0 => {

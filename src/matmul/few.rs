@@ -115,6 +115,7 @@ pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
                 t += match rows - t {
                     8.. => rows_product::<N, 8>(x, c, w, std::array::from_fn(y)),
                     4.. => rows_product::<N, 4>(x, c, w, std::array::from_fn(y)),
+                    3 => rows_product::<N, 3>(x, c, w, std::array::from_fn(y)),
                     2.. => rows_product::<N, 2>(x, c, w, std::array::from_fn(y)),
                     _ => rows_product::<N, 1>(x, c, w, std::array::from_fn(y)),
                 };

@@ -38,7 +38,7 @@ pub unsafe fn product<L: Lanes, N: Number>(
     // as the registers can hold the weights.
     let most = match (rows, L::REGISTERS) {
         (8.., 1) => 16,
-        (4.., 2..) => 4,
+        (3.., 2..) => 4,
         _ => 8,
     };
     let mut k = 0;
@@ -65,6 +65,7 @@ pub unsafe fn product<L: Lanes, N: Number>(
                     (2.., 8) => walk::<L, N, 2, 8>(x, w, p, width, k == 0),
                     (_, 8) => walk::<L, N, 1, 8>(x, w, p, width, k == 0),
                     (4.., 4) => walk::<L, N, 4, 4>(x, w, p, width, k == 0),
+                    (3.., 4) => walk::<L, N, 3, 4>(x, w, p, width, k == 0),
                     (2.., 4) => walk::<L, N, 2, 4>(x, w, p, width, k == 0),
                     (_, 4) => walk::<L, N, 1, 4>(x, w, p, width, k == 0),
                     _ => walk::<L, N, 1, 1>(x, w, p, width, k == 0),
