@@ -4,9 +4,9 @@
 //!     cargo bench --bench kernels -- 'affine.*bf16'  # some
 //!     GPT2_SIMD=avx2 cargo bench --bench kernels     # another instruction set
 //!
-//! `gpt2 bench` measures whole models beside the machine's limits; this shows which part of one is slow; `trace` measures what looking costs. Few rows should
-//! come near the speed of memory (bytes of weights a second), many rows near the arithmetic's (an item is one operation:
-//! a multiply-add counts as two).
+//! `gpt2 bench` measures whole models beside the machine's limits; this shows which part of one is slow; `trace`
+//! measures what looking costs. Few rows should come near the speed of memory (bytes of weights a second), many rows
+//! near the arithmetic's (an item is one operation: a multiply-add counts as two).
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};

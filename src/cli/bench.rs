@@ -12,6 +12,7 @@ use gpt2::sampling::argmax;
 use gpt2::simd::Simd;
 use gpt2::tensor::Dtype;
 use gpt2::trace::NoTrace;
+use limits::{Limits, Measured, Meter, measure};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::time::Instant;
@@ -67,81 +68,6 @@ struct Decode {
     tokens_per_s: f64,
     gb_per_s: f64,
     of_bandwidth: f64,
-}
-
-#[derive(Serialize)]
-struct Limits {
-    read_gb_per_s: f64,
-    fma_gflops: f64,
-    /// Products of whole numbers, where the weights have eight bits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    int8_gops: Option<f64>,
-}
-
-/// Measurements of the machine's limits.
-struct Meter {
-    memory: limits::Memory,
-    int8: bool,
-    read: Vec<f64>,
-    fma: Vec<f64>,
-    int8_gops: Vec<f64>,
-}
-
-impl Meter {
-    fn new(model: &Gpt2) -> Self {
-        // The limit of decoding is how fast this many bytes can be read.
-        let memory = limits::Memory::new(model.weight_bytes().clamp(8 << 20, 1 << 30));
-        let int8 = model.wte.dtype() == Dtype::I8;
-        Self { memory, int8, read: Vec::new(), fma: Vec::new(), int8_gops: Vec::new() }
-    }
-
-    /// The speed of memory now, GB/s.
-    fn bandwidth(&mut self) -> f64 {
-        self.read.push(self.memory.read_gb_per_s());
-        self.read[self.read.len() - 1]
-    }
-
-    /// What the products of prefill could reach at best now, GFLOP/s.
-    fn peak(&mut self) -> f64 {
-        let (all, now) = if self.int8 {
-            (&mut self.int8_gops, limits::int8_gops())
-        } else {
-            (&mut self.fma, limits::fma_gflops())
-        };
-        all.push(now);
-        now
-    }
-
-    /// Medians of all that was measured; each at least some times.
-    fn limits(mut self) -> Limits {
-        (0..5).for_each(|_| {
-            self.bandwidth();
-            self.fma.push(limits::fma_gflops());
-        });
-        Limits {
-            read_gb_per_s: median(self.read),
-            fma_gflops: median(self.fma),
-            int8_gops: self.int8.then(|| median(self.int8_gops)),
-        }
-    }
-}
-
-/// A measurement that was repeated: medians of the seconds, and of the limit right before each.
-struct Measured {
-    seconds: f64,
-    limit: f64,
-}
-
-/// Machines have faster and slower minutes: the limit is measured again before every try.
-fn measure(repeat: usize, mut limit: impl FnMut() -> f64, mut seconds: impl FnMut() -> f64) -> Measured {
-    seconds(); // the first one pays for the memory
-    let (limits, all) = (0..repeat).map(|_| (limit(), seconds())).unzip();
-    Measured { seconds: median(all), limit: median(limits) }
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
 }
 
 /// Steps that are timed together.

@@ -1,21 +1,100 @@
 //! What the machine can do at best, measured on the spot: each time anew, beside what is compared with it.
 
 use gpt2::checkpoint::Bytes;
+use gpt2::model::Gpt2;
 use gpt2::simd::{Simd, kernel};
+use gpt2::tensor::Dtype;
 use rayon::prelude::*;
+use serde::Serialize;
 use std::hint::black_box;
 use std::time::Instant;
 
+/// Medians of what was measured.
+#[derive(Serialize)]
+pub struct Limits {
+    pub read_gb_per_s: f64,
+    pub fma_gflops: f64,
+    /// Products of whole numbers, where the weights have eight bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub int8_gops: Option<f64>,
+}
+
+/// Measurements of the machine's limits.
+pub struct Meter {
+    memory: Memory,
+    int8: bool,
+    read: Vec<f64>,
+    fma: Vec<f64>,
+    int8_gops: Vec<f64>,
+}
+
+impl Meter {
+    pub fn new(model: &Gpt2) -> Self {
+        // The limit of decoding is how fast this many bytes can be read.
+        let memory = Memory::new(model.weight_bytes().clamp(8 << 20, 1 << 30));
+        let int8 = model.wte.dtype() == Dtype::I8;
+        Self { memory, int8, read: Vec::new(), fma: Vec::new(), int8_gops: Vec::new() }
+    }
+
+    /// The speed of memory now, GB/s.
+    pub fn bandwidth(&mut self) -> f64 {
+        self.read.push(self.memory.read_gb_per_s());
+        self.read[self.read.len() - 1]
+    }
+
+    /// What the products of prefill could reach at best now, GFLOP/s.
+    pub fn peak(&mut self) -> f64 {
+        let (all, now) =
+            if self.int8 { (&mut self.int8_gops, int8_gops()) } else { (&mut self.fma, fma_gflops()) };
+        all.push(now);
+        now
+    }
+
+    /// Medians of all that was measured; each at least some times.
+    pub fn limits(mut self) -> Limits {
+        (0..5).for_each(|_| {
+            self.bandwidth();
+            self.fma.push(fma_gflops());
+            if self.int8 {
+                self.int8_gops.push(int8_gops());
+            }
+        });
+        Limits {
+            read_gb_per_s: median(self.read),
+            fma_gflops: median(self.fma),
+            int8_gops: self.int8.then(|| median(self.int8_gops)),
+        }
+    }
+}
+
+/// A measurement that was repeated: medians of the seconds, and of the limit right before each.
+pub struct Measured {
+    pub seconds: f64,
+    pub limit: f64,
+}
+
+/// Machines have faster and slower minutes: the limit is measured again before every try.
+pub fn measure(repeat: usize, mut limit: impl FnMut() -> f64, mut seconds: impl FnMut() -> f64) -> Measured {
+    seconds(); // the first one pays for the memory
+    let (limits, all) = (0..repeat).map(|_| (limit(), seconds())).unzip();
+    Measured { seconds: median(all), limit: median(limits) }
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
 /// Memory to read, of a model's size: what fits a cache reads faster.
-pub struct Memory(Bytes);
+struct Memory(Bytes);
 
 impl Memory {
-    pub fn new(bytes: usize) -> Self {
+    fn new(bytes: usize) -> Self {
         Self(Bytes::aligned_copy(&vec![1u8; bytes])) // as weights are kept
     }
 
     /// Reads all of it with all threads, once: GB/s.
-    pub fn read_gb_per_s(&self) -> f64 {
+    fn read_gb_per_s(&self) -> f64 {
         let piece = self.0.len().div_ceil(rayon::current_num_threads()).next_multiple_of(8);
         let once = || self.0.par_chunks(piece).map(sum).reduce(|| 0, u64::wrapping_add);
         self.0.len() as f64 / 1e9 / timed(&once)
@@ -23,7 +102,7 @@ impl Memory {
 }
 
 /// Fused multiply-adds of f32 in registers with all threads: GFLOP/s.
-pub fn fma_gflops() -> f64 {
+fn fma_gflops() -> f64 {
     const ROUNDS: usize = 4_000_000;
     let threads = rayon::current_num_threads();
     // Enough sums to hide the latency, few enough to stay in registers.
@@ -38,7 +117,7 @@ pub fn fma_gflops() -> f64 {
 }
 
 /// Products of eight-bit numbers in the L1 cache with all threads: billions of operations a second.
-pub fn int8_gops() -> f64 {
+fn int8_gops() -> f64 {
     const ROUNDS: usize = 20_000;
     let begin = Instant::now();
     let operations: usize = rayon::broadcast(|_| gpt2::matmul::int8_peak(ROUNDS)).iter().sum();
