@@ -197,7 +197,7 @@ mod tests {
                 assert!(quantized(&[1.0, bad, 2.0]).0.is_nan());
             }
             assert_eq!(quantized(&[255.0, 1.0, 3.0, 254.0, 2.0]).2, [255, 1, 3, 254, 2, 0, 0, 0]);
-            assert_eq!(quantized(&[-255.0, -1.0, -3.0]).2, [0, 254, 252, 0]);
+            assert_eq!(quantized(&[-255.0, -1.0, -3.0]).2, [0, 254, 252, 255]); // 255 stands for 0
         });
     }
 }
