@@ -50,18 +50,6 @@ impl Bytes {
         Ok(Self { owner: Owner::Mapped(Arc::new(map)), range })
     }
 
-    /// Gives a mapped file's memory its pages, in the background, while other things are made ready: the first pass
-    /// would have to stop for each few of them. A wish, which a system may not grant.
-    pub(super) fn ready_in_background(&self) {
-        #[cfg(target_os = "linux")]
-        if let Owner::Mapped(map) = &self.owner {
-            let map = map.clone();
-            rayon::spawn(move || {
-                let _ = map.advise(memmap2::Advice::PopulateRead);
-            });
-        }
-    }
-
     /// Bytes that are part of the program.
     pub fn from_static(bytes: &'static [u8]) -> Self {
         Self { owner: Owner::Static(bytes), range: 0..bytes.len() }

@@ -104,7 +104,7 @@ fn open_folder(folder: &Path, name: String) -> Result<LanguageModel> {
 /// A file on its own: the configuration that it carries is used, or `config.json` beside it, otherwise the shapes tell.
 fn open_file(path: &Path, name: String) -> Result<LanguageModel> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let tensors = parse(path)?;
+    let tensors = SafeTensors::parse(path, &Bytes::map(path)?)?;
     let config_path = folder.join("config.json");
     let config = if let Some(config) = tensors.metadata.get(save::CONFIG) {
         Config::from_json(config.as_bytes())
@@ -124,9 +124,8 @@ fn finish(
     tensors: SafeTensors,
     config: Config,
 ) -> Result<LanguageModel> {
-    let model = || weights::model(&tensors, config).map_err(|problem| Error::file(path, problem));
-    let (model, bpe) = rayon::join(model, || tokenizer(folder));
-    Ok(LanguageModel { name, model: model?, bpe: bpe?, tensors })
+    let model = weights::model(&tensors, config).map_err(|problem| Error::file(path, problem))?;
+    Ok(LanguageModel { name, bpe: tokenizer(folder)?, model, tensors })
 }
 
 /// The folder's tokenizer; GPT-2's own where it has none.
@@ -179,7 +178,8 @@ fn folder_tensors(folder: &Path) -> Result<(PathBuf, SafeTensors)> {
             };
             return Err(Error::file(folder, hint));
         }
-        return Ok((single.clone(), parse(&single)?));
+        let tensors = SafeTensors::parse(&single, &Bytes::map(&single)?)?;
+        return Ok((single, tensors));
     }
     let index: Index = serde_json::from_slice(&read_small(&index_path)?)
         .map_err(|e| Error::file(&index_path, format!("not an index of weights: {e}")))?;
@@ -189,19 +189,11 @@ fn folder_tensors(folder: &Path) -> Result<(PathBuf, SafeTensors)> {
             return Err(Error::file(&index_path, format!("{file:?} is not a file of this folder")));
         }
         let path = folder.join(file);
-        let part = parse(&path)?;
+        let part = SafeTensors::parse(&path, &Bytes::map(&path)?)?;
         all.tensors.extend(part.tensors);
         all.metadata.extend(part.metadata);
     }
     Ok((index_path, all))
-}
-
-/// A file of weights, mapped.
-fn parse(path: &Path) -> Result<SafeTensors> {
-    let bytes = Bytes::map(path)?;
-    let tensors = SafeTensors::parse(path, &bytes)?;
-    bytes.ready_in_background();
-    Ok(tensors)
 }
 
 /// The bytes of a small text file. A device or a pipe, which could go on forever, is refused.
