@@ -29,7 +29,8 @@ const SUMS: usize = 1 << 12;
 pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
     let (rows, depth, n) = (x.rows(), x.cols(), bias.len());
     let blocks = depth.div_ceil(K_BLOCK);
-    // An odd number of cache lines from row to row: else all rows' sums of a column might compete for one place in the cache.
+    // An odd number of cache lines from row to row: else all rows' sums of a column might compete for one place in the
+    // cache.
     let step = (n.div_ceil(LANES) | 1) * LANES;
     let mut sums = Matrix::scratch(blocks, rows * step); // p: [blocks, T, N]
     let out = Disjoint::new(sums.data_mut());
@@ -39,8 +40,8 @@ pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix
         while !piece.is_empty() {
             let block = piece.start / line;
             // no more columns at a time than have their sums in an L1 cache
-            let end =
-                piece.end.min((block + 1) * line).min(piece.start + (SUMS / rows).next_multiple_of(LANES));
+            let most = (SUMS / rows.max(1)).next_multiple_of(LANES);
+            let end = piece.end.min((block + 1) * line).min(piece.start + most);
             let columns = piece.start % line..(end - block * line).min(n);
             let k = block * K_BLOCK..((block + 1) * K_BLOCK).min(depth);
             block_product::<N>(x, k, w, n, columns, &out, [block * rows * step, step]);

@@ -11,8 +11,8 @@
 //!
 //! The copy puts a panel's rows side by side, widens 16-bit weights once for all rows, and for the output head turns
 //! rows into columns. Meanwhile the next panel is on its way from memory. The loops are those of Goto and van de
-//! Geijn's "Anatomy of High-Performance Matrix Multiplication" (2008), without its copy of `x`: a few rows of it
-//! fit the smallest cache as they are. How much is taken at a time says [`Blocking`].
+//! Geijn's "Anatomy of High-Performance Matrix Multiplication" (2008). How much is taken at a time says [`Blocking`];
+//! where rows go by in stretches, a stretch of `x` is copied as well ([`copy_rows`]).
 
 use super::tile::{self, Rows};
 use super::{Disjoint, K_BLOCK, pieces};

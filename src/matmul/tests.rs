@@ -124,3 +124,12 @@ fn the_order_matters() {
         .collect();
     assert_ne!(bits(&ordered), unblocked);
 }
+
+#[test]
+fn no_rows_give_no_rows() {
+    let (w, bias) = (Weights::from_f32(5, 3, &numbers(15, 1)), numbers(3, 2));
+    under_each(|simd| {
+        let y = affine(&Matrix::zeros(0, 5), &w, &bias);
+        assert_eq!((y.rows(), y.cols()), (0, 3), "{simd:?}");
+    });
+}
