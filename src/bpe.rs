@@ -57,7 +57,7 @@ use std::{
 
 use serde::Serialize;
 
-use self::{cache::Cache, merge::Merger, split::split, vocabulary::Vocabulary};
+use self::{cache::Cache, files::Files, merge::Merger, split::split, vocabulary::Vocabulary};
 pub use self::{
     merge::{Merge, PieceMerges},
     stream::StreamDecoder,
@@ -69,6 +69,8 @@ pub type TokenId = u32;
 
 /// GPT-2's merges, as OpenAI published them.
 const GPT2_MERGES: &str = include_str!("../data/tales-8m/merges.txt");
+/// The ids that come of them, in the spelling of Hugging Face's `openai-community/gpt2`.
+const GPT2_VOCAB: &str = include_str!("../data/tales-8m/vocab.json");
 
 /// A byte-pair tokenizer. Clones share their tables.
 ///
@@ -125,7 +127,11 @@ impl Bpe {
     /// # Errors
     /// If a file cannot be read, or the two do not make a byte-level BPE: the file, the place, what to do.
     pub fn from_files(vocab: &Path, merges: &Path) -> Result<Self> {
-        Ok(Self { vocabulary: Arc::new(files::vocab_and_merges(vocab, merges)?) })
+        let files = Files::read(vocab, merges)?;
+        if files.are(GPT2_VOCAB, GPT2_MERGES) {
+            return Ok(Self::gpt2()); // most checkpoints have these: nothing is left to check
+        }
+        Ok(Self { vocabulary: Arc::new(files::vocab_and_merges(&files)?) })
     }
 
     /// A vocabulary in the one file of HF's `tokenizers`, `tokenizer.json`.

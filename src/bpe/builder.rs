@@ -4,6 +4,7 @@
 //! joins two tokens of the vocabulary into a third. And ids, lengths and numbers are bounded, so that a file
 //! cannot take all memory.
 
+use rayon::prelude::*;
 use std::collections::HashMap;
 
 use super::{
@@ -96,26 +97,30 @@ impl<'a> Builder<'a> {
 
     /// The merges in order, each with its number in the file, which calls it a `unit`.
     pub(super) fn merges(&mut self, unit: &str, merges: &[(usize, &str, &str)]) -> Result<(), String> {
-        let Vocabulary { ranks, merged, .. } = &mut self.vocabulary;
+        let Self { vocabulary: Vocabulary { ranks, merged, .. }, ids, .. } = self;
+        // three look-ups each: most of the time that a vocabulary takes to load
+        let mut known = Vec::with_capacity(merges.len());
+        let known_ids = |&(_, left, right): &(usize, &str, &str)| {
+            [ids.get(left), ids.get(right), ids.get([left, right].concat().as_str())]
+                .map(Option::<&_>::copied)
+        };
+        merges.par_iter().with_min_len(1024).map(known_ids).collect_into_vec(&mut known);
         ranks.reserve(merges.len());
         merged.reserve(merges.len());
-        let mut whole = String::new();
-        for (rank, &(number, left, right)) in (0..u32::MAX).zip(merges) {
-            whole.clear();
-            whole.extend([left, right]);
-            let id = |token: &str| {
-                let id = self.ids.get(token).copied();
-                id.ok_or_else(|| {
-                    let (left, right, token) = (quoted(left), quoted(right), quoted(token));
-                    format!(
-                        "{unit} {number}: the merge of {left} and {right} needs the token {token}, which the \
-                         vocabulary does not have: take both from the same model"
-                    )
-                })
+        for (rank, (&(number, left, right), known)) in (0..u32::MAX).zip(merges.iter().zip(known)) {
+            let [Some(left), Some(right), Some(whole)] = known else {
+                let whole = [left, right].concat();
+                let missing = [left, right, &whole].into_iter().zip(known).find(|(_, id)| id.is_none());
+                let token = quoted(missing.map_or(&whole, |(token, _)| token));
+                let (left, right) = (quoted(left), quoted(right));
+                return Err(format!(
+                    "{unit} {number}: the merge of {left} and {right} needs the token {token}, which the \
+                     vocabulary does not have: take both from the same model"
+                ));
             };
             // If a pair is there twice, the last one counts, as in HF's tokenizers.
-            ranks.insert(pair(id(left)?, id(right)?), rank);
-            merged.push(id(&whole)?);
+            ranks.insert(pair(left, right), rank);
+            merged.push(whole);
         }
         Ok(())
     }

@@ -23,14 +23,31 @@ use crate::error::{Error, Result};
 /// A vocabulary file is at most this long; GPT-2's has 1 MB, the largest known about 30.
 const MOST_BYTES: u64 = 256 << 20;
 
+/// The contents of `vocab.json` and `merges.txt`, which are not checked before they are used.
+pub(super) struct Files<'p> {
+    vocab: (&'p Path, String),
+    merges: (&'p Path, String),
+}
+
+impl<'p> Files<'p> {
+    /// Reads them.
+    pub(super) fn read(vocab: &'p Path, merges: &'p Path) -> Result<Self> {
+        Ok(Self { vocab: (vocab, read(vocab)?), merges: (merges, read(merges)?) })
+    }
+
+    /// Whether they say, to the letter, what others say.
+    pub(super) fn are(&self, vocab: &str, merges: &str) -> bool {
+        self.merges.1 == merges && self.vocab.1 == vocab
+    }
+}
+
 /// `vocab.json` and `merges.txt`.
-pub(super) fn vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Vocabulary> {
-    let text = read(vocab)?;
-    let entries: Entries = parse(vocab, &text)?;
+pub(super) fn vocab_and_merges(files: &Files) -> Result<Vocabulary> {
+    let Files { vocab: (vocab, text), merges: (merges, lines) } = files;
+    let entries: Entries = parse(vocab, text)?;
     let mut builder = Builder::new(entries.iter()).map_err(|problem| Error::file(vocab, problem))?;
-    let text = read(merges)?;
     let mut pairs = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
+    for (number, line) in (1..).zip(lines.lines()) {
         if line.is_empty() || (number == 1 && line.starts_with("#version")) {
             continue;
         }
