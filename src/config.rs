@@ -2,6 +2,7 @@
 
 use crate::bpe::TokenId;
 use crate::mlp::Activation;
+use crate::tensor::Dtype;
 use serde::Deserialize;
 
 /// A model's hyperparameters.
@@ -31,6 +32,9 @@ pub struct Config {
     pub tie_word_embeddings: bool,
     /// Ids that end a text.
     pub eos_token_ids: Vec<TokenId>,
+    /// How [`KvCache`](crate::kv_cache::KvCache) keeps keys and values: a choice of whoever runs the model, which no
+    /// `config.json` makes. F32 unless set.
+    pub kv_cache_dtype: Dtype,
 }
 
 /// `config.json` as it is written; what is left out has HF's default.
@@ -145,6 +149,7 @@ impl Config {
             scale_attn_by_inverse_layer_idx: file.scale_attn_by_inverse_layer_idx,
             tie_word_embeddings: file.tie_word_embeddings,
             eos_token_ids: file.eos_token_id.map(Ids::into_vec).unwrap_or_default(),
+            kv_cache_dtype: Dtype::F32,
         })
     }
 

@@ -12,10 +12,14 @@
 //! Positions are kept in pages of 64. A page is laid out as attention reads it: keys a dimension a row, so that the
 //! scores of neighbouring positions advance together; values a position a row. Pages are shared
 //! until one of their owners writes: a clone of a cache copies no keys, which is what beams need.
+//!
+//! Keys and values are f32, or sixteen-bit numbers if [`Config::kv_cache_dtype`] says so: half the memory, and half of
+//! what a token must read. They are rounded when they are put in, and attention reads nothing but the cache, the new
+//! positions' own keys included: the two ways above still give the same bits, which are not those of an f32 cache.
 
 use crate::config::Config;
 use crate::model::Sequence;
-use crate::tensor::Matrix;
+use crate::tensor::{Bf16, Dtype, F16, F32, Matrix, Number};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -29,22 +33,28 @@ pub struct KvCache {
     len: usize,
     n_head: usize,
     head_size: usize,
+    dtype: Dtype,
 }
 
-/// Keys and values of [`PAGE`] positions in one layer.
+/// Keys and values of [`PAGE`] positions in one layer, in words of one f32 or two halves.
 #[derive(Clone)]
 pub(crate) struct Page {
     /// `[H, D, PAGE]`
-    keys: Vec<f32>,
+    keys: Vec<u32>,
     /// `[H, PAGE, D]`
-    values: Vec<f32>,
+    values: Vec<u32>,
 }
 
 impl KvCache {
     /// An empty cache for one sequence.
+    ///
+    /// # Panics
+    /// If the [`kv_cache_dtype`](Config::kv_cache_dtype) is I8.
     pub fn new(config: &Config) -> Self {
+        assert_ne!(config.kv_cache_dtype, Dtype::I8, "keys and values have no scales");
         let layers = vec![Vec::new(); config.n_layer];
-        Self { layers, len: 0, n_head: config.n_head, head_size: config.head_size() }
+        let (n_head, head_size) = (config.n_head, config.head_size());
+        Self { layers, len: 0, n_head, head_size, dtype: config.kv_cache_dtype }
     }
 
     /// Positions kept so far.
@@ -81,7 +91,12 @@ impl KvCache {
     /// Bytes that the keys and values of `positions` positions take.
     pub fn bytes_for(config: &Config, positions: usize) -> usize {
         let d = config.head_size();
-        positions.next_multiple_of(PAGE) * 2 * config.n_layer * config.n_head * d * size_of::<f32>()
+        positions.next_multiple_of(PAGE)
+            * 2
+            * config.n_layer
+            * config.n_head
+            * d
+            * config.kv_cache_dtype.size()
     }
 
     /// Counts `rows` positions that every layer has appended.
@@ -91,25 +106,46 @@ impl KvCache {
 
     /// Keeps the key and the value of one new position in one layer. `key`, `value` `[C]`, heads side by side.
     fn put(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        let (d, size) = (self.head_size, self.n_head * self.head_size * PAGE);
+        match self.dtype {
+            Dtype::F16 => self.put_as::<F16>(layer, position, key, value),
+            Dtype::Bf16 => self.put_as::<Bf16>(layer, position, key, value),
+            _ => self.put_as::<F32>(layer, position, key, value),
+        }
+    }
+
+    fn put_as<N: Number>(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
+        let d = self.head_size;
+        let words = self.n_head * d * PAGE * size_of::<N::Bits>() / size_of::<u32>();
         let pages = &mut self.layers[layer];
         if position / PAGE == pages.len() {
-            pages.push(Arc::new(Page { keys: vec![0.0; size], values: vec![0.0; size] }));
+            pages.push(Arc::new(Page { keys: vec![0; words], values: vec![0; words] }));
         }
         let page = Arc::make_mut(&mut pages[position / PAGE]); // copies the page if another cache shares it
         let s = position % PAGE;
-        for (row, key) in page.keys.chunks_exact_mut(PAGE).zip(key) {
-            row[s] = *key;
+        let (keys, values) = (of_words_mut::<N>(&mut page.keys), of_words_mut::<N>(&mut page.values));
+        for (row, key) in keys.chunks_exact_mut(PAGE).zip(key) {
+            row[s] = N::round(*key);
         }
         for (h, value) in value.chunks_exact(d).enumerate() {
-            page.values[(h * PAGE + s) * d..][..d].copy_from_slice(value);
+            let place = &mut values[(h * PAGE + s) * d..][..d];
+            place.iter_mut().zip(value).for_each(|(place, value)| *place = N::round(*value));
         }
     }
 
     /// What head `h` of `layer` reads.
     pub(crate) fn head(&self, layer: usize, h: usize) -> Head<'_> {
-        Head { pages: &self.layers[layer], h, d: self.head_size }
+        Head { pages: &self.layers[layer], h, d: self.head_size, dtype: self.dtype }
     }
+}
+
+/// Two halves or one f32 a word.
+#[inline(always)]
+fn of_words<N: Number>(words: &[u32]) -> &[N::Bits] {
+    bytemuck::must_cast_slice(words)
+}
+
+fn of_words_mut<N: Number>(words: &mut [u32]) -> &mut [N::Bits] {
+    bytemuck::must_cast_slice_mut(words)
 }
 
 /// The keys and values of one head in one layer, page after page.
@@ -118,6 +154,7 @@ pub(crate) struct Head<'a> {
     pages: &'a [Arc<Page>],
     h: usize,
     d: usize,
+    dtype: Dtype,
 }
 
 impl<'a> Head<'a> {
@@ -127,16 +164,21 @@ impl<'a> Head<'a> {
         self.d
     }
 
-    /// The keys of a page: `[D, PAGE]`.
-    #[inline(always)]
-    pub fn keys(&self, page: usize) -> &'a [f32] {
-        &self.pages[page].keys[self.h * self.d * PAGE..][..self.d * PAGE]
+    /// How keys and values are kept.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
-    /// The values of a page: `[PAGE, D]`.
+    /// The keys of a page, which are kept as `N`: `[D, PAGE]`.
     #[inline(always)]
-    pub fn values(&self, page: usize) -> &'a [f32] {
-        &self.pages[page].values[self.h * self.d * PAGE..][..self.d * PAGE]
+    pub fn keys<N: Number>(&self, page: usize) -> &'a [N::Bits] {
+        &of_words::<N>(&self.pages[page].keys)[self.h * self.d * PAGE..][..self.d * PAGE]
+    }
+
+    /// The values of a page, which are kept as `N`: `[PAGE, D]`.
+    #[inline(always)]
+    pub fn values<N: Number>(&self, page: usize) -> &'a [N::Bits] {
+        &of_words::<N>(&self.pages[page].values)[self.h * self.d * PAGE..][..self.d * PAGE]
     }
 }
 
@@ -181,5 +223,73 @@ impl<'a, 'b> LayerCache<'a, 'b> {
     /// The layer's index, from 0.
     pub fn layer(&self) -> usize {
         self.layer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::random;
+    use crate::model::Gpt2;
+    use crate::simd::tests::under_each;
+    use crate::trace::{NoTrace, Stage, Trace};
+    use std::marker::PhantomData;
+
+    /// Rounds the keys and values that go into the cache.
+    struct Rounded<N>(PhantomData<N>);
+
+    impl<N: Number> Trace for Rounded<N> {
+        fn wants(&self, _: Stage) -> bool {
+            false
+        }
+        fn enter_block(&mut self, _: Option<usize>) {}
+        fn record_ids(&mut self, _: Stage, _: &[u32]) {}
+        fn record(&mut self, stage: Stage, shape: &[usize], qkv: &mut [f32]) {
+            if stage == Stage::AttnCAttn {
+                for row in qkv.chunks_exact_mut(shape[1]) {
+                    row[shape[1] / 3..].iter_mut().for_each(|x| *x = N::widen(N::round(*x)));
+                }
+            }
+        }
+    }
+
+    /// Five heads of 66 dimensions, no whole number of registers; texts of several pages, and past a block of sums.
+    fn model(dtype: Dtype) -> Gpt2 {
+        let shape = br#"{"n_layer": 2, "n_embd": 330, "n_head": 5, "n_positions": 300, "vocab_size": 97}"#;
+        let mut config = Config::from_json(shape).expect("a configuration");
+        config.kv_cache_dtype = dtype;
+        random::random(config, Dtype::F32)
+    }
+
+    fn logits(model: &Gpt2, steps: usize, trace: &mut impl Trace) -> Vec<u32> {
+        let ids: Vec<u32> = (0..270).map(|i| i * i % 97).collect();
+        let mut cache = KvCache::new(&model.config);
+        let all = ids.chunks(steps).flat_map(|ids| model.forward(ids, &mut cache, trace).data().to_vec());
+        all.map(f32::to_bits).collect()
+    }
+
+    fn keeps_rounded_numbers<N: Number>(dtype: Dtype) {
+        let (halves, wide) = (model(dtype), model(Dtype::F32));
+        let expected = logits(&wide, 270, &mut Rounded::<N>(PhantomData));
+        assert_ne!(logits(&wide, 270, &mut NoTrace), expected, "rounding is seen");
+        under_each(|simd| {
+            for steps in [270, 7] {
+                let got = logits(&halves, steps, &mut NoTrace);
+                assert!(got == expected, "{simd:?}, {} in steps of {steps}", dtype.name());
+            }
+        });
+    }
+
+    #[test]
+    fn a_cache_of_halves_is_one_of_rounded_numbers() {
+        keeps_rounded_numbers::<F16>(Dtype::F16);
+        keeps_rounded_numbers::<Bf16>(Dtype::Bf16);
+    }
+
+    #[test]
+    fn halves_take_half() {
+        let bytes = |dtype| KvCache::bytes_for(&model(dtype).config, 100);
+        assert_eq!(bytes(Dtype::F32), 2 * 128 * 2 * 330 * 4); // whole pages
+        assert_eq!((bytes(Dtype::F16), bytes(Dtype::Bf16)), (bytes(Dtype::F32) / 2, bytes(Dtype::F32) / 2));
     }
 }

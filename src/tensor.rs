@@ -1,6 +1,7 @@
 //! The two kinds of numbers: activations, which a forward pass makes, and weights, which a checkpoint holds.
 
 use crate::checkpoint::Bytes;
+use crate::error::{Error, Result};
 use crate::math::LANES;
 use crate::simd::kernel;
 use crate::simd::lanes::Lanes;
@@ -160,7 +161,7 @@ impl Dtype {
         }
     }
 
-    /// The name that `info` and `bench` show.
+    /// The name that `info`, `bench` and options use.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -168,6 +169,18 @@ impl Dtype {
             Self::Bf16 => "bf16",
             Self::I8 => "int8",
         }
+    }
+}
+
+impl std::str::FromStr for Dtype {
+    type Err = Error;
+
+    /// The number type of this [`name`](Dtype::name).
+    fn from_str(name: &str) -> Result<Self> {
+        let all = [Self::F32, Self::F16, Self::Bf16, Self::I8];
+        all.into_iter().find(|dtype| dtype.name() == name).ok_or_else(|| {
+            Error::input(format!("{name:?} is no number type; there are {}", all.map(Self::name).join(", ")))
+        })
     }
 }
 
@@ -278,6 +291,8 @@ pub(crate) trait Number: Copy + Send + Sync + 'static {
     type Bits: bytemuck::Pod + Send + Sync;
     /// The stored number as f32, exactly.
     fn widen(bits: Self::Bits) -> f32;
+    /// The nearest number of this type, of two equally near ones the even; of a finite number always a finite one.
+    fn round(number: f32) -> Self::Bits;
     /// Sixteen neighbours as f32, exactly.
     ///
     /// # Safety
@@ -304,6 +319,10 @@ impl Number for F32 {
         bits
     }
     #[inline(always)]
+    fn round(number: f32) -> f32 {
+        number
+    }
+    #[inline(always)]
     unsafe fn load<L: Lanes>(from: *const f32) -> L {
         // SAFETY: the caller's promise.
         unsafe { L::load(from) }
@@ -320,6 +339,17 @@ impl Number for Bf16 {
     #[inline(always)]
     fn widen(bits: u16) -> f32 {
         f32::from_bits(u32::from(bits) << 16)
+    }
+    #[inline(always)]
+    fn round(number: f32) -> u16 {
+        const LARGEST: f32 = f32::from_bits(0x7f7f << 16);
+        if number.is_nan() {
+            return 0x7fc0;
+        }
+        let finite = if number.is_finite() { number.clamp(-LARGEST, LARGEST) } else { number };
+        let bits = finite.to_bits();
+        // half of what is cut off, less a hair where the kept part is even: a carry goes where it belongs
+        ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
     }
     #[inline(always)]
     unsafe fn load<L: Lanes>(from: *const u16) -> L {
@@ -345,6 +375,22 @@ impl Number for F16 {
         let finite = (f32::from_bits(rest) * REBIAS).to_bits();
         let whole = if rest >= 0x7c00 << 13 { rest | 0x7f80_0000 } else { finite };
         f32::from_bits(sign | whole)
+    }
+    #[inline(always)]
+    fn round(number: f32) -> u16 {
+        const LARGEST: f32 = 65_504.0;
+        const SMALLEST_NORMAL: f32 = 1.0 / 16_384.0;
+        let (sign, size) = ((number.to_bits() >> 16 & 0x8000) as u16, number.abs());
+        sign | match size {
+            _ if size.is_nan() => 0x7e00,
+            f32::INFINITY => 0x7c00,
+            // between 0.5 and 1 neighbours of f32 are as far apart as subnormal f16: the sum is rounded as wanted
+            _ if size < SMALLEST_NORMAL => ((size + 0.5).to_bits() - 0.5f32.to_bits()) as u16,
+            _ => {
+                let bits = size.min(LARGEST).to_bits() - ((127 - 15) << 23); // the exponent's bias
+                ((bits + 0xfff + (bits >> 13 & 1)) >> 13) as u16
+            }
+        }
     }
     #[inline(always)]
     unsafe fn load<L: Lanes>(from: *const u16) -> L {
@@ -396,6 +442,37 @@ mod tests {
                 assert!(same, "{simd:?}: {bits:#06x} became {got}, not {truth}");
             }
         });
+    }
+
+    /// Every number of the type comes back, and between neighbours the middle is where rounding turns.
+    fn rounds_to_the_nearest<N: Number<Bits = u16>>(largest: u16) {
+        for bits in 0..=largest {
+            let (number, even) = (N::widen(bits), bits & 1 == 0);
+            assert_eq!(N::round(number), bits);
+            assert_eq!(N::round(-number), bits | 0x8000);
+            let middle = ((f64::from(number) + f64::from(N::widen(bits + 1))) / 2.0) as f32; // exact: one bit more
+            if bits < largest {
+                assert_eq!(N::round(middle.next_down()), bits, "{number} and a little less than a half");
+                assert_eq!(N::round(middle), bits + u16::from(!even), "{middle}, a tie");
+                assert_eq!(N::round(middle.next_up()), bits + 1, "{number} and a little more than a half");
+            }
+        }
+        assert_eq!((N::round(f32::MAX), N::round(f32::MIN)), (largest, largest | 0x8000));
+        assert_eq!(
+            (N::round(f32::INFINITY), N::widen(N::round(f32::NEG_INFINITY))),
+            (largest + 1, f32::NEG_INFINITY)
+        );
+        assert!(
+            [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001)]
+                .iter()
+                .all(|nan| N::widen(N::round(*nan)).is_nan())
+        );
+    }
+
+    #[test]
+    fn every_half_is_rounded_to_the_nearest() {
+        rounds_to_the_nearest::<F16>(0x7bff);
+        rounds_to_the_nearest::<Bf16>(0x7f7f);
     }
 
     #[test]

@@ -15,8 +15,9 @@ fn report(arguments: &[&str]) -> Value {
 
 #[test]
 fn every_number_is_there_and_positive() {
-    let report = report(&["--prefill", "5,40,65", "--decode", "4x1,30x3,60x1"]);
+    let report = report(&["--prefill", "5,40,65", "--decode", "4x1,30x3,60x1", "--kv-cache-dtype", "f16"]);
     assert_eq!(report["dtype"], "f32");
+    assert_eq!(report["kv_cache_dtype"], "f16");
     assert_eq!(report["threads"], 2);
     assert!(report["model"].is_string() && report["simd"].is_string());
     let list = |key: &str, keys: &[&str]| -> Vec<Value> {

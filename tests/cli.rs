@@ -862,3 +862,26 @@ fn verbose_says_more() {
     let assert = run_with(model.path(), "generate hi -v --max-new-tokens 1 --seed 77").assert().success();
     assert.stderr(predicate::str::contains("77"));
 }
+
+#[test]
+fn keys_and_values_can_be_kept_in_halves() {
+    let logprobs = |flag: &str| {
+        let report = json(&mut run_with(fixture("base"), &format!("score --ids 5,9,2,77,31,8,3 {flag}")));
+        let all = report["logprobs"].as_array().expect("a list")[1..].iter(); // nothing is before the first
+        all.map(|logprob| logprob.as_f64().expect("a number")).collect::<Vec<_>>()
+    };
+    let wide = logprobs("");
+    assert_eq!(logprobs("--kv-cache-dtype f32"), wide);
+    for (dtype, most) in [("f16", 1e-3), ("bf16", 1e-2)] {
+        let flag = format!("--kv-cache-dtype {dtype}");
+        let halves = logprobs(&flag);
+        let difference = wide.iter().zip(&halves).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(0.0 < difference && difference < most, "{dtype}: {difference}");
+        // a draft keeps its keys in the same way, and changes nothing
+        let written = |more: &str| {
+            ids(&json(&mut run(&format!("generate Once --greedy --max-new-tokens 12 {flag} {more}")))["ids"])
+        };
+        assert_eq!(written("--draft-int8"), written(""));
+    }
+    run("generate Once --kv-cache-dtype int8").assert().code(2);
+}

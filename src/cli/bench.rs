@@ -3,7 +3,8 @@
 mod limits;
 
 use super::failure::Failure;
-use super::{Common, ModelArgs};
+use super::{CacheArgs, Common, ModelArgs};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::random;
 use gpt2::kv_cache::KvCache;
@@ -25,8 +26,11 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", value_parser = ["124M", "355M", "774M", "1.5B"], conflicts_with = "model")]
     random: Option<String>,
     /// How random weights are stored
-    #[arg(long, value_name = "TYPE", value_parser = ["f32", "f16", "bf16", "int8"], default_value = "f32")]
-    dtype: String,
+    #[arg(long, value_name = "TYPE", default_value = "f32",
+          value_parser = PossibleValuesParser::new(["f32", "f16", "bf16", "int8"]).try_map(|name| name.parse::<Dtype>()))]
+    dtype: Dtype,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Prompts to read, by their tokens
     #[arg(long, value_name = "TOKENS,...", value_delimiter = ',', default_values_t = [64, 128, 512, 1023])]
     prefill: Vec<usize>,
@@ -46,6 +50,7 @@ pub struct Args {
 struct Report {
     model: String,
     dtype: &'static str,
+    kv_cache_dtype: &'static str,
     threads: usize,
     simd: &'static str,
     prefill: Vec<Prefill>,
@@ -81,22 +86,17 @@ fn context_and_batch(text: &str) -> Result<(usize, usize), String> {
 }
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
-    let (name, model) = match &args.random {
+    let (name, mut model) = match &args.random {
         Some(size) => {
             let config = random::size(size).ok_or_else(|| Failure::Usage(format!("no size {size}")))?;
-            let dtype = match args.dtype.as_str() {
-                "f16" => Dtype::F16,
-                "bf16" => Dtype::Bf16,
-                "int8" => Dtype::I8,
-                _ => Dtype::F32,
-            };
-            (format!("random {size}"), random::random(config, dtype))
+            (format!("random {size}"), random::random(config, args.dtype))
         }
         None => {
             let lm = args.model.open()?;
             (lm.name, lm.model)
         }
     };
+    model.config.kv_cache_dtype = args.cache.kv_cache_dtype;
     let n_positions = model.config.n_positions;
     let mut meter = Meter::new(&model);
     let repeat = usize::from(args.repeat);
@@ -110,8 +110,8 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         .collect();
     let (threads, simd) = (rayon::current_num_threads(), Simd::current().name());
     let limits = meter.limits();
-    let report =
-        Report { model: name, dtype: model.wte.dtype().name(), threads, simd, prefill, decode, limits };
+    let (dtype, kv_cache_dtype) = (model.wte.dtype().name(), model.config.kv_cache_dtype.name());
+    let report = Report { model: name, dtype, kv_cache_dtype, threads, simd, prefill, decode, limits };
     let mut out = io::stdout().lock();
     if args.json {
         let line = serde_json::to_string(&report).map_err(|e| Failure::Work(e.to_string()))?;
@@ -121,8 +121,8 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
 }
 
 fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let Report { model, dtype, threads, simd, prefill, decode, limits } = report;
-    writeln!(out, "{model}, {dtype}, {threads} threads, {simd}; medians")?;
+    let Report { model, dtype, kv_cache_dtype, threads, simd, prefill, decode, limits } = report;
+    writeln!(out, "{model}, {dtype}, keys and values {kv_cache_dtype}, {threads} threads, {simd}; medians")?;
     write!(
         out,
         "this machine: reads {:.1} GB/s, {:.0} GFLOP/s f32",

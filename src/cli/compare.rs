@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::generate::note_slide;
 use super::speculation::{Speculated, SpeculationArgs, Text};
 use super::text::PromptArgs;
-use super::{Common, ModelArgs};
+use super::{CacheArgs, Common, ModelArgs};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::generate::{FinishReason, Generation, Options};
@@ -20,6 +20,8 @@ use std::io::{self, Write};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     prompt: PromptArgs,
     /// Stop each continuation after this many tokens
@@ -87,7 +89,7 @@ struct Run {
 }
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
-    let lm = args.model.open()?;
+    let lm = args.model.open_to_run(&args.cache)?;
     let draft = args.speculation.open(&lm)?;
     let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
     let seed = match args.seed {

@@ -6,7 +6,7 @@ use super::decoding::DecodingArgs;
 use super::failure::Failure;
 use super::speculation::{Speculated, SpeculationArgs, Text, Watched};
 use super::text::PromptArgs;
-use super::{Common, ModelArgs, debug, remark};
+use super::{CacheArgs, Common, ModelArgs, debug, remark};
 use gpt2::bpe::{Bpe, TokenId};
 use gpt2::checkpoint::{LanguageModel, safetensors::remove_unfinished};
 use gpt2::generate::{FinishReason, Generation, Options, StopStrings, TextStream};
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     prompt: PromptArgs,
     #[command(flatten)]
@@ -87,7 +89,7 @@ pub struct Stats {
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let begin = Instant::now();
-    let lm = args.model.open()?;
+    let lm = args.model.open_to_run(&args.cache)?;
     let draft = args.speculation.open(&lm)?;
     let load = begin.elapsed();
     let beams = args.beams.are_wanted()?;

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::generate::usage;
 use super::text::PromptArgs;
-use super::{Common, ModelArgs};
+use super::{CacheArgs, Common, ModelArgs};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::score::{MeanNll, Windows, leading_eot, score_each};
@@ -15,6 +15,8 @@ use std::ops::ControlFlow;
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     text: PromptArgs,
     /// Tokens that are read together [default: the model's n_positions]
@@ -32,7 +34,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
-    let lm = args.model.open()?;
+    let lm = args.model.open_to_run(&args.cache)?;
     let mut ids = args.text.encode(&lm.bpe, false)?;
     let eot = args.leading_eot.then(|| leading_eot(&lm)).transpose()?;
     if let Some(eot) = eot {

@@ -50,7 +50,8 @@ impl SpeculationArgs {
             return Ok(Some(lm.model.quantize()));
         }
         let Some(path) = &self.draft_model else { return Ok(None) };
-        let draft = checkpoint::open(path)?;
+        let mut draft = checkpoint::open(path)?;
+        draft.model.config.kv_cache_dtype = lm.model.config.kv_cache_dtype;
         DraftModel::new(&draft.model, &lm.model)?;
         same_tokens(&draft.bpe, &lm.bpe)?;
         Ok(Some(draft.model))

@@ -3,7 +3,7 @@
 use super::decoding::ChoiceArgs;
 use super::failure::Failure;
 use super::text::{PromptArgs, quoted};
-use super::{Common, ModelArgs, remark};
+use super::{CacheArgs, Common, ModelArgs, remark};
 use glob::Pattern;
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
@@ -35,6 +35,8 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
+    cache: CacheArgs,
+    #[command(flatten)]
     prompt: PromptArgs,
     /// Write the stages into a safetensors file
     #[arg(long, short, value_name = "FILE")]
@@ -59,7 +61,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     if args.list {
         return list_stages();
     }
-    let lm = args.model.open()?;
+    let lm = args.model.open_to_run(&args.cache)?;
     let ids = args.prompt.encode(&lm.bpe, true)?;
     let options = args.choice.options(&lm.bpe, args.choice.seed.unwrap_or(0));
     options.check(&lm.model).map_err(|e| Failure::Usage(e.to_string()))?;

@@ -7,7 +7,7 @@
 //!
 //! Both are sums in the order of [`super`]: over the head's dimensions, and over the positions. The cache is
 //! laid out for them: within a page, the keys of neighbouring positions lie side by side, a dimension a row; values
-//! lie a position a row. Each key and value that is read serves all rows.
+//! lie a position a row. Each key and value that is read serves all rows. Halves are widened on the way, exactly.
 
 use super::K_BLOCK;
 use super::tile::{self, Rows};
@@ -15,7 +15,7 @@ use crate::kv_cache::{Head, PAGE};
 use crate::math::LANES;
 use crate::simd::kernel;
 use crate::simd::lanes::Lanes;
-use crate::tensor::{F32, Matrix};
+use crate::tensor::{Bf16, Dtype, F16, F32, Matrix, Number};
 
 /// Rows that share what is read.
 pub const ROWS: usize = 8;
@@ -23,33 +23,48 @@ pub const ROWS: usize = 8;
 /// scale * q · keysᵀ: queries `[rows, D]`, `step` apart in `q`, against the first `positions` keys -> `[rows, S]`, where S
 /// is `positions` rounded up to whole pages; what is behind `positions` means nothing.
 pub fn scores(q: &[f32], step: usize, head: Head<'_>, scale: f32, positions: usize, scores: &mut Matrix) {
+    match head.dtype() {
+        Dtype::F16 => scores_of::<F16>(q, step, head, scale, positions, scores),
+        Dtype::Bf16 => scores_of::<Bf16>(q, step, head, scale, positions, scores),
+        _ => scores_of::<F32>(q, step, head, scale, positions, scores),
+    }
+}
+
+fn scores_of<N: Number>(
+    q: &[f32],
+    step: usize,
+    head: Head<'_>,
+    scale: f32,
+    positions: usize,
+    scores: &mut Matrix,
+) {
     let mut r = 0;
     while r < scores.rows() {
         let q = &q[r * step..];
         r += match scores.rows() - r {
-            4.. => score_rows::<4>(q, step, head, scale, positions, scores, r),
-            2.. => score_rows::<2>(q, step, head, scale, positions, scores, r),
-            _ => score_rows::<1>(q, step, head, scale, positions, scores, r),
+            4.. => score_rows::<N, 4>(q, step, head, scale, positions, scores, r),
+            2.. => score_rows::<N, 2>(q, step, head, scale, positions, scores, r),
+            _ => score_rows::<N, 1>(q, step, head, scale, positions, scores, r),
         };
     }
 }
 
 kernel! {
     /// The scores of `R` rows from row `first` on; gives `R`.
-    fn score_rows[const R: usize](
+    fn score_rows[const R: usize]<N: Number>(
         q: &[f32], step: usize, head: Head<'_>, scale: f32, positions: usize, scores: &mut Matrix, first: usize,
     ) -> usize {
         const V: usize = PAGE / LANES;
         let d = head.size();
         assert!(q.len() >= (R - 1) * step + d && first + R <= scores.rows());
         for page in 0..positions.div_ceil(PAGE) {
-            let keys = head.keys(page); // [D, PAGE]
+            let keys = head.keys::<N>(page); // [D, PAGE]
             let mut y = [[L::splat(0.0); V]; R];
             for k in (0..d).step_by(K_BLOCK) {
                 let depth = (d - k).min(K_BLOCK);
                 let (x, w) = (Rows { start: q[k..].as_ptr(), step }, Rows { start: keys[k * PAGE..].as_ptr(), step: PAGE });
                 // SAFETY: R queries of D numbers by the assertion; D rows of a page.
-                let p = unsafe { tile::columns::<L, F32, R, V>(x, w, depth, [[L::splat(0.0); V]; R]) };
+                let p = unsafe { tile::columns::<L, N, R, V>(x, w, depth, [[L::splat(0.0); V]; R]) };
                 for r in 0..R {
                     for v in 0..V {
                         y[r][v] = y[r][v].add(p[r][v]);
@@ -70,20 +85,33 @@ kernel! {
 
 /// weights `[rows, S]` · values of the first `positions` positions; `out` gives each row's place, `[D]`.
 pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Fn(usize) -> &'a mut [f32]) {
+    match head.dtype() {
+        Dtype::F16 => mix_of::<F16>(weights, head, positions, out),
+        Dtype::Bf16 => mix_of::<Bf16>(weights, head, positions, out),
+        _ => mix_of::<F32>(weights, head, positions, out),
+    }
+}
+
+fn mix_of<'a, N: Number>(
+    weights: &Matrix,
+    head: Head<'_>,
+    positions: usize,
+    out: impl Fn(usize) -> &'a mut [f32],
+) {
     let mut r = 0;
     while r < weights.rows() {
         let out = |i: usize| out(r + i);
         r += match weights.rows() - r {
-            4.. => mix_rows::<4>(weights, r, head, positions, std::array::from_fn(out)),
-            2.. => mix_rows::<2>(weights, r, head, positions, std::array::from_fn(out)),
-            _ => mix_rows::<1>(weights, r, head, positions, std::array::from_fn(out)),
+            4.. => mix_rows::<N, 4>(weights, r, head, positions, std::array::from_fn(out)),
+            2.. => mix_rows::<N, 2>(weights, r, head, positions, std::array::from_fn(out)),
+            _ => mix_rows::<N, 1>(weights, r, head, positions, std::array::from_fn(out)),
         };
     }
 }
 
 kernel! {
     /// The results of `R` rows from row `first` on; gives `R`.
-    fn mix_rows[const R: usize](
+    fn mix_rows[const R: usize]<N: Number>(
         weights: &Matrix, first: usize, head: Head<'_>, positions: usize, out: [&mut [f32]; R],
     ) -> usize {
         let (d, mut out) = (out[0].len(), out);
@@ -94,9 +122,9 @@ kernel! {
             // SAFETY: R rows of `positions` weights by the assertion; columns j to D of the head's values.
             unsafe {
                 j += match d - j {
-                    64.. => mix_columns::<L, R, 4>(weights, head, positions, j, &mut out),
-                    16.. => mix_columns::<L, R, 1>(weights, head, positions, j, &mut out),
-                    _ => mix_column(weights, head, positions, j, &mut out),
+                    64.. => mix_columns::<L, N, R, 4>(weights, head, positions, j, &mut out),
+                    16.. => mix_columns::<L, N, R, 1>(weights, head, positions, j, &mut out),
+                    _ => mix_column::<N, R>(weights, head, positions, j, &mut out),
                 };
             }
         }
@@ -109,7 +137,7 @@ kernel! {
 /// # Safety
 /// `weights` has `R` rows of `positions` numbers; the head has that many dimensions after `j`.
 #[inline(always)]
-unsafe fn mix_columns<L: Lanes, const R: usize, const V: usize>(
+unsafe fn mix_columns<L: Lanes, N: Number, const R: usize, const V: usize>(
     weights: Rows<*const f32>,
     head: Head<'_>,
     positions: usize,
@@ -123,16 +151,11 @@ unsafe fn mix_columns<L: Lanes, const R: usize, const V: usize>(
         // whole pages make a block: 4 x 64 = 256
         for first in (block..(block + K_BLOCK).min(positions)).step_by(PAGE) {
             let depth = (positions - first).min(PAGE);
-            let values = &head.values(first / PAGE)[j..]; // [PAGE, D], from dimension j on
+            let values = &head.values::<N>(first / PAGE)[j..]; // [PAGE, D], from dimension j on
             // SAFETY: `depth` weights of each row; as many rows of values, each with 16 V numbers after j.
             unsafe {
                 let weights = Rows { start: weights.start.add(first), ..weights };
-                p = tile::columns::<L, F32, R, V>(
-                    weights,
-                    Rows { start: values.as_ptr(), step: d },
-                    depth,
-                    p,
-                );
+                p = tile::columns::<L, N, R, V>(weights, Rows { start: values.as_ptr(), step: d }, depth, p);
             }
         }
         for r in 0..R {
@@ -156,7 +179,7 @@ unsafe fn mix_columns<L: Lanes, const R: usize, const V: usize>(
 /// # Safety
 /// As [`mix_columns`].
 #[inline(always)]
-unsafe fn mix_column<const R: usize>(
+unsafe fn mix_column<N: Number, const R: usize>(
     weights: Rows<*const f32>,
     head: Head<'_>,
     positions: usize,
@@ -170,7 +193,8 @@ unsafe fn mix_column<const R: usize>(
             for s in block..(block + K_BLOCK).min(positions) {
                 // SAFETY: weight s of row r.
                 let weight = unsafe { *weights.start.add(r * weights.step + s) };
-                p = weight.mul_add(head.values(s / PAGE)[s % PAGE * head.size() + j], p);
+                let value = head.values::<N>(s / PAGE)[s % PAGE * head.size() + j];
+                p = weight.mul_add(N::widen(value), p);
             }
             y += p;
         }

@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 /// | `choices` | JSON, an object a step: how it was chosen ([`Explanation`](crate::sampling::Explanation)) |
 /// | `sequence.1.choices`, ... | the same of the second text and those after it, where several are written |
 /// | `stop` | JSON: the strings that end the text, where there are any |
-/// | `dtype`, `arithmetic`, `version` | of the weights, of the [arithmetic](crate::ARITHMETIC), of the program |
+/// | `dtype`, `kv_cache_dtype` | of the weights, of the keys and values |
+/// | `arithmetic`, `version` | of the [arithmetic](crate::ARITHMETIC), of the program |
 pub fn metadata(
     lm: &LanguageModel,
     ids: &[TokenId],
@@ -30,6 +31,7 @@ pub fn metadata(
         ("options".into(), describe(options).to_string()),
         ("choices".into(), json!(choices).to_string()),
         ("dtype".into(), lm.model.wte.dtype().name().into()),
+        ("kv_cache_dtype".into(), lm.model.config.kv_cache_dtype.name().into()),
         ("arithmetic".into(), crate::ARITHMETIC.into()),
         ("version".into(), concat!("gpt2-explained ", env!("CARGO_PKG_VERSION")).into()),
     ])

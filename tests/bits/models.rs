@@ -43,7 +43,7 @@ pub fn fixtures() -> Vec<Named> {
     paths.into_iter().map(open).collect()
 }
 
-/// Random weights, a model for each number type.
+/// Random weights, a model for each number type of weights and of keys and values.
 pub fn middle() -> Vec<Named> {
     let random = |name: &str, json: &str, dtype: Dtype| {
         let config = Config::from_json(json.as_bytes()).expect("a configuration");
@@ -51,6 +51,11 @@ pub fn middle() -> Vec<Named> {
     };
     let mut models: Vec<Named> = DTYPES.into_iter().map(|dtype| random("middle", MIDDLE, dtype)).collect();
     models.push(random("one head", ONE_HEAD, Dtype::F32));
+    for dtype in [Dtype::F16, Dtype::Bf16] {
+        let mut named = random(&format!("{} keys", dtype.name()), MIDDLE, Dtype::F32);
+        named.model.config.kv_cache_dtype = dtype;
+        models.push(named);
+    }
     models
 }
 

@@ -288,6 +288,7 @@ pub mod tests {
 
     /// Every kernel that this machine can run.
     pub fn kernels() -> Vec<Kernel> {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "the others are for x86-64"))]
         let mut all = vec![Kernel::Text];
         #[cfg(target_arch = "x86_64")]
         {
