@@ -30,6 +30,7 @@ PREFILL = [f"prefill-{n}" for n in (64, 128, 512, 1023)]
 TASKS = PREFILL + ["decode-32x1", "decode-900x1", "decode-32x8", "start", "memory"]
 HEADINGS = {"start": "process to first token, s", "memory": "peak RSS, MB"}
 OURS = ["ours-f32", "ours-bf16", "ours-f16", "ours-int8"]
+OURS += [f"{name}-kvf16" for name in OURS]  # keys and values in 16 bits
 PEERS = "torch-f32 torch-bf16 ctranslate2-f32 ctranslate2-int8 onnxruntime-f32 onnxruntime-int8".split()
 PEERS += "openvino-f32 openvino-bf16 openvino-int8".split()
 VOCABULARY = 50257
@@ -46,18 +47,18 @@ class Ours:
     """The gpt2 binary: a process a measurement."""
 
     def __init__(self, name: str, options):
-        self.dtype = name.removeprefix("ours-")
-        self.model = options.work / self.dtype
+        dtype, _, kept = name.removeprefix("ours-").partition("-kv")
+        self.model = options.work / dtype
         self.command = [str(options.gpt2)]
-        self.threads = ["--threads", str(options.threads)]
+        self.options = ["--threads", str(options.threads), "--kv-cache-dtype", kept or "f32"]
 
     def run(self, *arguments) -> dict:
-        command = [*self.command, *map(str, arguments), "--model", str(self.model), "--json", *self.threads]
+        command = [*self.command, *map(str, arguments), "--model", str(self.model), "--json", *self.options]
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     def generate(self, prompt: list[int], count: int) -> list[str]:
         prompt = ["--ids", ",".join(map(str, prompt)), "--max-new-tokens", str(count)]
-        return [*self.command, "generate", "--greedy", "--ignore-eos", "--json", *prompt, *self.threads, "--model", str(self.model)]
+        return [*self.command, "generate", "--greedy", "--ignore-eos", "--json", *prompt, *self.options, "--model", str(self.model)]
 
     def greedy(self, prompt: list[int], count: int) -> list[int]:
         return json.loads(subprocess.check_output(self.generate(prompt, count)))["ids"]
@@ -177,7 +178,7 @@ def table(work: Path) -> str:
             cells = [show(task, results[task][name]) if name in results[task] else "-" for task in tasks]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
     for ours in OURS:
-        kind = ours.removeprefix("ours-").replace("f16", "bf16").replace("bbf16", "bf16")
+        kind = {"f16": "bf16"}.get(kind := ours.removeprefix("ours-").partition("-kv")[0], kind)
         rivals = [name for name in PEERS if name.endswith("-" + kind)]
         cells = []
         for task in tasks:

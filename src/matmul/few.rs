@@ -139,22 +139,33 @@ kernel! {
         let mut p = [L::splat(0.0); R];
         let mut k = 0;
         while k < whole {
-            // the rows after these, as many bytes as this tile has
-            let next = w.as_ptr().wrapping_add(count * c + k * LANES).cast::<u8>();
-            for line in (0..LANES * LANES * size_of::<N::Bits>()).step_by(64) {
-                L::prefetch(next.wrapping_add(line));
+            // The next 16 rows are asked for, a line at a time: the same columns, if these are a line of each row and
+            // narrow registers take their time over a tile; else the bytes in order, as many as this tile has.
+            let a_line = 64 / size_of::<N::Bits>();
+            for i in 0..LANES * LANES / a_line {
+                let strided = L::REGISTERS > 1 && a_line == LANES;
+                let ahead = if strided { (count + i) * c + k } else { count * c + k * LANES + i * a_line };
+                L::prefetch(w.as_ptr().wrapping_add(ahead).cast());
             }
             // SAFETY: columns k to k + 16 of 16 rows, inside by the assertion.
-            let tile = unsafe { N::turned::<L>(w.as_ptr().add(k), c) };
-            // as many rows at a time as have sums in registers
-            let together = if L::REGISTERS == 1 { 8 } else { 4 };
-            for first in (0..R).step_by(together) {
-                for i in 0..LANES {
-                    for r in first..(first + together).min(R) {
+            let tile = || unsafe { N::turned::<L>(w.as_ptr().add(k), c) };
+            let mut add = |tile: &[L; LANES], columns: Range<usize>, rows: Range<usize>| {
+                for i in columns {
+                    for r in rows.clone() {
                         // SAFETY: column k + i of row r of x, inside by the assertion.
                         let factor = unsafe { *x.get_unchecked(r * c + k + i) };
                         p[r] = L::splat(factor).mul_add(tile[i], p[r]);
                     }
+                }
+            };
+            match (L::REGISTERS, R) {
+                (1, _) => add(&tile(), 0..LANES, 0..R),
+                // Few registers do not hold a tile: it is turned where it is used, four columns at a time. The
+                // compiler leaves out what is turned in vain.
+                (_, 1) => (0..LANES).step_by(4).for_each(|i| add(&tile(), i..i + 4, 0..R)),
+                _ => {
+                    let tile = tile();
+                    (0..R).step_by(4).for_each(|r| add(&tile, 0..LANES, r..(r + 4).min(R)));
                 }
             }
             k += LANES;
