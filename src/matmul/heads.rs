@@ -54,33 +54,70 @@ kernel! {
     fn score_rows[const R: usize]<N: Number>(
         q: &[f32], step: usize, head: Head<'_>, scale: f32, positions: usize, scores: &mut Matrix, first: usize,
     ) -> usize {
-        const V: usize = PAGE / LANES;
         let d = head.size();
         assert!(q.len() >= (R - 1) * step + d && first + R <= scores.rows());
+        let q = Rows { start: q.as_ptr(), step };
         for page in 0..positions.div_ceil(PAGE) {
             let keys = head.keys::<N>(page); // [D, PAGE]
-            let mut y = [[L::splat(0.0); V]; R];
-            for k in (0..d).step_by(K_BLOCK) {
-                let depth = (d - k).min(K_BLOCK);
-                let (x, w) = (Rows { start: q[k..].as_ptr(), step }, Rows { start: keys[k * PAGE..].as_ptr(), step: PAGE });
-                // SAFETY: R queries of D numbers by the assertion; D rows of a page.
-                let p = unsafe { tile::columns::<L, N, R, V>(x, w, depth, [[L::splat(0.0); V]; R]) };
-                for r in 0..R {
-                    for v in 0..V {
-                        y[r][v] = y[r][v].add(p[r][v]);
+            let mut s = 0;
+            while s < PAGE {
+                let place = Rows { start: scores.row_mut(first)[page * PAGE + s..].as_mut_ptr(), step: scores.cols() };
+                // SAFETY: R queries of D numbers and R rows of scores by the assertion; the page's columns from s on,
+                // of which 64 divide into both widths.
+                s += unsafe {
+                    match many_sums::<L, R>() {
+                        true => score_columns::<L, N, R, 4>(q, keys, d, s, scale, place),
+                        false => score_columns::<L, N, R, 1>(q, keys, d, s, scale, place),
                     }
-                }
-            }
-            for r in 0..R {
-                let place = &mut scores.row_mut(first + r)[page * PAGE..][..PAGE];
-                for v in 0..V {
-                    // SAFETY: sixteen of the page's places.
-                    unsafe { y[r][v].mul(L::splat(scale)).store(place[v * LANES..].as_mut_ptr()) };
-                }
+                };
             }
         }
         R
     }
+}
+
+/// Whether the sums of `R` rows and four times sixteen columns have registers, each to itself.
+#[inline(always)]
+fn many_sums<L: Lanes, const R: usize>() -> bool {
+    L::REGISTERS == 1 || R == 1
+}
+
+/// `V` registers of a page's positions, from `s` on; gives how many positions these are.
+///
+/// # Safety
+/// `q` has `R` rows of `d` numbers; `keys` `[d, PAGE]` has `16 V` columns from `s` on, and so have the `R` rows of `place`,
+/// which nobody else uses.
+#[inline(always)]
+unsafe fn score_columns<L: Lanes, N: Number, const R: usize, const V: usize>(
+    q: Rows<*const f32>,
+    keys: &[N::Bits],
+    d: usize,
+    s: usize,
+    scale: f32,
+    place: Rows<*mut f32>,
+) -> usize {
+    let mut y = [[L::splat(0.0); V]; R];
+    for k in (0..d).step_by(K_BLOCK) {
+        let depth = (d - k).min(K_BLOCK);
+        // SAFETY: columns k to k + depth of R queries; as many rows of the page, from s on.
+        unsafe {
+            let x = Rows { start: q.start.add(k), ..q };
+            let w = Rows { start: keys[k * PAGE + s..].as_ptr(), step: PAGE };
+            let p = tile::columns::<L, N, R, V>(x, w, depth, [[L::splat(0.0); V]; R]);
+            for r in 0..R {
+                for v in 0..V {
+                    y[r][v] = y[r][v].add(p[r][v]);
+                }
+            }
+        }
+    }
+    for r in 0..R {
+        for v in 0..V {
+            // SAFETY: register v of row r of the place.
+            unsafe { y[r][v].mul(L::splat(scale)).store(place.start.add(r * place.step + v * LANES)) };
+        }
+    }
+    V * LANES
 }
 
 /// weights `[rows, S]` · values of the first `positions` positions; `out` gives each row's place, `[D]`.
@@ -122,7 +159,7 @@ kernel! {
             // SAFETY: R rows of `positions` weights by the assertion; columns j to D of the head's values.
             unsafe {
                 j += match d - j {
-                    64.. => mix_columns::<L, N, R, 4>(weights, head, positions, j, &mut out),
+                    64.. if many_sums::<L, R>() => mix_columns::<L, N, R, 4>(weights, head, positions, j, &mut out),
                     16.. => mix_columns::<L, N, R, 1>(weights, head, positions, j, &mut out),
                     _ => mix_column::<N, R>(weights, head, positions, j, &mut out),
                 };
