@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The copy puts a panel's rows side by side, widens 16-bit weights once for all rows, and for the output head turns
-//! rows into columns. Meanwhile the next panel is on its way from memory. The loops are those of Goto and van de
+//! rows into columns. What is copied next is asked for meanwhile ([`Wanted`]). The loops are those of Goto and van de
 //! Geijn's "Anatomy of High-Performance Matrix Multiplication" (2008). How much is taken at a time says [`Blocking`];
 //! where rows go by in stretches, a stretch of `x` is copied as well ([`copy_rows`]).
 
@@ -26,13 +26,22 @@ use std::ops::Range;
 /// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
 pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
     let n = bias.len();
-    product(x, y, Some(bias), |k, columns, panels| copy_columns::<N>(w, n, k, columns, panels));
+    let wanted = |k: Range<usize>, columns: Range<usize>| {
+        Wanted::new(&w[k.start * n + columns.start..], n, k, columns)
+    };
+    product(x, y, Some(bias), |k, columns, panels| copy_columns::<N>(w, n, k, columns, panels), wanted);
 }
 
 /// y `[T, V]` = x `[T, C]` · wᵀ, w `[V, C]`
 pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
     let c = x.cols();
-    product(x, y, None, |k, columns, panels| turn_rows::<N>(w, c, k, columns, panels));
+    product(
+        x,
+        y,
+        None,
+        |k, columns, panels| turn_rows::<N>(w, c, k, columns, panels),
+        |_, _| Wanted::nothing(),
+    );
 }
 
 /// How much is taken at a time.
@@ -65,12 +74,14 @@ kernel! {
     }
 }
 
-/// The loop above. `copy` makes the panels of a range of `k` and of columns, each `[K_BLOCK, panel]`.
+/// The loop above. `copy` makes the panels of a range of `k` and of columns, each `[K_BLOCK, panel]`; `wanted` says what it
+/// will read.
 fn product(
     x: &Matrix,
     y: &mut Matrix,
     bias: Option<&[f32]>,
     copy: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync,
+    wanted: impl Fn(Range<usize>, Range<usize>) -> Wanted + Sync,
 ) {
     let (rows, n) = (y.rows(), y.cols());
     let out = Disjoint::new(y.data_mut());
@@ -83,6 +94,13 @@ fn product(
             for k in (0..x.cols()).step_by(K_BLOCK) {
                 let k = k..(k + K_BLOCK).min(x.cols());
                 copy(k.clone(), columns.clone(), panels.data_mut());
+                // what is copied next: further k of the same columns, or the first k of the columns after them
+                let (next_k, next_columns) = match k.end < x.cols() {
+                    true => (k.end, columns.clone()),
+                    false => (0, columns.end..(columns.end + blocking.group).min(piece.end)),
+                };
+                let mut wanted = wanted(next_k..(next_k + K_BLOCK).min(x.cols()), next_columns);
+                wanted.share_out(rows * columns.len().div_ceil(blocking.panel));
                 for t in (0..rows).step_by(blocking.rows.unwrap_or(rows)) {
                     let t = t..(t + blocking.rows.unwrap_or(rows)).min(rows);
                     let part = match &mut stretch {
@@ -99,12 +117,58 @@ fn product(
                         };
                         let y = out.pointer(t.start * n + columns.start, (t.end - 1) * n + columns.end);
                         let y = Rows { start: y, step: n };
-                        panel_product(part, [t.len(), k.len(), columns.len()], panel, start, y);
+                        panel_product(part, [t.len(), k.len(), columns.len()], panel, start, y, &mut wanted);
                     }
                 }
             }
         }
     });
+}
+
+/// Weights that will be copied next. They come from memory while sums are computed, some lines with each few rows.
+struct Wanted {
+    start: *const u8,
+    /// Bytes from row to row, and lines of each.
+    step: usize,
+    lines: usize,
+    /// Lines not asked for yet, and how many of them a row of `x` brings.
+    left: Range<usize>,
+    share: f32,
+    due: f32,
+}
+
+impl Wanted {
+    fn nothing() -> Self {
+        Self { start: std::ptr::null(), step: 0, lines: 1, left: 0..0, share: 0.0, due: 0.0 }
+    }
+
+    /// These columns, `k.len()` rows of them; `w` begins at the first, its rows have `n` numbers.
+    fn new<B>(w: &[B], n: usize, k: Range<usize>, columns: Range<usize>) -> Self {
+        let lines = (columns.len() * size_of::<B>()).div_ceil(64);
+        Self {
+            start: w.as_ptr().cast(),
+            step: n * size_of::<B>(),
+            lines,
+            left: 0..k.len() * lines,
+            ..Self::nothing()
+        }
+    }
+
+    /// All is to be asked for while so many rows of `x` go by.
+    fn share_out(&mut self, rows: usize) {
+        self.share = self.left.len() as f32 / rows.max(1) as f32;
+    }
+
+    /// Asks for what is due when `rows` more rows have gone by.
+    #[inline(always)]
+    fn ask<L: Lanes>(&mut self, rows: usize) {
+        self.due += self.share * rows as f32;
+        while self.due >= 1.0 {
+            self.due -= 1.0;
+            let Some(line) = self.left.next() else { return };
+            L::prefetch(self.start.wrapping_add(line / self.lines * self.step + line % self.lines * 64));
+        }
+    }
 }
 
 /// Some rows of `x`, some consecutive `k`: row `r` begins at `r * step`.
@@ -142,7 +206,9 @@ kernel! {
                 if let Some(from) = from[j..].first_chunk::<LANES>() {
                     // SAFETY: sixteen columns, here and there.
                     unsafe { N::load::<L>(from.as_ptr()).store(to.as_mut_ptr()) };
-                    L::prefetch(from.as_ptr().wrapping_add(columns.len()).cast());
+                    if L::REGISTERS == 1 {
+                        L::prefetch(from.as_ptr().wrapping_add(columns.len()).cast());
+                    }
                 } else {
                     to.fill(0.0);
                     to.iter_mut().zip(&from[j..]).for_each(|(to, w)| *to = N::widen(*w));
@@ -184,7 +250,7 @@ kernel! {
 kernel! {
     /// y[t][j] = start + x[t, ..] · panel[.., j]; `shape` says how many rows, consecutive `k`, and columns.
     fn panel_product(
-        x: XPart<'_>, shape: [usize; 3], panel: &[f32], start: Start<'_>, y: Rows<*mut f32>,
+        x: XPart<'_>, shape: [usize; 3], panel: &[f32], start: Start<'_>, y: Rows<*mut f32>, wanted: &mut Wanted,
     ) {
         let [rows, depth, width] = shape;
         let mut bias = [0.0f32; 3 * LANES];
@@ -199,9 +265,9 @@ kernel! {
         while r < rows {
             let from = Rows { start: x.x[r * x.step..].as_ptr(), step: x.step };
             // SAFETY: as many rows of x and y as the constants say; the panel's columns of y belong to one thread.
-            unsafe {
+            let done = unsafe {
                 let y = Rows { start: y.start.add(r * y.step), ..y };
-                r += match (rows - r, L::REGISTERS) {
+                match (rows - r, L::REGISTERS) {
                     (8.., 1) => rows_product::<L, 8, 3>(from, panel, depth, bias, y, width),
                     (4.., 1) => rows_product::<L, 4, 3>(from, panel, depth, bias, y, width),
                     (_, 1) => rows_product::<L, 1, 3>(from, panel, depth, bias, y, width),
@@ -209,8 +275,12 @@ kernel! {
                     (4.., _) => rows_product::<L, 4, 1>(from, panel, depth, bias, y, width),
                     (2.., _) => rows_product::<L, 2, 1>(from, panel, depth, bias, y, width),
                     _ => rows_product::<L, 1, 1>(from, panel, depth, bias, y, width),
-                };
+                }
+            };
+            if L::REGISTERS > 1 {
+                wanted.ask::<L>(done);
             }
+            r += done;
         }
     }
 }
