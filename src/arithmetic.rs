@@ -84,7 +84,7 @@
 //! |---|---|
 //! | embedding | `wte[id] + wpe[position]` |
 //! | layer norm | `m = sum(x) / C`, `v = sum((x - m) * (x - m)) / C`, `scale = 1 / sqrt(v + eps)`, `y = fma((x - m) * scale, weight, bias)` |
-//! | keys, values | as they are; with `--kv-cache-dtype` rounded to the nearest f16 or bf16, ties to even, before anything reads them |
+//! | keys, values | as they are; with `--kv-cache-dtype` rounded to the nearest finite f16 or bf16, ties to even, when they enter the cache, which is all that attention reads (`attn.c_attn` shows them before) |
 //! | scores | the product, then `* scale`, where `scale = 1 / sqrt(D)`, divided by the block's number if the checkpoint wants it |
 //! | softmax | `e = exp(x - max(x))`, `p = e / sum(e)` |
 //! | residual | `x + y` |

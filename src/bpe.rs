@@ -128,8 +128,8 @@ impl Bpe {
     /// If a file cannot be read, or the two do not make a byte-level BPE: the file, the place, what to do.
     pub fn from_files(vocab: &Path, merges: &Path) -> Result<Self> {
         let files = Files::read(vocab, merges)?;
-        if files.are(GPT2_VOCAB, GPT2_MERGES) {
-            return Ok(Self::gpt2()); // most checkpoints have these: nothing is left to check
+        if files.equal(GPT2_VOCAB, GPT2_MERGES) {
+            return Ok(Self::gpt2()); // unchanged copies of GPT-2's files need no check
         }
         Ok(Self { vocabulary: Arc::new(files::vocab_and_merges(&files)?) })
     }
@@ -264,5 +264,18 @@ impl Bpe {
         Error::input(format!(
             "id {id}, number {number} of the list, is not a token: the vocabulary has {size} ids"
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpt2s_own_files_are_recognised() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/tales-8m");
+        let read =
+            Bpe::from_files(&folder.join("vocab.json"), &folder.join("merges.txt")).expect("GPT-2's files");
+        assert!(Arc::ptr_eq(&read.vocabulary, &Bpe::gpt2().vocabulary));
     }
 }

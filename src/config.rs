@@ -33,7 +33,7 @@ pub struct Config {
     /// Ids that end a text.
     pub eos_token_ids: Vec<TokenId>,
     /// How [`KvCache`](crate::kv_cache::KvCache) keeps keys and values: a choice of whoever runs the model, which no
-    /// `config.json` makes. F32 unless set.
+    /// `config.json` makes. F32 unless set; never I8.
     pub kv_cache_dtype: Dtype,
 }
 
@@ -153,7 +153,7 @@ impl Config {
         })
     }
 
-    /// The text of a `config.json` that says the same.
+    /// The text of a `config.json` that says the same, but how keys and values are kept.
     pub fn to_json(&self) -> String {
         let ids = match &self.eos_token_ids[..] {
             [id] => serde_json::json!(id),

@@ -14,7 +14,7 @@
 //! until one of their owners writes: a clone of a cache copies no keys, which is what beams need.
 //!
 //! Keys and values are f32, or sixteen-bit numbers if [`Config::kv_cache_dtype`] says so: half the memory, and half of
-//! what a token must read. They are rounded when they are put in, and attention reads nothing but the cache, the new
+//! what a token must read. They are rounded when they are put in, to a finite number if they are finite, and attention reads nothing but the cache, the new
 //! positions' own keys included: the two ways above still give the same bits, which are not those of an f32 cache.
 
 use crate::config::Config;
@@ -109,7 +109,8 @@ impl KvCache {
         match self.dtype {
             Dtype::F16 => self.put_as::<F16>(layer, position, key, value),
             Dtype::Bf16 => self.put_as::<Bf16>(layer, position, key, value),
-            _ => self.put_as::<F32>(layer, position, key, value),
+            Dtype::F32 => self.put_as::<F32>(layer, position, key, value),
+            Dtype::I8 => unreachable!("refused by new"),
         }
     }
 

@@ -138,7 +138,7 @@ impl Drop for Matrix {
     }
 }
 
-/// How a checkpoint stores a number.
+/// How a checkpoint or a cache stores a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
     /// IEEE single precision.
@@ -286,7 +286,7 @@ pub(crate) enum Numbers<'a> {
     I8(Int8<'a>),
 }
 
-/// A number type of weights, for kernels that are written once for all of them.
+/// A number type of weights, or of keys and values, for kernels that are written once for all of them.
 pub(crate) trait Number: Copy + Send + Sync + 'static {
     type Bits: bytemuck::Pod + Send + Sync;
     /// The stored number as f32, exactly.

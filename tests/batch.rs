@@ -322,20 +322,22 @@ fn a_conversation_through_a_pipe() {
     assert_eq!(child.wait().expect("an end").code(), Some(0));
 }
 
-#[cfg(unix)]
 /// Presses Ctrl-C. The pipes stay open: an end of the input would be another reason to end.
+#[cfg(unix)]
 fn interrupt(child: &Child) {
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.expect("kill").success());
 }
 
 /// The first line of the program's answer is there: it has begun, and watches for Ctrl-C.
+#[cfg(unix)]
 fn first_line(stdout: &mut BufReader<std::process::ChildStdout>) -> String {
     let mut line = String::new();
     stdout.read_line(&mut line).expect("a line");
     line
 }
 
+#[cfg(unix)]
 #[test]
 fn an_interrupt_keeps_what_is_finished() {
     // The first is out, the second never ends, the third waits for the second. That it is finished cannot be
@@ -360,6 +362,7 @@ fn an_interrupt_keeps_what_is_finished() {
     assert!([100, 1_000, 10_000].into_iter().any(finished_after));
 }
 
+#[cfg(unix)]
 #[test]
 fn an_interrupt_ends_the_wait_for_a_line() {
     let mut child = spawn("--max-new-tokens 1");

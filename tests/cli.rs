@@ -877,7 +877,7 @@ fn keys_and_values_can_be_kept_in_halves() {
         let halves = logprobs(&flag);
         let difference = wide.iter().zip(&halves).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(0.0 < difference && difference < most, "{dtype}: {difference}");
-        // a draft keeps its keys in the same way, and changes nothing
+        // a draft changes nothing
         let written = |more: &str| {
             ids(&json(&mut run(&format!("generate Once --greedy --max-new-tokens 12 {flag} {more}")))["ids"])
         };

@@ -108,16 +108,24 @@ class Peer:
         self.worker.send_signal(signal.SIGCONT)
 
 
+# A process begins with the peak of the one that it was forked from: this one's, unless a small one lies between.
+LAUNCHER = """
+import json, os, resource, subprocess, sys, time
+begin = time.perf_counter()
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+seconds = time.perf_counter() - begin
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps([code, seconds, peak / 1e6]))
+"""
+
+
 def fresh(command: list[str]) -> tuple[float, float]:
     """A process of its own: seconds until it ends, and the most memory that it held, in MB."""
-    begin = time.perf_counter()
-    with open(os.devnull, "w") as nowhere:
-        process = subprocess.Popen(command, stdout=nowhere)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"error: {' '.join(command)}: exit code {process.returncode}")
-    return time.perf_counter() - begin, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    launched = subprocess.run([sys.executable, "-c", LAUNCHER, *command], check=True, stdout=subprocess.PIPE)
+    code, seconds, peak = json.loads(launched.stdout)
+    if code:
+        sys.exit(f"error: {' '.join(command)}: exit code {code}")
+    return seconds, peak
 
 
 def measure(system, task: str) -> float:
@@ -178,7 +186,8 @@ def table(work: Path) -> str:
             cells = [show(task, results[task][name]) if name in results[task] else "-" for task in tasks]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
     for ours in OURS:
-        kind = {"f16": "bf16"}.get(kind := ours.removeprefix("ours-").partition("-kv")[0], kind)
+        dtype = ours.removeprefix("ours-").partition("-kv")[0]
+        kind = "bf16" if dtype == "f16" else dtype
         rivals = [name for name in PEERS if name.endswith("-" + kind)]
         cells = []
         for task in tasks:

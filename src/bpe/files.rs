@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 /// A vocabulary file is at most this long; GPT-2's has 1 MB, the largest known about 30.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// The contents of `vocab.json` and `merges.txt`, which are not checked before they are used.
+/// The texts of `vocab.json` and `merges.txt`, not yet parsed.
 pub(super) struct Files<'p> {
     vocab: (&'p Path, String),
     merges: (&'p Path, String),
@@ -36,7 +36,7 @@ impl<'p> Files<'p> {
     }
 
     /// Whether they say, to the letter, what others say.
-    pub(super) fn are(&self, vocab: &str, merges: &str) -> bool {
+    pub(super) fn equal(&self, vocab: &str, merges: &str) -> bool {
         self.merges.1 == merges && self.vocab.1 == vocab
     }
 }

@@ -1,7 +1,7 @@
 //! `gpt2 info`: what a model is made of.
 
 use super::failure::Failure;
-use super::{Common, ModelArgs};
+use super::{CacheArgs, Common, ModelArgs};
 use gpt2::kv_cache::KvCache;
 use gpt2::simd::Simd;
 use serde_json::json;
@@ -11,13 +11,15 @@ use std::io::{self, BufWriter, Write};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
-    let lm = args.model.open()?;
+    let lm = args.model.open_to_run(&args.cache)?;
     let (model, config) = (&lm.model, &lm.model.config);
     let tensors = &lm.tensors.tensors;
     let weight_bytes: usize = tensors.values().map(|t| t.bytes.len()).sum();

@@ -141,10 +141,10 @@ kernel! {
         while k < whole {
             // The next 16 rows are asked for, a line at a time: the same columns, if these are a line of each row and
             // narrow registers take their time over a tile; else the bytes in order, as many as this tile has.
-            let a_line = 64 / size_of::<N::Bits>();
-            for i in 0..LANES * LANES / a_line {
-                let strided = L::REGISTERS > 1 && a_line == LANES;
-                let ahead = if strided { (count + i) * c + k } else { count * c + k * LANES + i * a_line };
+            let per_line = 64 / size_of::<N::Bits>();
+            for i in 0..LANES * LANES / per_line {
+                let strided = L::REGISTERS > 1 && per_line == LANES;
+                let ahead = if strided { (count + i) * c + k } else { count * c + k * LANES + i * per_line };
                 L::prefetch(w.as_ptr().wrapping_add(ahead).cast());
             }
             // SAFETY: columns k to k + 16 of 16 rows, inside by the assertion.

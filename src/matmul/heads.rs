@@ -26,7 +26,8 @@ pub fn scores(q: &[f32], step: usize, head: Head<'_>, scale: f32, positions: usi
     match head.dtype() {
         Dtype::F16 => scores_of::<F16>(q, step, head, scale, positions, scores),
         Dtype::Bf16 => scores_of::<Bf16>(q, step, head, scale, positions, scores),
-        _ => scores_of::<F32>(q, step, head, scale, positions, scores),
+        Dtype::F32 => scores_of::<F32>(q, step, head, scale, positions, scores),
+        Dtype::I8 => unreachable!("refused by KvCache::new"),
     }
 }
 
@@ -56,14 +57,19 @@ kernel! {
     ) -> usize {
         let d = head.size();
         assert!(q.len() >= (R - 1) * step + d && first + R <= scores.rows());
+        assert!(positions.next_multiple_of(PAGE) <= scores.cols());
         let q = Rows { start: q.as_ptr(), step };
+        let row = scores.cols();
         for page in 0..positions.div_ceil(PAGE) {
             let keys = head.keys::<N>(page); // [D, PAGE]
             let mut s = 0;
             while s < PAGE {
-                let place = Rows { start: scores.row_mut(first)[page * PAGE + s..].as_mut_ptr(), step: scores.cols() };
-                // SAFETY: R queries of D numbers and R rows of scores by the assertion; the page's columns from s on,
-                // of which 64 divide into both widths.
+                let place = Rows {
+                    start: scores.data_mut()[first * row + page * PAGE + s..].as_mut_ptr(),
+                    step: row,
+                };
+                // SAFETY: R queries of D numbers, and R rows of scores with all of the page's places, by the assertions;
+                // both widths divide a page.
                 s += unsafe {
                     match many_sums::<L, R>() {
                         true => score_columns::<L, N, R, 4>(q, keys, d, s, scale, place),
@@ -125,7 +131,8 @@ pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Fn(
     match head.dtype() {
         Dtype::F16 => mix_of::<F16>(weights, head, positions, out),
         Dtype::Bf16 => mix_of::<Bf16>(weights, head, positions, out),
-        _ => mix_of::<F32>(weights, head, positions, out),
+        Dtype::F32 => mix_of::<F32>(weights, head, positions, out),
+        Dtype::I8 => unreachable!("refused by KvCache::new"),
     }
 }
 

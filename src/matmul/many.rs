@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The copy puts a panel's rows side by side, widens 16-bit weights once for all rows, and for the output head turns
-//! rows into columns. What is copied next is asked for meanwhile ([`Wanted`]). The loops are those of Goto and van de
+//! rows into columns. With narrow registers, what is copied next is asked for while sums are computed
+//! ([`Wanted`]); with wide ones the copy itself asks ahead. The loops are those of Goto and van de
 //! Geijn's "Anatomy of High-Performance Matrix Multiplication" (2008). How much is taken at a time says [`Blocking`];
 //! where rows go by in stretches, a stretch of `x` is copied as well ([`copy_rows`]).
 
@@ -74,8 +75,8 @@ kernel! {
     }
 }
 
-/// The loop above. `copy` makes the panels of a range of `k` and of columns, each `[K_BLOCK, panel]`; `wanted` says what it
-/// will read.
+/// The loop above. `copy` makes the panels of a range of `k` and of columns, each `[K_BLOCK, panel]`; `wanted` says what
+/// the next copy will read.
 fn product(
     x: &Matrix,
     y: &mut Matrix,
@@ -138,6 +139,7 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// Where the copy asks ahead itself.
     fn nothing() -> Self {
         Self { start: std::ptr::null(), step: 0, lines: 1, left: 0..0, share: 0.0, due: 0.0 }
     }
