@@ -19,7 +19,7 @@ use crate::tensor::Dtype;
 
 /// What a further row adds to a pass, for weights of one byte: the weights are read once for all rows, in a time that
 /// goes with their bytes, so the wider they are the less the arithmetic counts. Measured: 0.06 a row with f32 and 0.11 with
-/// 16 bits under AVX-512, about 0.15 and 0.26 under AVX2. One number for all machines, so that all write the same text,
+/// 16 bits under AVX-512, about 0.09 and 0.20 under AVX2. One number for all machines, so that all write the same text,
 /// and one between these: a guess that is thought too dear is only shorter, one that is thought too cheap loses time.
 const ROW: f64 = 0.4;
 
