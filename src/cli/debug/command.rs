@@ -1,7 +1,10 @@
 //! The stepper's language: a command a line.
 
+mod words;
+
 use gpt2::trace::debugger::Edit;
 use std::ops::RangeInclusive;
+use words::{Word, count, number, one, range, split};
 
 /// What may be asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,13 +133,6 @@ pub fn help() -> String {
     )
 }
 
-/// A word of a line, and whether it stood in quotes.
-#[derive(Clone, Debug, PartialEq)]
-struct Word {
-    text: String,
-    quoted: bool,
-}
-
 /// The command of a line.
 ///
 /// # Errors
@@ -195,71 +191,12 @@ fn command(word: &str) -> Result<&'static str, String> {
     }
 }
 
-/// Words are separated by spaces; between quotes a space is one of the word, and `\n`, `\t`, `\"`, `\\` mean themselves.
-fn split(line: &str) -> Result<Vec<Word>, String> {
-    let mut words = Vec::new();
-    let mut rest = line.chars().peekable();
-    while let Some(first) = rest.next_if(|c| c.is_whitespace()).or_else(|| rest.peek().copied()) {
-        if first.is_whitespace() {
-            continue;
-        }
-        let quoted = rest.next_if_eq(&'"').is_some();
-        let (mut text, mut closed) = (String::new(), !quoted);
-        while let Some(c) = rest.next_if(|c| quoted || !c.is_whitespace()) {
-            match c {
-                '"' if quoted => {
-                    closed = true;
-                    break;
-                }
-                '\\' if quoted => text.push(match rest.next() {
-                    Some('n') => '\n',
-                    Some('t') => '\t',
-                    Some(c @ ('"' | '\\')) => c,
-                    _ => return Err("after \\ there may be n, t, \" or \\".into()),
-                }),
-                c => text.push(c),
-            }
-        }
-        if !closed {
-            return Err("a quote is opened and not closed".into());
-        }
-        words.push(Word { text, quoted });
-    }
-    Ok(words)
-}
-
-fn number(word: &Word, what: &str) -> Result<usize, String> {
-    word.text.parse().map_err(|_| format!("{:?} is not {what}", word.text))
-}
-
-/// One word, and no other.
-fn one<'w>(name: &str, words: &'w [Word], what: &str) -> Result<&'w Word, String> {
-    if let [word] = words { Ok(word) } else { Err(format!("{name} needs {what}")) }
-}
-
-/// How often, or how many: 1 if it is left out.
-fn count(name: &str, words: &[Word]) -> Result<usize, String> {
-    let n = if words.is_empty() { 1 } else { number(one(name, words, "one number")?, "a number")? };
-    if n == 0 { Err(format!("{name} 0 is nothing")) } else { Ok(n) }
-}
-
 fn back(words: &[Word]) -> Result<Back, String> {
     match words {
         [first, rest @ ..] if first.text == "token" => count("back token", rest).map(Back::Tokens),
         [stage] if stage.text.parse::<usize>().is_err() => Ok(Back::To(stage.text.clone())),
         words => count("back", words).map(Back::Stages),
     }
-}
-
-/// `A` or `A-B`
-fn range(word: &Word) -> Result<RangeInclusive<usize>, String> {
-    let wrong = || format!("{:?} is not a number or two like 3-7", word.text);
-    let parse = |text: &str| text.parse::<usize>().map_err(|_| wrong());
-    let (from, to) = match word.text.split_once('-') {
-        None => (parse(&word.text)?, parse(&word.text)?),
-        Some((from, to)) => (parse(from)?, parse(to)?),
-    };
-    if from <= to { Ok(from..=to) } else { Err(wrong()) }
 }
 
 fn print(words: &[Word]) -> Result<Print, String> {
@@ -311,101 +248,4 @@ fn ablate(words: &[Word]) -> Result<Command, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_may_be_cut() {
-        for (line, command) in [
-            ("", Command::Next(1)),
-            ("n", Command::Next(1)),
-            ("next 3", Command::Next(3)),
-            ("ne", Command::Next(1)),
-            ("b 2", Command::Block(2)),
-            ("back", Command::Back(Back::Stages(1))),
-            ("k token", Command::Back(Back::Tokens(1))),
-            ("back token 3", Command::Back(Back::Tokens(3))),
-            ("back h.0.ln_1", Command::Back(Back::To("h.0.ln_1".into()))),
-            ("res", Command::Restart),
-            ("run *.mlp.act", Command::Run("*.mlp.act".into())),
-            ("a 1 2", Command::Attention(vec![1, 2])),
-            ("force 77", Command::Force(Token::Id(77))),
-            ("f \"77\"", Command::Force(Token::Text("77".into()))),
-            (r#"force " a\n\"b\\""#, Command::Force(Token::Text(" a\n\"b\\".into()))),
-            ("temperature 0.5", Command::Set(Some(("temperature".into(), "0.5".into())))),
-            ("set top-k off", Command::Set(Some(("top-k".into(), "off".into())))),
-            ("ablate head 3 1", Command::Ablate(Edit::Head { block: 3, head: 1 })),
-            ("ablate mlp 0", Command::Ablate(Edit::Mlp { block: 0 })),
-            ("?", Command::Help),
-        ] {
-            assert_eq!(parse(line), Ok(command), "{line}");
-        }
-        let print =
-            Print { stage: Some("lm_head".into()), rows: Some(2..=4), top: Some(5), ..Print::default() };
-        assert_eq!(parse("p lm_head rows 2-4 top 5"), Ok(Command::Print(print)));
-        assert!(help().lines().all(|line| line.len() <= 100));
-    }
-
-    #[test]
-    fn every_command_is_in_the_help_with_its_abbreviation() {
-        let help = help();
-        let mut shorts = Vec::new();
-        for (name, short, _, about) in COMMANDS.iter().filter(|(name, ..)| *name != "?") {
-            assert_eq!(command(name), Ok(*name));
-            let names = if short.is_empty() { name.to_string() } else { format!("{name}, {short}") };
-            assert!(
-                help.lines().any(|line| line.starts_with(format!("  {names:<15}").trim_end()))
-                    && help.contains(about),
-                "{name}"
-            );
-            if !short.is_empty() {
-                assert_eq!(command(short), Ok(*name));
-                assert!(!shorts.contains(short), "{short} is two commands");
-                shorts.push(short);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        for (line, part) in [
-            ("walk", "no command \"walk\""),
-            ("\"\"", "may be next or block"),
-            ("he", "\"he\" may be heads or help"),
-            ("next 0", "nothing"),
-            ("next x", "\"x\" is not a number"),
-            ("next 1 2", "one number"),
-            ("next -1", "not a number"),
-            ("next 99999999999999999999999", "not a number"),
-            ("run", "name of a stage"),
-            ("force", "a token"),
-            ("force \"x", "not closed"),
-            ("force \"\\q\"", "after \\"),
-            ("print rows", "rows needs"),
-            ("print rows 4-2", "3-7"),
-            ("print a b", "print knows"),
-            ("attention", "a head"),
-            ("attention 1 2 3", "a head"),
-            ("attention x", "\"x\""),
-            ("set heat 3", "no option \"heat\""),
-            ("temperature", "needs one value"),
-            ("ablate", "ablate needs"),
-            ("ablate head 1", "ablate needs"),
-            ("ablate head x 1", "\"x\""),
-            ("quit now", "takes nothing"),
-            ("\u{1f600}", "no command"),
-        ] {
-            match parse(line) {
-                Err(error) => assert!(error.contains(part), "{line}: {error}"),
-                Ok(command) => panic!("{line}: {command:?}"),
-            }
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_line_is_too_strange(line in ".{0,60}") {
-            let _ = parse(&line);
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,97 @@
+//! Lines and the commands that they are, or what is wrong with them.
+
+use super::*;
+
+#[test]
+fn names_may_be_cut() {
+    for (line, command) in [
+        ("", Command::Next(1)),
+        ("n", Command::Next(1)),
+        ("next 3", Command::Next(3)),
+        ("ne", Command::Next(1)),
+        ("b 2", Command::Block(2)),
+        ("back", Command::Back(Back::Stages(1))),
+        ("k token", Command::Back(Back::Tokens(1))),
+        ("back token 3", Command::Back(Back::Tokens(3))),
+        ("back h.0.ln_1", Command::Back(Back::To("h.0.ln_1".into()))),
+        ("res", Command::Restart),
+        ("run *.mlp.act", Command::Run("*.mlp.act".into())),
+        ("a 1 2", Command::Attention(vec![1, 2])),
+        ("force 77", Command::Force(Token::Id(77))),
+        ("f \"77\"", Command::Force(Token::Text("77".into()))),
+        (r#"force " a\n\"b\\""#, Command::Force(Token::Text(" a\n\"b\\".into()))),
+        ("temperature 0.5", Command::Set(Some(("temperature".into(), "0.5".into())))),
+        ("set top-k off", Command::Set(Some(("top-k".into(), "off".into())))),
+        ("ablate head 3 1", Command::Ablate(Edit::Head { block: 3, head: 1 })),
+        ("ablate mlp 0", Command::Ablate(Edit::Mlp { block: 0 })),
+        ("?", Command::Help),
+    ] {
+        assert_eq!(parse(line), Ok(command), "{line}");
+    }
+    let print = Print { stage: Some("lm_head".into()), rows: Some(2..=4), top: Some(5), ..Print::default() };
+    assert_eq!(parse("p lm_head rows 2-4 top 5"), Ok(Command::Print(print)));
+    assert!(help().lines().all(|line| line.len() <= 100));
+}
+
+#[test]
+fn every_command_is_in_the_help_with_its_abbreviation() {
+    let help = help();
+    let mut shorts = Vec::new();
+    for (name, short, _, about) in COMMANDS.iter().filter(|(name, ..)| *name != "?") {
+        assert_eq!(command(name), Ok(*name));
+        let names = if short.is_empty() { name.to_string() } else { format!("{name}, {short}") };
+        assert!(
+            help.lines().any(|line| line.starts_with(format!("  {names:<15}").trim_end()))
+                && help.contains(about),
+            "{name}"
+        );
+        if !short.is_empty() {
+            assert_eq!(command(short), Ok(*name));
+            assert!(!shorts.contains(short), "{short} is two commands");
+            shorts.push(short);
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    for (line, part) in [
+        ("walk", "no command \"walk\""),
+        ("\"\"", "may be next or block"),
+        ("he", "\"he\" may be heads or help"),
+        ("next 0", "nothing"),
+        ("next x", "\"x\" is not a number"),
+        ("next 1 2", "one number"),
+        ("next -1", "not a number"),
+        ("next 99999999999999999999999", "not a number"),
+        ("run", "name of a stage"),
+        ("force", "a token"),
+        ("force \"x", "not closed"),
+        ("force \"\\q\"", "after \\"),
+        ("print rows", "rows needs"),
+        ("print rows 4-2", "3-7"),
+        ("print a b", "print knows"),
+        ("attention", "a head"),
+        ("attention 1 2 3", "a head"),
+        ("attention x", "\"x\""),
+        ("set heat 3", "no option \"heat\""),
+        ("temperature", "needs one value"),
+        ("ablate", "ablate needs"),
+        ("ablate head 1", "ablate needs"),
+        ("ablate head x 1", "\"x\""),
+        ("quit now", "takes nothing"),
+        ("\u{1f600}", "no command"),
+    ] {
+        match parse(line) {
+            Err(error) => assert!(error.contains(part), "{line}: {error}"),
+            Ok(command) => panic!("{line}: {command:?}"),
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_line_is_too_strange(line in ".{0,60}") {
+        let _ = parse(&line);
+    }
+}

@@ -1,0 +1,69 @@
+//! The words of a line, and the numbers among them.
+
+use std::ops::RangeInclusive;
+
+/// A word of a line, and whether it stood in quotes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    pub text: String,
+    pub quoted: bool,
+}
+
+/// Words are separated by spaces; between quotes a space is one of the word, and `\n`, `\t`, `\"`, `\\` mean themselves.
+pub fn split(line: &str) -> Result<Vec<Word>, String> {
+    let mut words = Vec::new();
+    let mut rest = line.chars().peekable();
+    while let Some(first) = rest.next_if(|c| c.is_whitespace()).or_else(|| rest.peek().copied()) {
+        if first.is_whitespace() {
+            continue;
+        }
+        let quoted = rest.next_if_eq(&'"').is_some();
+        let (mut text, mut closed) = (String::new(), !quoted);
+        while let Some(c) = rest.next_if(|c| quoted || !c.is_whitespace()) {
+            match c {
+                '"' if quoted => {
+                    closed = true;
+                    break;
+                }
+                '\\' if quoted => text.push(match rest.next() {
+                    Some('n') => '\n',
+                    Some('t') => '\t',
+                    Some(c @ ('"' | '\\')) => c,
+                    _ => return Err("after \\ there may be n, t, \" or \\".into()),
+                }),
+                c => text.push(c),
+            }
+        }
+        if !closed {
+            return Err("a quote is opened and not closed".into());
+        }
+        words.push(Word { text, quoted });
+    }
+    Ok(words)
+}
+
+pub fn number(word: &Word, what: &str) -> Result<usize, String> {
+    word.text.parse().map_err(|_| format!("{:?} is not {what}", word.text))
+}
+
+/// One word, and no other.
+pub fn one<'w>(name: &str, words: &'w [Word], what: &str) -> Result<&'w Word, String> {
+    if let [word] = words { Ok(word) } else { Err(format!("{name} needs {what}")) }
+}
+
+/// How often, or how many: 1 if it is left out.
+pub fn count(name: &str, words: &[Word]) -> Result<usize, String> {
+    let n = if words.is_empty() { 1 } else { number(one(name, words, "one number")?, "a number")? };
+    if n == 0 { Err(format!("{name} 0 is nothing")) } else { Ok(n) }
+}
+
+/// `A` or `A-B`
+pub fn range(word: &Word) -> Result<RangeInclusive<usize>, String> {
+    let wrong = || format!("{:?} is not a number or two like 3-7", word.text);
+    let parse = |text: &str| text.parse::<usize>().map_err(|_| wrong());
+    let (from, to) = match word.text.split_once('-') {
+        None => (parse(&word.text)?, parse(&word.text)?),
+        Some((from, to)) => (parse(from)?, parse(to)?),
+    };
+    if from <= to { Ok(from..=to) } else { Err(wrong()) }
+}

@@ -1,0 +1,61 @@
+//! Where does chance come from? One number a token, from a named generator: the same on every machine.
+
+use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
+
+/// The generator of a run: ChaCha with 12 rounds, one number a token.
+pub struct Uniform(ChaCha12Rng);
+
+impl Uniform {
+    /// Starts at `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self::with_stream(seed, 0)
+    }
+
+    /// Starts at `seed`, in one of its 2^64 independent streams: ChaCha's key comes from the seed, the nonce is the
+    /// stream.
+    pub fn with_stream(seed: u64, stream: u64) -> Self {
+        let mut generator = ChaCha12Rng::seed_from_u64(seed);
+        generator.set_stream(stream);
+        Self(generator)
+    }
+
+    /// Goes to the place in its stream where `n` numbers have been drawn: each takes two words of 32 bits.
+    pub fn skip_to(&mut self, n: u64) {
+        self.0.set_word_pos(u128::from(n) * 2);
+    }
+
+    /// The next number in [0, 1): the upper 53 bits of a u64, times 2^-53.
+    pub fn draw(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_a_stream_can_be_drawn_again() {
+        let mut in_order = Uniform::with_stream(5, 3);
+        for n in 0..300 {
+            let mut again = Uniform::with_stream(5, 3);
+            again.skip_to(n);
+            assert_eq!(again.draw(), in_order.draw(), "{n}");
+        }
+    }
+
+    #[test]
+    fn streams_of_one_seed_differ() {
+        let draws = |mut uniform: Uniform| [0; 4].map(|_| uniform.draw().to_bits());
+        assert_eq!(draws(Uniform::new(5)), draws(Uniform::with_stream(5, 0)));
+        assert_ne!(draws(Uniform::new(5)), draws(Uniform::with_stream(5, 1)));
+        assert_ne!(draws(Uniform::with_stream(6, 1)), draws(Uniform::with_stream(5, 1)));
+    }
+
+    #[test]
+    fn the_generator_is_fixed() {
+        let mut uniform = Uniform::new(42);
+        let first: Vec<String> = (0..3).map(|_| format!("{:.12}", uniform.draw())).collect();
+        insta::assert_debug_snapshot!(first);
+    }
+}

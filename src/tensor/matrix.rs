@@ -1,0 +1,141 @@
+//! Activations, and the memory that they come from.
+
+use crate::simd::kernel;
+use std::cell::RefCell;
+
+/// Activations: a row-major matrix of f32, one row a token position.
+///
+/// The memory comes from a small pool of the thread and goes back there when the matrix is dropped, so that
+/// a decoding step allocates nothing after the first.
+#[derive(Debug)]
+pub struct Matrix {
+    rows: usize,
+    cols: usize,
+    data: Vec<f32>,
+}
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// More buffers than a forward pass holds at once; further ones are given back to the system.
+const POOLED: usize = 16;
+
+impl Matrix {
+    /// All zeros. `[rows, cols]`
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        let mut matrix = Self::scratch(rows, cols);
+        matrix.data.fill(0.0);
+        matrix
+    }
+
+    /// Whatever an earlier matrix left there: for results of which every element is about to be written.
+    pub(crate) fn scratch(rows: usize, cols: usize) -> Self {
+        let len = rows.checked_mul(cols).expect("a matrix larger than memory");
+        let mut data = POOL.with_borrow_mut(|pool| {
+            // the smallest buffer that is large enough, else the last one, to be grown
+            let fits = |(i, b): (usize, &Vec<f32>)| (b.capacity() >= len).then_some((b.capacity(), i));
+            let best = pool.iter().enumerate().filter_map(fits).min();
+            best.map(|(_, i)| pool.swap_remove(i)).unwrap_or_default()
+        });
+        if cfg!(debug_assertions) {
+            data.clear();
+        }
+        data.resize(len, f32::NAN);
+        Self { rows, cols, data }
+    }
+
+    /// A matrix of these elements, row after row.
+    ///
+    /// # Panics
+    /// If there are not rows * cols elements.
+    pub fn from_vec(rows: usize, cols: usize, data: Vec<f32>) -> Self {
+        assert_eq!(data.len(), rows * cols, "[rows, cols] = [{rows}, {cols}]");
+        Self { rows, cols, data }
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Row `i`. `[cols]`
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.data[i * self.cols..][..self.cols]
+    }
+
+    /// Row `i`, to write. `[cols]`
+    pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
+        &mut self.data[i * self.cols..][..self.cols]
+    }
+
+    /// These rows, in this order. `[rows.len(), cols]`
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let mut selected = Self::scratch(rows.len(), self.cols);
+        for (i, row) in rows.iter().enumerate() {
+            selected.row_mut(i).copy_from_slice(self.row(*row));
+        }
+        selected
+    }
+
+    /// All elements, row after row.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// All elements, row after row, to write.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
+    /// self += other, both `[rows, cols]`.
+    pub fn add(&mut self, other: &Self) {
+        assert_eq!((self.rows, self.cols), (other.rows, other.cols), "sum of two shapes");
+        add(&mut self.data, &other.data);
+    }
+}
+
+kernel! {
+    fn add(x: &mut [f32], y: &[f32]) {
+        for (x, y) in x.iter_mut().zip(y) {
+            *x += y;
+        }
+    }
+}
+
+impl Clone for Matrix {
+    fn clone(&self) -> Self {
+        let mut copy = Self::scratch(self.rows, self.cols);
+        copy.data.copy_from_slice(&self.data);
+        copy
+    }
+}
+
+impl Drop for Matrix {
+    fn drop(&mut self) {
+        let data = std::mem::take(&mut self.data);
+        // at the end of a thread its pool is gone before its last matrices
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < POOLED {
+                pool.push(data);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_used_again() {
+        let pointer = Matrix::zeros(7, 31).data().as_ptr();
+        assert_eq!(Matrix::zeros(31, 7).data().as_ptr(), pointer);
+    }
+}

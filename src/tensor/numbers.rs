@@ -1,0 +1,250 @@
+//! How are numbers stored? In 32 bits as they are computed with, or in 16 that stand for fewer numbers.
+//!
+//! ```text
+//! f32     1 sign   8 exponent   23 mantissa
+//! bf16    1 sign   8 exponent    7 mantissa         # the upper half of an f32
+//! f16     1 sign   5 exponent   10 mantissa         # finer, and at most 65,504
+//! ```
+//!
+//! Widening to f32 is exact. Rounding takes the nearest number, of two equally near ones the even.
+
+use crate::error::{Error, Result};
+use crate::math::LANES;
+use crate::simd::kernel;
+use crate::simd::lanes::Lanes;
+
+/// How a checkpoint or a cache stores a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision: 5 bits of exponent, 10 of mantissa.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
+    /// Whole numbers from -127 to 127, and a scale for each output channel.
+    I8,
+}
+
+impl Dtype {
+    /// Bytes a number.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::I8 => 1,
+        }
+    }
+
+    /// The name that `info`, `bench` and options use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::I8 => "int8",
+        }
+    }
+}
+
+impl std::str::FromStr for Dtype {
+    type Err = Error;
+
+    /// The number type of this [`name`](Dtype::name).
+    fn from_str(name: &str) -> Result<Self> {
+        let all = [Self::F32, Self::F16, Self::Bf16, Self::I8];
+        all.into_iter().find(|dtype| dtype.name() == name).ok_or_else(|| {
+            Error::input(format!("{name:?} is no number type; there are {}", all.map(Self::name).join(", ")))
+        })
+    }
+}
+
+/// A number type of weights, or of keys and values, for kernels that are written once for all of them.
+pub(crate) trait Number: Copy + Send + Sync + 'static {
+    type Bits: bytemuck::Pod + Send + Sync;
+    /// The stored number as f32, exactly.
+    fn widen(bits: Self::Bits) -> f32;
+    /// The nearest number of this type, of two equally near ones the even; of a finite number always a finite one.
+    fn round(number: f32) -> Self::Bits;
+    /// Sixteen neighbours as f32, exactly.
+    ///
+    /// # Safety
+    /// They can be read.
+    unsafe fn load<L: Lanes>(from: *const Self::Bits) -> L;
+    /// Sixteen rows of sixteen, `step` apart, as f32, exactly: row `i`, lane `j` is number `i` of row `j`.
+    ///
+    /// # Safety
+    /// They can be read.
+    unsafe fn turned<L: Lanes>(from: *const Self::Bits, step: usize) -> [L; LANES];
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct F32;
+#[derive(Clone, Copy)]
+pub(crate) struct F16;
+#[derive(Clone, Copy)]
+pub(crate) struct Bf16;
+
+impl Number for F32 {
+    type Bits = f32;
+    #[inline(always)]
+    fn widen(bits: f32) -> f32 {
+        bits
+    }
+    #[inline(always)]
+    fn round(number: f32) -> f32 {
+        number
+    }
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const f32) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load(from) }
+    }
+    #[inline(always)]
+    unsafe fn turned<L: Lanes>(from: *const f32, step: usize) -> [L; LANES] {
+        // SAFETY: the caller's promise.
+        unsafe { L::turned(from, step) }
+    }
+}
+
+impl Number for Bf16 {
+    type Bits = u16;
+    #[inline(always)]
+    fn widen(bits: u16) -> f32 {
+        f32::from_bits(u32::from(bits) << 16)
+    }
+    #[inline(always)]
+    fn round(number: f32) -> u16 {
+        const LARGEST: f32 = f32::from_bits(0x7f7f << 16);
+        if number.is_nan() {
+            return 0x7fc0;
+        }
+        let finite = if number.is_finite() { number.clamp(-LARGEST, LARGEST) } else { number };
+        let bits = finite.to_bits();
+        // half of what is cut off, less a hair where the kept part is even: a carry goes where it belongs
+        ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+    }
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const u16) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load_bf16(from) }
+    }
+    #[inline(always)]
+    unsafe fn turned<L: Lanes>(from: *const u16, step: usize) -> [L; LANES] {
+        // SAFETY: the caller's promise.
+        unsafe { L::turned_bf16(from, step) }
+    }
+}
+
+impl Number for F16 {
+    type Bits = u16;
+    /// Exponent and mantissa move to their places in an f32; the product with 2^112 mends the exponent's
+    /// bias, and makes subnormal numbers normal.
+    #[inline(always)]
+    fn widen(bits: u16) -> f32 {
+        const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
+        let bits = u32::from(bits);
+        let (sign, rest) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
+        let finite = (f32::from_bits(rest) * REBIAS).to_bits();
+        let whole = if rest >= 0x7c00 << 13 { rest | 0x7f80_0000 } else { finite };
+        f32::from_bits(sign | whole)
+    }
+    #[inline(always)]
+    fn round(number: f32) -> u16 {
+        const LARGEST: f32 = 65_504.0;
+        const SMALLEST_NORMAL: f32 = 1.0 / 16_384.0;
+        let (sign, size) = ((number.to_bits() >> 16 & 0x8000) as u16, number.abs());
+        sign | match size {
+            _ if size.is_nan() => 0x7e00,
+            f32::INFINITY => 0x7c00,
+            // between 0.5 and 1 neighbours of f32 are as far apart as subnormal f16: the sum is rounded as wanted
+            _ if size < SMALLEST_NORMAL => ((size + 0.5).to_bits() - 0.5f32.to_bits()) as u16,
+            _ => {
+                let bits = size.min(LARGEST).to_bits() - ((127 - 15) << 23); // the exponent's bias
+                ((bits + 0xfff + (bits >> 13 & 1)) >> 13) as u16
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const u16) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load_f16(from) }
+    }
+    #[inline(always)]
+    unsafe fn turned<L: Lanes>(from: *const u16, step: usize) -> [L; LANES] {
+        // SAFETY: the caller's promise.
+        unsafe { L::turned_f16(from, step) }
+    }
+}
+
+kernel! {
+    /// Numbers of a checkpoint to f32, exactly.
+    pub(crate) fn widen<N: Number>(from: &[N::Bits], to: &mut [f32]) {
+        for (from, to) in from.iter().zip(to) {
+            *to = N::widen(*from);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::tests::under_each;
+
+    /// The value of an f16 by its definition.
+    fn f16_by_definition(bits: u16) -> f64 {
+        let sign = if bits & 0x8000 != 0 { -1.0 } else { 1.0 };
+        let (exponent, mantissa) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+        sign * match exponent {
+            0 => mantissa * 2f64.powi(-24),
+            31 if mantissa == 0.0 => f64::INFINITY,
+            31 => f64::NAN,
+            _ => (1.0 + mantissa / 1024.0) * 2f64.powi(exponent - 15),
+        }
+    }
+
+    #[test]
+    fn every_f16_widens_exactly() {
+        let all: Vec<u16> = (0..=u16::MAX).collect();
+        under_each(|simd| {
+            let mut wide = vec![0.0; all.len()];
+            widen::<F16>(&all, &mut wide);
+            for (bits, got) in all.iter().zip(&wide) {
+                let truth = f16_by_definition(*bits);
+                let same = f64::from(*got).to_bits() == truth.to_bits() || (got.is_nan() && truth.is_nan());
+                assert!(same, "{simd:?}: {bits:#06x} became {got}, not {truth}");
+            }
+        });
+    }
+
+    /// Every number of the type comes back, and between neighbours the middle is where rounding turns.
+    fn rounds_to_the_nearest<N: Number<Bits = u16>>(largest: u16) {
+        for bits in 0..=largest {
+            let (number, even) = (N::widen(bits), bits & 1 == 0);
+            assert_eq!(N::round(number), bits);
+            assert_eq!(N::round(-number), bits | 0x8000);
+            let middle = ((f64::from(number) + f64::from(N::widen(bits + 1))) / 2.0) as f32; // exact: one bit more
+            if bits < largest {
+                assert_eq!(N::round(middle.next_down()), bits, "{number} and a little less than a half");
+                assert_eq!(N::round(middle), bits + u16::from(!even), "{middle}, a tie");
+                assert_eq!(N::round(middle.next_up()), bits + 1, "{number} and a little more than a half");
+            }
+        }
+        assert_eq!((N::round(f32::MAX), N::round(f32::MIN)), (largest, largest | 0x8000));
+        assert_eq!(
+            (N::round(f32::INFINITY), N::widen(N::round(f32::NEG_INFINITY))),
+            (largest + 1, f32::NEG_INFINITY)
+        );
+        assert!(
+            [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001)]
+                .iter()
+                .all(|nan| N::widen(N::round(*nan)).is_nan())
+        );
+    }
+
+    #[test]
+    fn every_half_is_rounded_to_the_nearest() {
+        rounds_to_the_nearest::<F16>(0x7bff);
+        rounds_to_the_nearest::<Bf16>(0x7f7f);
+    }
+}
