@@ -9,40 +9,31 @@
 //! forward(ids[0..m]) then forward(ids[m..n]) = the same logits
 //! ```
 //!
-//! Positions are kept in pages of 64. A page is laid out as attention reads it: keys a dimension a row, so that the
-//! scores of neighbouring positions advance together; values a position a row. Pages are shared
-//! until one of their owners writes: a clone of a cache copies no keys, which is what beams need.
+//! Positions are kept in pages of 64, laid out as attention reads them (`page`). Pages are shared until one of their
+//! owners writes: a clone of a cache copies no keys, which is what beams need.
 //!
 //! Keys and values are f32, or sixteen-bit numbers if [`Config::kv_cache_dtype`] says so: half the memory, and half of
-//! what a token must read. They are rounded when they are put in, to a finite number if they are finite, and attention reads nothing but the cache, the new
-//! positions' own keys included: the two ways above still give the same bits, which are not those of an f32 cache.
+//! what a token must read. They are rounded when they are put in, finite ones to finite ones, and attention reads
+//! nothing but the cache, the new positions' own keys included: the two ways above still give the same bits, which are
+//! not those of an f32 cache.
+
+mod page;
 
 use crate::config::Config;
 use crate::model::Sequence;
-use crate::tensor::{Bf16, Dtype, F16, F32, Matrix, Number};
+use crate::tensor::{Dtype, Matrix};
+use page::Page;
+pub(crate) use page::{Head, PAGE};
 use rayon::prelude::*;
 use std::sync::Arc;
-
-/// Positions a page.
-pub(crate) const PAGE: usize = 64;
 
 /// The keys and values of one sequence, for every layer.
 #[derive(Clone)]
 pub struct KvCache {
     layers: Vec<Vec<Arc<Page>>>,
     len: usize,
-    n_head: usize,
     head_size: usize,
     dtype: Dtype,
-}
-
-/// Keys and values of [`PAGE`] positions in one layer, in words of one f32 or two halves.
-#[derive(Clone)]
-pub(crate) struct Page {
-    /// `[H, D, PAGE]`
-    keys: Vec<u32>,
-    /// `[H, PAGE, D]`
-    values: Vec<u32>,
 }
 
 impl KvCache {
@@ -53,8 +44,7 @@ impl KvCache {
     pub fn new(config: &Config) -> Self {
         assert_ne!(config.kv_cache_dtype, Dtype::I8, "keys and values have no scales");
         let layers = vec![Vec::new(); config.n_layer];
-        let (n_head, head_size) = (config.n_head, config.head_size());
-        Self { layers, len: 0, n_head, head_size, dtype: config.kv_cache_dtype }
+        Self { layers, len: 0, head_size: config.head_size(), dtype: config.kv_cache_dtype }
     }
 
     /// Positions kept so far.
@@ -106,80 +96,17 @@ impl KvCache {
 
     /// Keeps the key and the value of one new position in one layer. `key`, `value` `[C]`, heads side by side.
     fn put(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        match self.dtype {
-            Dtype::F16 => self.put_as::<F16>(layer, position, key, value),
-            Dtype::Bf16 => self.put_as::<Bf16>(layer, position, key, value),
-            Dtype::F32 => self.put_as::<F32>(layer, position, key, value),
-            Dtype::I8 => unreachable!("refused by new"),
-        }
-    }
-
-    fn put_as<N: Number>(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        let d = self.head_size;
-        let words = self.n_head * d * PAGE * size_of::<N::Bits>() / size_of::<u32>();
         let pages = &mut self.layers[layer];
         if position / PAGE == pages.len() {
-            pages.push(Arc::new(Page { keys: vec![0; words], values: vec![0; words] }));
+            pages.push(Arc::new(Page::new(self.dtype, key.len())));
         }
         let page = Arc::make_mut(&mut pages[position / PAGE]); // copies the page if another cache shares it
-        let s = position % PAGE;
-        let (keys, values) = (of_words_mut::<N>(&mut page.keys), of_words_mut::<N>(&mut page.values));
-        for (row, key) in keys.chunks_exact_mut(PAGE).zip(key) {
-            row[s] = N::round(*key);
-        }
-        for (h, value) in value.chunks_exact(d).enumerate() {
-            let place = &mut values[(h * PAGE + s) * d..][..d];
-            place.iter_mut().zip(value).for_each(|(place, value)| *place = N::round(*value));
-        }
+        page.put(self.dtype, position % PAGE, self.head_size, key, value);
     }
 
     /// What head `h` of `layer` reads.
     pub(crate) fn head(&self, layer: usize, h: usize) -> Head<'_> {
-        Head { pages: &self.layers[layer], h, d: self.head_size, dtype: self.dtype }
-    }
-}
-
-/// Two halves or one f32 a word.
-#[inline(always)]
-fn of_words<N: Number>(words: &[u32]) -> &[N::Bits] {
-    bytemuck::must_cast_slice(words)
-}
-
-fn of_words_mut<N: Number>(words: &mut [u32]) -> &mut [N::Bits] {
-    bytemuck::must_cast_slice_mut(words)
-}
-
-/// The keys and values of one head in one layer, page after page.
-#[derive(Clone, Copy)]
-pub(crate) struct Head<'a> {
-    pages: &'a [Arc<Page>],
-    h: usize,
-    d: usize,
-    dtype: Dtype,
-}
-
-impl<'a> Head<'a> {
-    /// Dimensions of a key and of a value: D.
-    #[inline(always)]
-    pub fn size(&self) -> usize {
-        self.d
-    }
-
-    /// How keys and values are kept.
-    pub fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    /// The keys of a page, which are kept as `N`: `[D, PAGE]`.
-    #[inline(always)]
-    pub fn keys<N: Number>(&self, page: usize) -> &'a [N::Bits] {
-        &of_words::<N>(&self.pages[page].keys)[self.h * self.d * PAGE..][..self.d * PAGE]
-    }
-
-    /// The values of a page, which are kept as `N`: `[PAGE, D]`.
-    #[inline(always)]
-    pub fn values<N: Number>(&self, page: usize) -> &'a [N::Bits] {
-        &of_words::<N>(&self.pages[page].values)[self.h * self.d * PAGE..][..self.d * PAGE]
+        Head::new(&self.layers[layer], h, self.head_size, self.dtype)
     }
 }
 
@@ -233,6 +160,7 @@ mod tests {
     use crate::checkpoint::random;
     use crate::model::Gpt2;
     use crate::simd::tests::under_each;
+    use crate::tensor::{Bf16, F16, Number};
     use crate::trace::{NoTrace, Stage, Trace};
     use std::marker::PhantomData;
 

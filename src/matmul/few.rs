@@ -148,24 +148,16 @@ kernel! {
                 L::prefetch(w.as_ptr().wrapping_add(ahead).cast());
             }
             // SAFETY: columns k to k + 16 of 16 rows, inside by the assertion.
-            let tile = || unsafe { N::turned::<L>(w.as_ptr().add(k), c) };
-            let mut add = |tile: &[L; LANES], columns: Range<usize>, rows: Range<usize>| {
-                for i in columns {
-                    for r in rows.clone() {
+            let tile = unsafe { N::turned::<L>(w.as_ptr().add(k), c) };
+            // as many rows at a time as have sums in registers
+            let together = if L::REGISTERS == 1 { 8 } else { 4 };
+            for first in (0..R).step_by(together) {
+                for i in 0..LANES {
+                    for r in first..(first + together).min(R) {
                         // SAFETY: column k + i of row r of x, inside by the assertion.
                         let factor = unsafe { *x.get_unchecked(r * c + k + i) };
                         p[r] = L::splat(factor).mul_add(tile[i], p[r]);
                     }
-                }
-            };
-            match (L::REGISTERS, R) {
-                (1, _) => add(&tile(), 0..LANES, 0..R),
-                // Few registers do not hold a tile: it is turned where it is used, four columns at a time. The
-                // compiler leaves out what is turned in vain.
-                (_, 1) => (0..LANES).step_by(4).for_each(|i| add(&tile(), i..i + 4, 0..R)),
-                _ => {
-                    let tile = tile();
-                    (0..R).step_by(4).for_each(|r| add(&tile, 0..LANES, r..(r + 4).min(R)));
                 }
             }
             k += LANES;

@@ -16,6 +16,7 @@
 //! where rows go by in stretches, a stretch of `x` is copied as well ([`copy_rows`]).
 
 use super::tile::{self, Rows};
+use super::wanted::Wanted;
 use super::{Disjoint, K_BLOCK, pieces};
 use crate::math::LANES;
 use crate::simd::kernel;
@@ -28,7 +29,7 @@ use std::ops::Range;
 pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
     let n = bias.len();
     let wanted = |k: Range<usize>, columns: Range<usize>| {
-        Wanted::new(&w[k.start * n + columns.start..], n, k, columns)
+        Wanted::new(&w[k.start * n + columns.start..], n, k.len(), columns)
     };
     product(x, y, Some(bias), |k, columns, panels| copy_columns::<N>(w, n, k, columns, panels), wanted);
 }
@@ -101,7 +102,7 @@ fn product(
                     false => (0, columns.end..(columns.end + blocking.group).min(piece.end)),
                 };
                 let mut wanted = wanted(next_k..(next_k + K_BLOCK).min(x.cols()), next_columns);
-                wanted.share_out(rows * columns.len().div_ceil(blocking.panel));
+                wanted.while_rows_go_by(rows * columns.len().div_ceil(blocking.panel));
                 for t in (0..rows).step_by(blocking.rows.unwrap_or(rows)) {
                     let t = t..(t + blocking.rows.unwrap_or(rows)).min(rows);
                     let part = match &mut stretch {
@@ -124,53 +125,6 @@ fn product(
             }
         }
     });
-}
-
-/// Weights that will be copied next. They come from memory while sums are computed, some lines with each few rows.
-struct Wanted {
-    start: *const u8,
-    /// Bytes from row to row, and lines of each.
-    step: usize,
-    lines: usize,
-    /// Lines not asked for yet, and how many of them a row of `x` brings.
-    left: Range<usize>,
-    share: f32,
-    due: f32,
-}
-
-impl Wanted {
-    /// Where the copy asks ahead itself.
-    fn nothing() -> Self {
-        Self { start: std::ptr::null(), step: 0, lines: 1, left: 0..0, share: 0.0, due: 0.0 }
-    }
-
-    /// These columns, `k.len()` rows of them; `w` begins at the first, its rows have `n` numbers.
-    fn new<B>(w: &[B], n: usize, k: Range<usize>, columns: Range<usize>) -> Self {
-        let lines = (columns.len() * size_of::<B>()).div_ceil(64);
-        Self {
-            start: w.as_ptr().cast(),
-            step: n * size_of::<B>(),
-            lines,
-            left: 0..k.len() * lines,
-            ..Self::nothing()
-        }
-    }
-
-    /// All is to be asked for while so many rows of `x` go by.
-    fn share_out(&mut self, rows: usize) {
-        self.share = self.left.len() as f32 / rows.max(1) as f32;
-    }
-
-    /// Asks for what is due when `rows` more rows have gone by.
-    #[inline(always)]
-    fn ask<L: Lanes>(&mut self, rows: usize) {
-        self.due += self.share * rows as f32;
-        while self.due >= 1.0 {
-            self.due -= 1.0;
-            let Some(line) = self.left.next() else { return };
-            L::prefetch(self.start.wrapping_add(line / self.lines * self.step + line % self.lines * 64));
-        }
-    }
 }
 
 /// Some rows of `x`, some consecutive `k`: row `r` begins at `r * step`.

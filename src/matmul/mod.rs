@@ -33,6 +33,7 @@ mod int8;
 mod many;
 pub mod plain;
 mod tile;
+mod wanted;
 
 pub(crate) use disjoint::Disjoint;
 #[doc(hidden)]

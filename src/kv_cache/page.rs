@@ -1,0 +1,90 @@
+//! How do keys and values lie in memory? As attention reads them, in pages of 64 positions.
+//!
+//! ```text
+//! keys   [H, D, PAGE]      a dimension a row: the scores of neighbouring positions advance together
+//! values [H, PAGE, D]      a position a row: it is added as a whole, times its weight
+//! ```
+
+use crate::tensor::{Bf16, Dtype, F16, F32, Number};
+use std::sync::Arc;
+
+/// Positions a page.
+pub(crate) const PAGE: usize = 64;
+
+/// Keys and values of [`PAGE`] positions in one layer, in words of one f32 or two halves.
+#[derive(Clone)]
+pub(crate) struct Page {
+    /// `[H, D, PAGE]`
+    keys: Vec<u32>,
+    /// `[H, PAGE, D]`
+    values: Vec<u32>,
+}
+
+impl Page {
+    /// An empty page of keys and values of `c` numbers each.
+    pub(super) fn new(dtype: Dtype, c: usize) -> Self {
+        let words = c * PAGE * dtype.size() / size_of::<u32>();
+        Self { keys: vec![0; words], values: vec![0; words] }
+    }
+
+    /// Keeps a key and a value at place `s`, rounded to `dtype`. `key`, `value` `[C]`, heads of `d` numbers side by side.
+    pub(super) fn put(&mut self, dtype: Dtype, s: usize, d: usize, key: &[f32], value: &[f32]) {
+        match dtype {
+            Dtype::F32 => self.put_as::<F32>(s, d, key, value),
+            Dtype::F16 => self.put_as::<F16>(s, d, key, value),
+            Dtype::Bf16 => self.put_as::<Bf16>(s, d, key, value),
+            Dtype::I8 => unreachable!("refused by KvCache::new"),
+        }
+    }
+
+    fn put_as<N: Number>(&mut self, s: usize, d: usize, key: &[f32], value: &[f32]) {
+        let keys: &mut [N::Bits] = bytemuck::must_cast_slice_mut(&mut self.keys);
+        let values: &mut [N::Bits] = bytemuck::must_cast_slice_mut(&mut self.values);
+        for (row, key) in keys.chunks_exact_mut(PAGE).zip(key) {
+            row[s] = N::round(*key);
+        }
+        for (h, value) in value.chunks_exact(d).enumerate() {
+            let place = &mut values[(h * PAGE + s) * d..][..d];
+            place.iter_mut().zip(value).for_each(|(place, value)| *place = N::round(*value));
+        }
+    }
+}
+
+/// The keys and values of one head in one layer, page after page.
+#[derive(Clone, Copy)]
+pub(crate) struct Head<'a> {
+    pages: &'a [Arc<Page>],
+    h: usize,
+    d: usize,
+    dtype: Dtype,
+}
+
+impl<'a> Head<'a> {
+    /// Head `h`, of `d` dimensions.
+    pub(super) fn new(pages: &'a [Arc<Page>], h: usize, d: usize, dtype: Dtype) -> Self {
+        Self { pages, h, d, dtype }
+    }
+
+    /// Dimensions of a key and of a value: D.
+    #[inline(always)]
+    pub fn size(&self) -> usize {
+        self.d
+    }
+
+    /// How keys and values are kept.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// The keys of a page, which are kept as `N`: `[D, PAGE]`.
+    #[inline(always)]
+    pub fn keys<N: Number>(&self, page: usize) -> &'a [N::Bits] {
+        &bytemuck::must_cast_slice(&self.pages[page].keys)[self.h * self.d * PAGE..][..self.d * PAGE]
+    }
+
+    /// The values of a page, which are kept as `N`: `[PAGE, D]`.
+    #[inline(always)]
+    pub fn values<N: Number>(&self, page: usize) -> &'a [N::Bits] {
+        &bytemuck::must_cast_slice(&self.pages[page].values)[self.h * self.d * PAGE..][..self.d * PAGE]
+    }
+}
