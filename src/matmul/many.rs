@@ -13,11 +13,11 @@
 //! rows into columns. With narrow registers, what is copied next is asked for while sums are computed
 //! ([`Wanted`]); with wide ones the copy itself asks ahead. The loops are those of Goto and van de
 //! Geijn's "Anatomy of High-Performance Matrix Multiplication" (2008). How much is taken at a time says [`Blocking`];
-//! where rows go by in stretches, a stretch of `x` is copied as well ([`copy_rows`]).
+//! where rows go by in stretches, `x` is copied as well, once ([`XBlocks`]).
 
-use super::tile::{self, Rows};
+use super::tile::{self, Factors, Rows, Turned};
 use super::wanted::Wanted;
-use super::{Disjoint, K_BLOCK, pieces};
+use super::{Disjoint, K_BLOCK};
 use crate::math::LANES;
 use crate::simd::kernel;
 use crate::simd::lanes::Lanes;
@@ -87,60 +87,100 @@ fn product(
 ) {
     let (rows, n) = (y.rows(), y.cols());
     let out = Disjoint::new(y.data_mut());
-    let blocking = blocking();
-    pieces(n, blocking.panel).for_each(|piece| {
+    let blocking = blocking().for_columns(n);
+    let depth = x.cols();
+    let x = &XBlocks::new(x, blocking.rows.is_some());
+    let stretch = blocking.rows.unwrap_or(rows);
+    (0..n.div_ceil(blocking.group)).into_par_iter().with_max_len(1).for_each(|group| {
+        let columns = group * blocking.group..((group + 1) * blocking.group).min(n);
         let mut panels = Matrix::scratch(K_BLOCK, blocking.group);
-        let mut stretch = blocking.rows.map(|rows| Matrix::scratch(rows, K_BLOCK + LANES));
-        for first in piece.clone().step_by(blocking.group) {
-            let columns = first..(first + blocking.group).min(piece.end);
-            for k in (0..x.cols()).step_by(K_BLOCK) {
-                let k = k..(k + K_BLOCK).min(x.cols());
-                copy(k.clone(), columns.clone(), panels.data_mut());
-                // what is copied next: further k of the same columns, or the first k of the columns after them
-                let (next_k, next_columns) = match k.end < x.cols() {
-                    true => (k.end, columns.clone()),
-                    false => (0, columns.end..(columns.end + blocking.group).min(piece.end)),
-                };
-                let mut wanted = wanted(next_k..(next_k + K_BLOCK).min(x.cols()), next_columns);
-                wanted.while_rows_go_by(rows * columns.len().div_ceil(blocking.panel));
-                for t in (0..rows).step_by(blocking.rows.unwrap_or(rows)) {
-                    let t = t..(t + blocking.rows.unwrap_or(rows)).min(rows);
-                    let part = match &mut stretch {
-                        Some(stretch) => copy_rows(x, t.clone(), k.clone(), stretch),
-                        None => XPart { x: &x.data()[t.start * x.cols() + k.start..], step: x.cols() },
+        for k in (0..depth).step_by(K_BLOCK) {
+            let k = k..(k + K_BLOCK).min(depth);
+            copy(k.clone(), columns.clone(), panels.data_mut());
+            // what is copied next: further k of the same columns, or the first k of the columns after them
+            let (next_k, next_columns) = match k.end < depth {
+                true => (k.end, columns.clone()),
+                false => (0, columns.end..(columns.end + blocking.group).min(n)),
+            };
+            let mut wanted = wanted(next_k..(next_k + K_BLOCK).min(depth), next_columns);
+            wanted.while_rows_go_by(rows * columns.len().div_ceil(blocking.panel));
+            for t in (0..rows).step_by(stretch) {
+                let t = t..(t + stretch).min(rows);
+                for (panel, first) in columns.clone().step_by(blocking.panel).enumerate() {
+                    let columns = first..(first + blocking.panel).min(columns.end);
+                    let panel = &panels.data()[panel * K_BLOCK * blocking.panel..];
+                    let start = match bias {
+                        _ if k.start > 0 => Start::Sum,
+                        Some(bias) => Start::Bias(&bias[columns.clone()]),
+                        None => Start::Zero,
                     };
-                    for (panel, first) in columns.clone().step_by(blocking.panel).enumerate() {
-                        let columns = first..(first + blocking.panel).min(columns.end);
-                        let panel = &panels.data()[panel * K_BLOCK * blocking.panel..];
-                        let start = match bias {
-                            _ if k.start > 0 => Start::Sum,
-                            Some(bias) => Start::Bias(&bias[columns.clone()]),
-                            None => Start::Zero,
-                        };
-                        let y = out.pointer(t.start * n + columns.start, (t.end - 1) * n + columns.end);
-                        let y = Rows { start: y, step: n };
-                        panel_product(part, [t.len(), k.len(), columns.len()], panel, start, y, &mut wanted);
-                    }
+                    let y = out.pointer(t.start * n + columns.start, (t.end - 1) * n + columns.end);
+                    let y = Rows { start: y, step: n };
+                    let shape = [t.len(), k.len(), columns.len()];
+                    panel_product(x.part(t.start, k.start), shape, panel, start, y, &mut wanted);
                 }
             }
         }
     });
 }
 
-/// Some rows of `x`, some consecutive `k`: row `r` begins at `r * step`.
+impl Blocking {
+    /// No more columns in a group than a thread's share of `n`.
+    fn for_columns(self, n: usize) -> Self {
+        let share = n.div_ceil(rayon::current_num_threads()).next_multiple_of(self.panel);
+        Self { group: self.group.min(share), ..self }
+    }
+}
+
+/// Rows whose sums have registers at once, where registers are narrow.
+const NARROW: usize = 6;
+
+/// `x` as the products read it: itself, or, where rows go by in stretches, a copy in the order of reading.
+enum XBlocks<'a> {
+    Itself(&'a Matrix),
+    /// For each block of `k`, for each six rows: `[K_BLOCK, 6]`. Their number, and the copy.
+    Turned(usize, Matrix),
+}
+
+impl<'a> XBlocks<'a> {
+    fn new(x: &'a Matrix, turned: bool) -> Self {
+        if !turned {
+            return Self::Itself(x);
+        }
+        let (rows, depth) = (x.rows(), x.cols());
+        let sixes = rows.div_ceil(NARROW);
+        let mut blocks = Matrix::scratch(depth.div_ceil(K_BLOCK) * sixes, K_BLOCK * NARROW);
+        let each = blocks.data_mut().par_chunks_exact_mut(K_BLOCK * NARROW).with_min_len(8).enumerate();
+        each.for_each(|(i, to)| {
+            let (k, first) = (i / sixes * K_BLOCK, i % sixes * NARROW);
+            let k = k..(k + K_BLOCK).min(depth);
+            for (r, t) in (first..(first + NARROW).min(rows)).enumerate() {
+                for (to, x) in to.as_chunks_mut::<NARROW>().0.iter_mut().zip(&x.row(t)[k.clone()]) {
+                    to[r] = *x;
+                }
+            }
+        });
+        Self::Turned(sixes, blocks)
+    }
+
+    /// Rows from `t` on, a multiple of six, and the block of `k` that begins at `k`.
+    fn part(&self, t: usize, k: usize) -> XPart<'_> {
+        match self {
+            Self::Itself(x) => XPart { x: &x.data()[t * x.cols() + k..], step: x.cols() },
+            Self::Turned(sixes, blocks) => {
+                let first = k / K_BLOCK * sixes + t / NARROW;
+                XPart { x: &blocks.data()[first * blocks.cols()..], step: blocks.cols() }
+            }
+        }
+    }
+}
+
+/// Some rows of `x`, some consecutive `k`. With wide registers row `r` begins at `r * step`; with narrow ones the `i`-th
+/// six rows do at `i * step`, turned.
 #[derive(Clone, Copy)]
 struct XPart<'a> {
     x: &'a [f32],
     step: usize,
-}
-
-/// A copy of rows `t` and columns `k` of `x` in `stretch`, whose rows are an odd number of cache lines apart: in `x`
-/// itself they may all compete for one place in the cache.
-fn copy_rows<'a>(x: &Matrix, t: Range<usize>, k: Range<usize>, stretch: &'a mut Matrix) -> XPart<'a> {
-    for (i, t) in t.enumerate() {
-        stretch.row_mut(i)[..k.len()].copy_from_slice(&x.row(t)[k.clone()]);
-    }
-    XPart { x: stretch.data(), step: stretch.cols() }
 }
 
 /// What a product is added to.
@@ -216,27 +256,33 @@ kernel! {
         let bias = (!matches!(start, Start::Sum)).then_some(&bias);
         let columns = panel_width::<L>() * LANES;
         assert!(panel.len() >= depth * columns && width <= columns);
-        assert!(x.x.len() >= (rows - 1) * x.step + depth);
+        let wide = L::REGISTERS == 1;
+        assert!(x.x.len() >= if wide { (rows - 1) * x.step + depth } else { rows.div_ceil(NARROW) * x.step });
+        assert!(wide || x.step == K_BLOCK * NARROW && depth <= K_BLOCK);
         let mut r = 0;
         while r < rows {
-            let from = Rows { start: x.x[r * x.step..].as_ptr(), step: x.step };
             // SAFETY: as many rows of x and y as the constants say; the panel's columns of y belong to one thread.
-            let done = unsafe {
+            r += unsafe {
                 let y = Rows { start: y.start.add(r * y.step), ..y };
-                match (rows - r, L::REGISTERS) {
-                    (8.., 1) => rows_product::<L, 8, 3>(from, panel, depth, bias, y, width),
-                    (4.., 1) => rows_product::<L, 4, 3>(from, panel, depth, bias, y, width),
-                    (_, 1) => rows_product::<L, 1, 3>(from, panel, depth, bias, y, width),
-                    (6.., _) => rows_product::<L, 6, 1>(from, panel, depth, bias, y, width),
-                    (4.., _) => rows_product::<L, 4, 1>(from, panel, depth, bias, y, width),
-                    (2.., _) => rows_product::<L, 2, 1>(from, panel, depth, bias, y, width),
-                    _ => rows_product::<L, 1, 1>(from, panel, depth, bias, y, width),
+                if wide {
+                    let x = Rows { start: x.x.as_ptr().add(r * x.step), step: x.step };
+                    match rows - r {
+                        8.. => rows_product::<L, 8, 3>(x, panel, depth, bias, y, width),
+                        4.. => rows_product::<L, 4, 3>(x, panel, depth, bias, y, width),
+                        _ => rows_product::<L, 1, 3>(x, panel, depth, bias, y, width),
+                    }
+                } else {
+                    let x = Turned::<NARROW>(x.x.as_ptr().add(r / NARROW * x.step + r % NARROW));
+                    let done = match rows - r {
+                        NARROW.. => rows_product::<L, NARROW, 1>(x, panel, depth, bias, y, width),
+                        4.. => rows_product::<L, 4, 1>(x, panel, depth, bias, y, width),
+                        2.. => rows_product::<L, 2, 1>(x, panel, depth, bias, y, width),
+                        _ => rows_product::<L, 1, 1>(x, panel, depth, bias, y, width),
+                    };
+                    wanted.ask::<L>(done);
+                    done
                 }
             };
-            if L::REGISTERS > 1 {
-                wanted.ask::<L>(done);
-            }
-            r += done;
         }
     }
 }
@@ -248,7 +294,7 @@ kernel! {
 /// which nobody else uses.
 #[inline(always)]
 unsafe fn rows_product<L: Lanes, const R: usize, const V: usize>(
-    x: Rows<*const f32>,
+    x: impl Factors,
     panel: &[f32],
     depth: usize,
     bias: Option<&[f32; 3 * LANES]>,
@@ -261,24 +307,44 @@ unsafe fn rows_product<L: Lanes, const R: usize, const V: usize>(
     let w = Rows { start: panel.as_ptr(), step: V * LANES };
     // SAFETY: the caller's promise; a row of the panel has 16 V columns.
     let p = unsafe { tile::columns::<L, F32, R, V>(x, w, depth, [[L::splat(0.0); V]; R]) };
+    if width < V * LANES {
+        let mut sums = [[[0.0f32; LANES]; V]; R];
+        for r in 0..R {
+            for v in 0..V {
+                // SAFETY: sixteen numbers of an array.
+                unsafe { p[r][v].store(sums[r][v].as_mut_ptr()) };
+            }
+        }
+        for r in 0..R {
+            // SAFETY: `width` columns of row r of y.
+            unsafe { add_narrow(sums[r].as_flattened(), bias, y.start.add(r * y.step), width) };
+        }
+        return R;
+    }
     for r in 0..R {
         for v in 0..V {
-            let j = v * LANES;
-            // SAFETY: columns j to j + 16, or to `width`, of row r of y; sixteen numbers of the arrays.
+            // SAFETY: register v of row r of y; sixteen numbers of the bias.
             unsafe {
-                let place = y.start.add(r * y.step + j);
-                if j + LANES <= width {
-                    let start = L::load(bias.map_or(place.cast_const(), |b| b[j..].as_ptr()));
-                    start.add(p[r][v]).store(place);
-                } else if j < width {
-                    let mut sums = [0.0f32; LANES];
-                    p[r][v].store(sums.as_mut_ptr());
-                    for (i, sum) in sums.into_iter().enumerate().take(width - j) {
-                        *place.add(i) = bias.map_or(*place.add(i), |b| b[j + i]) + sum;
-                    }
-                }
+                let place = y.start.add(r * y.step + v * LANES);
+                let start = match bias {
+                    Some(bias) => L::load(bias.as_ptr().add(v * LANES)),
+                    None => L::load(place),
+                };
+                start.add(p[r][v]).store(place);
             }
         }
     }
     R
+}
+
+/// Adds sums to the first `width` columns of a row of y, or to the bias.
+///
+/// # Safety
+/// `y` has `width` numbers to write, which nobody else uses.
+#[cold]
+unsafe fn add_narrow(sums: &[f32], bias: Option<&[f32; 3 * LANES]>, y: *mut f32, width: usize) {
+    for (j, sum) in sums.iter().enumerate().take(width) {
+        // SAFETY: column j of y.
+        unsafe { *y.add(j) = bias.map_or(*y.add(j), |b| b[j]) + sum };
+    }
 }

@@ -19,6 +19,33 @@ pub struct Rows<T> {
     pub step: usize,
 }
 
+/// Where a sum's factors come from: `x[r][k]`.
+pub trait Factors: Copy {
+    /// # Safety
+    /// There is a row `r` and a `k` to read.
+    unsafe fn at(self, r: usize, k: usize) -> f32;
+}
+
+impl Factors for Rows<*const f32> {
+    #[inline(always)]
+    unsafe fn at(self, r: usize, k: usize) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { *self.start.add(r * self.step + k) }
+    }
+}
+
+/// `R` rows whose factors of the same `k` lie side by side: `[depth, R]`.
+#[derive(Clone, Copy)]
+pub struct Turned<const R: usize>(pub *const f32);
+
+impl<const R: usize> Factors for Turned<R> {
+    #[inline(always)]
+    unsafe fn at(self, r: usize, k: usize) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { *self.0.add(k * R + r) }
+    }
+}
+
 /// `p[r][j] = x[r] · w[.., j]`, over `depth` consecutive `k`, for `width` columns `j` and `rows` rows; what was in `p`
 /// does not matter. `x` begins at the first `k`, `w` at the first `k` and `j`.
 ///
@@ -141,24 +168,48 @@ unsafe fn walk<L: Lanes, N: Number, const R: usize, const W: usize>(
 /// `x` has `R` rows of `depth` numbers to read, `w` has `depth` rows of `16 V` numbers to read.
 #[inline(always)]
 pub unsafe fn columns<L: Lanes, N: Number, const R: usize, const V: usize>(
-    x: Rows<*const f32>,
+    x: impl Factors,
     w: Rows<*const N::Bits>,
     depth: usize,
     mut sums: [[L; V]; R],
 ) -> [[L; V]; R] {
-    for k in 0..depth {
-        let mut weights = [L::splat(0.0); V];
-        for v in 0..V {
-            // SAFETY: row k of w, register v.
-            weights[v] = unsafe { N::load::<L>(w.start.add(k * w.step + v * LANES)) };
+    // Four k at a time, so that counting them costs little beside the sums.
+    let mut k = 0;
+    while k + 4 <= depth {
+        for k in k..k + 4 {
+            // SAFETY: the caller's promise: k is less than `depth`.
+            unsafe { column_step::<L, N, R, V>(x, w, k, &mut sums) };
         }
-        for r in 0..R {
-            // SAFETY: row r, number k of x.
-            let factor = L::splat(unsafe { *x.start.add(r * x.step + k) });
-            for v in 0..V {
-                sums[r][v] = factor.mul_add(weights[v], sums[r][v]);
-            }
-        }
+        k += 4;
+    }
+    for k in k..depth {
+        // SAFETY: as above.
+        unsafe { column_step::<L, N, R, V>(x, w, k, &mut sums) };
     }
     sums
+}
+
+/// `sums[r][v] += x[r][k] * w[k]`
+///
+/// # Safety
+/// As [`columns`], with a depth of more than `k`.
+#[inline(always)]
+unsafe fn column_step<L: Lanes, N: Number, const R: usize, const V: usize>(
+    x: impl Factors,
+    w: Rows<*const N::Bits>,
+    k: usize,
+    sums: &mut [[L; V]; R],
+) {
+    let mut weights = [L::splat(0.0); V];
+    for v in 0..V {
+        // SAFETY: row k of w, register v.
+        weights[v] = unsafe { N::load::<L>(w.start.add(k * w.step + v * LANES)) };
+    }
+    for r in 0..R {
+        // SAFETY: row r, number k of x.
+        let factor = L::splat(unsafe { x.at(r, k) });
+        for v in 0..V {
+            sums[r][v] = factor.mul_add(weights[v], sums[r][v]);
+        }
+    }
 }

@@ -10,18 +10,20 @@ pub struct Wanted {
     /// Bytes from row to row, and cache lines of each.
     step: usize,
     lines: usize,
-    /// Lines in all, and how many were asked for.
-    all: usize,
-    asked: usize,
-    /// Rows of `x` that go by in the meantime, and how many have.
-    rows: usize,
-    gone: usize,
+    /// What is asked for next.
+    row: usize,
+    line: usize,
+    /// Lines that are left.
+    left: usize,
+    /// Lines to ask for with each row of `x`, and the part of one that is due; in 65536ths.
+    rate: usize,
+    due: usize,
 }
 
 impl Wanted {
     /// Nothing, where the copy itself asks ahead.
     pub fn nothing() -> Self {
-        Self { start: std::ptr::null(), step: 0, lines: 1, all: 0, asked: 0, rows: 1, gone: 0 }
+        Self { start: std::ptr::null(), step: 0, lines: 1, row: 0, line: 0, left: 0, rate: 0, due: 0 }
     }
 
     /// `depth` rows of so many columns; `w` begins at the first of them, its rows have `n` numbers.
@@ -31,25 +33,28 @@ impl Wanted {
             start: w.as_ptr().cast(),
             step: n * size_of::<B>(),
             lines,
-            all: depth * lines,
+            left: depth * lines,
             ..Self::nothing()
         }
     }
 
     /// All is asked for while so many rows of `x` go by.
     pub fn while_rows_go_by(&mut self, rows: usize) {
-        self.rows = rows.max(1);
+        self.rate = (self.left << 16).div_ceil(rows.max(1));
     }
 
     /// `rows` more have gone by.
     #[inline(always)]
     pub fn ask<L: Lanes>(&mut self, rows: usize) {
-        self.gone += rows;
-        let due = (self.all * self.gone / self.rows).min(self.all);
-        while self.asked < due {
-            let (row, line) = (self.asked / self.lines, self.asked % self.lines);
-            L::prefetch(self.start.wrapping_add(row * self.step + line * 64));
-            self.asked += 1;
+        self.due += self.rate * rows;
+        while self.due >> 16 > 0 && self.left > 0 {
+            L::prefetch(self.start.wrapping_add(self.row * self.step + self.line * 64));
+            self.due -= 1 << 16;
+            self.left -= 1;
+            self.line += 1;
+            if self.line == self.lines {
+                (self.row, self.line) = (self.row + 1, 0);
+            }
         }
     }
 }
