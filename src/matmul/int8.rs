@@ -42,7 +42,7 @@ use rayon::prelude::*;
 use rows::{BLOCK, Rows};
 use std::ops::Range;
 pub use sums::peak;
-use sums::{Kernel, PANELS, Sums, TILE_ROWS, WIDTH};
+use sums::{Kernel, PANELS, Row, Sums, TILE_ROWS, WIDTH};
 
 /// Rows whose sums are kept together; with the row of ones they fill whole tiles.
 const CHUNK: usize = 8 * TILE_ROWS - 1;
@@ -51,8 +51,9 @@ const CHUNK: usize = 8 * TILE_ROWS - 1;
 pub fn product(x: &Matrix, w: Int8<'_>, bias: Option<&[f32]>) -> Matrix {
     let n = w.scales.len();
     let mut y = Matrix::scratch(x.rows(), n);
-    let x = Rows::quantize(x);
-    let job = Job { x: &x, w, bias, out: Disjoint::new(y.data_mut()), n, kernel: Kernel::current() };
+    let kernel = Kernel::current();
+    let x = Rows::quantize(x, kernel.subtracts_zero());
+    let job = Job { x: &x, w, bias, out: Disjoint::new(y.data_mut()), n, kernel };
     pieces(n.div_ceil(LANES), if x.count() > CHUNK { PANELS } else { 1 }).for_each(|piece| {
         for first in piece.clone().step_by(PANELS) {
             for t in (0..job.x.count()).step_by(CHUNK) {
@@ -94,13 +95,11 @@ impl Job<'_> {
                 let lead = usize::from(t == 0 && !self.kernel.subtracts_zero());
                 let count = (TILE_ROWS - lead).min(rows.len() - t);
                 let steps = self.x.steps(rows.start + t, b);
-                let mut q: [&[u8]; TILE_ROWS] = [&ones[..end - start]; TILE_ROWS];
-                let mut zeros = [0; TILE_ROWS];
-                for i in 0..count {
-                    q[lead + i] = &self.x.row(rows.start + t + i)[start..end];
-                    zeros[lead + i] = steps.get(i).1;
+                let mut x = [Row { bytes: &ones[..end - start], wide: &[] }; TILE_ROWS];
+                for (i, row) in x[lead..][..count].iter_mut().enumerate() {
+                    *row = self.x.block(rows.start + t + i, start..end);
                 }
-                self.kernel.sums(&q[..lead + count], &zeros, &w[..panels.len()], &mut sums);
+                self.kernel.sums(&x[..lead + count], &w[..panels.len()], &mut sums);
                 if lead == 1 {
                     of_weights = sums[0];
                 }

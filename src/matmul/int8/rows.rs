@@ -13,16 +13,21 @@
 //! perplexity rises by 0.14 % with `zero`, by 0.41 % without.
 
 use super::super::K_BLOCK;
+use super::sums::Row;
 use crate::math::LANES;
 use crate::simd::kernel;
 use crate::tensor::{GROUP, Matrix};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Numbers that share a scale and a zero: the blocks of the other products.
 pub const BLOCK: usize = K_BLOCK;
 
 /// The largest q.
 const LARGEST: f32 = 255.0;
+
+/// Rows that one thread rounds before another is asked.
+const AT_ONCE: usize = 16;
 
 /// 1.5 * 2^23: adding it leaves the nearest whole number in the low bits.
 const ROUND: f32 = 12_582_912.0;
@@ -31,6 +36,8 @@ const ROUND: f32 = 12_582_912.0;
 pub struct Rows {
     /// `[T, K / 4]`: four q in the place of one f32
     q: Matrix,
+    /// `[T, K / 2]`: two q - zero in the place of one f32, for those that multiply with these; else `[T, 0]`
+    wide: Matrix,
     /// `[T, 2 * blocks]`: scale and zero of each block, side by side
     steps: Matrix,
 }
@@ -53,28 +60,33 @@ impl Steps<'_> {
 }
 
 impl Rows {
-    /// x `[T, K]`, rounded. What fills the last group of four stands for 0.
-    pub fn quantize(x: &Matrix) -> Self {
+    /// x `[T, K]`, rounded; `wide`: in sixteen bits as well. What fills the last group of four stands for 0.
+    pub fn quantize(x: &Matrix, wide: bool) -> Self {
         let (rows, groups) = (x.rows(), x.cols().div_ceil(GROUP));
         let mut q = Matrix::scratch(rows, groups);
+        let mut wide = Matrix::scratch(rows, if wide { 2 * groups } else { 0 });
         let mut steps = Matrix::scratch(rows, 2 * x.cols().div_ceil(BLOCK));
-        let row = |t: usize, q: &mut [f32], steps: &mut [f32]| {
+        let width = steps.cols();
+        let row = |(t, (q, steps)): (usize, (&mut [f32], &mut [f32]))| {
             let q: &mut [u8] = bytemuck::cast_slice_mut(q);
             let blocks = x.row(t).chunks(BLOCK).zip(q.chunks_mut(BLOCK)).zip(steps.chunks_exact_mut(2));
             for ((x, q), step) in blocks {
                 (step[0], step[1]) = quantize_block(x, q);
             }
         };
-        let width = steps.cols();
+        // few are sooner done than shared out
         let parts = q.data_mut().par_chunks_mut(groups).zip(steps.data_mut().par_chunks_mut(width));
-        if rows < 16 {
-            // sooner done than shared out
-            let parts = q.data_mut().chunks_mut(groups).zip(steps.data_mut().chunks_mut(width));
-            parts.enumerate().for_each(|(t, (q, steps))| row(t, q, steps));
-        } else {
-            parts.enumerate().with_min_len(8).for_each(|(t, (q, steps))| row(t, q, steps));
+        parts.enumerate().with_min_len(AT_ONCE).for_each(row);
+        if wide.cols() > 0 {
+            let row = |(t, wide): (usize, &mut [f32])| {
+                let q: &[u8] = bytemuck::cast_slice(q.row(t));
+                let wide: &mut [i16] = bytemuck::cast_slice_mut(wide);
+                let blocks = q.chunks(BLOCK).zip(wide.chunks_mut(BLOCK)).zip(steps.row(t).chunks_exact(2));
+                blocks.for_each(|((q, wide), step)| widen(q, step[1] as i16, wide));
+            };
+            wide.data_mut().par_chunks_mut(2 * groups).enumerate().with_min_len(AT_ONCE).for_each(row);
         }
-        Self { q, steps }
+        Self { q, wide, steps }
     }
 
     /// The number of rows, T.
@@ -85,6 +97,12 @@ impl Rows {
     /// Row `t`: K numbers, and what stands for 0 up to a multiple of four.
     pub fn row(&self, t: usize) -> &[u8] {
         bytemuck::cast_slice(self.q.row(t))
+    }
+
+    /// Numbers `k` of row `t`, also less their zero where that was asked for.
+    pub fn block(&self, t: usize, k: Range<usize>) -> Row<'_> {
+        let wide: &[i16] = bytemuck::cast_slice(self.wide.row(t));
+        Row { bytes: &self.row(t)[k.clone()], wide: if wide.is_empty() { wide } else { &wide[k] } }
     }
 
     /// Scale and zero of block `b`, from row `t` on.
@@ -105,6 +123,15 @@ kernel! {
         }
         q[x.len()..].fill(zero as u8);
         (scale, zero)
+    }
+}
+
+kernel! {
+    /// wide = q - zero
+    fn widen(q: &[u8], zero: i16, wide: &mut [i16]) {
+        for (wide, q) in wide.iter_mut().zip(q) {
+            *wide = i16::from(*q) - zero;
+        }
     }
 }
 
@@ -164,12 +191,18 @@ mod tests {
                 let x: Vec<f32> = (0..len).map(|i| map(lopsided(i))).collect();
                 let x = Matrix::from_vec(1, len, x);
                 under_each(|simd| {
-                    let got = Rows::quantize(&x);
+                    let got = Rows::quantize(&x, true);
                     for (b, block) in x.row(0).chunks(BLOCK).enumerate() {
                         let (scale, zero, q) = by_definition(block);
                         let (got_scale, got_zero) = got.steps(0, b).get(0);
                         assert_eq!((got_scale, got_zero as f32), (scale, zero), "{simd:?} {len}");
                         assert_eq!(&got.row(0)[b * BLOCK..][..block.len()], q, "{simd:?} {len}");
+                        let wide: Vec<i16> = q.iter().map(|q| i16::from(*q) - zero as i16).collect();
+                        assert_eq!(
+                            got.block(0, b * BLOCK..b * BLOCK + block.len()).wide,
+                            wide,
+                            "{simd:?} {len}"
+                        );
                         for (x, q) in block.iter().zip(&q) {
                             let back = scale * (f32::from(*q) - zero);
                             assert!((back - x).abs() <= 1.001 * scale, "{x} became {back}, step {scale}");
@@ -183,7 +216,7 @@ mod tests {
     #[test]
     fn numbers_at_the_ends_of_the_range() {
         let quantized = |x: &[f32]| {
-            let rows = Rows::quantize(&Matrix::from_vec(1, x.len(), x.to_vec()));
+            let rows = Rows::quantize(&Matrix::from_vec(1, x.len(), x.to_vec()), false);
             let (scale, zero) = rows.steps(0, 0).get(0);
             (scale, zero, rows.row(0).to_vec())
         };

@@ -8,8 +8,7 @@
 //! They are exact, so every version gives the same numbers, and each may add them in the order that suits it:
 //!
 //! - [`text`]: plain Rust, everywhere.
-//! - [`avx2`]: both factors widened to 16 bits, where `q - zero` has its place; `vpmaddwd` multiplies them and adds two
-//!   products.
+//! - [`avx2`]: both factors in 16 bits, where `q - zero` has its place; `vpmaddwd` multiplies them and adds two products.
 //! - [`vnni`]: `vpdpbusd` multiplies 64 bytes by 64, unsigned by signed, and adds four products to each of 16 sums. It leaves
 //!   `zero` to its caller.
 //!
@@ -31,6 +30,15 @@ pub const TILE_ROWS: usize = 6;
 
 /// The sums of a tile.
 pub type Sums = [[i32; WIDTH]; TILE_ROWS];
+
+/// A block of a row of `x`.
+#[derive(Clone, Copy, Default)]
+pub struct Row<'a> {
+    /// q
+    pub bytes: &'a [u8],
+    /// q - zero, for those who [subtract it](Kernel::subtracts_zero).
+    pub wide: &'a [i16],
+}
 
 /// A way to compute [`Sums`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,28 +74,25 @@ impl Kernel {
         }
     }
 
-    /// The sums of up to [`TILE_ROWS`] rows with up to [`PANELS`] panels. Places for others stay as they are. `zeros` has
-    /// what is subtracted from a row's numbers, 0 to 255, by those that [do it](Self::subtracts_zero).
+    /// The sums of up to [`TILE_ROWS`] rows with up to [`PANELS`] panels. Places for others stay as they are.
     ///
     /// # Panics
     /// If the rows are not equally long, a multiple of four up to [`K_BLOCK`], or the panels do not fit them.
-    pub fn sums(self, q: &[&[u8]], zeros: &[i32; TILE_ROWS], w: &[&[i8]], sums: &mut Sums) {
-        let depth = q.first().map_or(0, |row| row.len());
-        assert!(
-            depth <= K_BLOCK && zeros.iter().all(|zero| (0..=255).contains(zero)),
-            "numbers of eight bits"
-        );
-        assert!(depth.is_multiple_of(GROUP) && q.iter().all(|row| row.len() == depth), "rows of one length");
+    pub fn sums(self, x: &[Row<'_>], w: &[&[i8]], sums: &mut Sums) {
+        let len = |row: &Row<'_>| if self.subtracts_zero() { row.wide.len() } else { row.bytes.len() };
+        let depth = x.first().map_or(0, len);
+        assert!(depth <= K_BLOCK && depth.is_multiple_of(GROUP), "groups of a block");
+        assert!(x.iter().all(|row| len(row) == depth), "rows of one length");
         assert!(w.iter().all(|panel| panel.len() == depth / GROUP * LINE), "panels of that depth");
-        assert!(q.len() <= TILE_ROWS && w.len() <= PANELS, "a tile");
+        assert!(x.len() <= TILE_ROWS && w.len() <= PANELS, "a tile");
         match self {
-            Self::Text => text(q, zeros, w, sums),
+            Self::Text => text(x, w, sums),
             // SAFETY: `current` and the tests ask the processor first; the lengths are as asserted.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::sums(q, zeros, w, sums) },
+            Self::Avx2 => unsafe { avx2::sums(x, w, sums) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Self::Vnni => unsafe { vnni::sums(q, w, sums) },
+            Self::Vnni => unsafe { vnni::sums(x, w, sums) },
         }
     }
 }
@@ -96,31 +101,28 @@ impl Kernel {
 /// the number of operations, where a multiplication and an addition are two.
 pub fn peak(rounds: usize) -> usize {
     let kernel = Kernel::current();
-    let q = [[1u8; K_BLOCK]; TILE_ROWS];
+    let (bytes, wide) = ([[1u8; K_BLOCK]; TILE_ROWS], [[1i16; K_BLOCK]; TILE_ROWS]);
     let w = [[[1i8; LINE]; K_BLOCK / GROUP]; PANELS];
     let mut sums = [[0; WIDTH]; TILE_ROWS];
     for _ in 0..rounds {
-        kernel.sums(
-            &std::hint::black_box(&q).each_ref().map(|q| &q[..]),
-            &[0; TILE_ROWS],
-            &w.each_ref().map(|w| w.as_flattened()),
-            &mut sums,
-        );
+        let x = std::array::from_fn(|r| Row { bytes: &bytes[r], wide: &wide[r] });
+        let x: [Row<'_>; TILE_ROWS] = std::hint::black_box(x);
+        kernel.sums(&x, &w.each_ref().map(|w| w.as_flattened()), &mut sums);
         std::hint::black_box(&mut sums);
     }
     2 * rounds * TILE_ROWS * WIDTH * K_BLOCK
 }
 
-fn text(q: &[&[u8]], zeros: &[i32; TILE_ROWS], w: &[&[i8]], sums: &mut Sums) {
-    for ((q, zero), sums) in q.iter().zip(zeros).zip(sums) {
-        let (q, _) = q.as_chunks::<GROUP>();
+fn text(x: &[Row<'_>], w: &[&[i8]], sums: &mut Sums) {
+    for (x, sums) in x.iter().zip(sums) {
+        let (x, _) = x.wide.as_chunks::<GROUP>();
         for (w, sums) in w.iter().zip(sums.as_chunks_mut::<LANES>().0) {
             let (lines, _) = w.as_chunks::<LINE>();
             *sums = [0; LANES];
-            for (q, line) in q.iter().zip(lines) {
+            for (x, line) in x.iter().zip(lines) {
                 for lane in 0..LANES {
                     for i in 0..GROUP {
-                        sums[lane] += (i32::from(q[i]) - zero) * i32::from(line[GROUP * lane + i]);
+                        sums[lane] += i32::from(x[i]) * i32::from(line[GROUP * lane + i]);
                     }
                 }
             }
@@ -133,48 +135,33 @@ mod avx2 {
     use super::*;
     use std::arch::x86_64::*;
 
-    /// A row, widened: `q - zero`.
-    type Wide = [i16; K_BLOCK];
-
     /// # Safety
-    /// The processor has AVX2; all rows have one length, a multiple of four up to [`K_BLOCK`], and all panels 16 times
-    /// that.
+    /// The processor has AVX2; all rows have one length, a multiple of four, and all panels 16 times that.
     #[target_feature(enable = "avx2")]
-    pub unsafe fn sums(q: &[&[u8]], zeros: &[i32; TILE_ROWS], w: &[&[i8]], sums: &mut Sums) {
-        let mut wide: [Wide; TILE_ROWS] = [[0; K_BLOCK]; TILE_ROWS];
-        for ((wide, q), zero) in wide.iter_mut().zip(q).zip(zeros) {
-            for (wide, q) in wide.iter_mut().zip(*q) {
-                *wide = i16::from(*q) - *zero as i16;
-            }
-        }
+    pub unsafe fn sums(x: &[Row<'_>], w: &[&[i8]], sums: &mut Sums) {
         for (p, w) in w.iter().enumerate() {
             // SAFETY: as promised by the caller. Sums of 6 rows and 2 registers, or of 2 and 4, stay in the 16 registers.
             unsafe {
-                match q.len() {
-                    6 => tile::<6, 2>(&wide, w, sums, p),
-                    5 => tile::<5, 2>(&wide, w, sums, p),
-                    4 => tile::<4, 2>(&wide, w, sums, p),
-                    3 => tile::<3, 4>(&wide, w, sums, p),
-                    2 => tile::<2, 4>(&wide, w, sums, p),
-                    1 => tile::<1, 4>(&wide, w, sums, p),
+                match *x {
+                    [a, b, c, d, e, f] => tile::<6, 2>([a, b, c, d, e, f], w, sums, p),
+                    [a, b, c, d, e] => tile::<5, 2>([a, b, c, d, e], w, sums, p),
+                    [a, b, c, d] => tile::<4, 2>([a, b, c, d], w, sums, p),
+                    [a, b, c] => tile::<3, 2>([a, b, c], w, sums, p),
+                    [a, b] => tile::<2, 4>([a, b], w, sums, p),
+                    [a] => tile::<1, 4>([a], w, sums, p),
                     _ => {}
                 }
             }
         }
     }
 
-    /// The first `R` rows with panel `w`, `V` registers of four outputs at a time.
+    /// `R` rows with panel `w`, `V` registers of four outputs at a time.
     ///
     /// # Safety
     /// As [`sums`].
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn tile<const R: usize, const V: usize>(
-        q: &[Wide; TILE_ROWS],
-        w: &[i8],
-        sums: &mut Sums,
-        p: usize,
-    ) {
+    unsafe fn tile<const R: usize, const V: usize>(x: [Row<'_>; R], w: &[i8], sums: &mut Sums, p: usize) {
         for first in (0..4).step_by(V) {
             // partial[r][v]: four outputs, each as two partial sums side by side
             let mut partial = [[_mm256_setzero_si256(); V]; R];
@@ -188,19 +175,19 @@ mod avx2 {
                 }
                 for r in 0..R {
                     // SAFETY: group g of four numbers lies in the row.
-                    let four = unsafe { q[r].as_ptr().add(g * GROUP).cast::<i64>().read_unaligned() };
-                    let x = _mm256_set1_epi64x(four);
+                    let four = unsafe { x[r].wide.as_ptr().add(g * GROUP).cast::<i64>().read_unaligned() };
+                    let four = _mm256_set1_epi64x(four);
                     for v in 0..V {
-                        partial[r][v] = _mm256_add_epi32(partial[r][v], _mm256_madd_epi16(x, weights[v]));
+                        partial[r][v] = _mm256_add_epi32(partial[r][v], _mm256_madd_epi16(four, weights[v]));
                     }
                 }
             }
             for r in 0..R {
-                for v in (0..V).step_by(2) {
+                for half in 0..V / 2 {
                     // neighbours are added; the permutation puts outputs 0 1 4 5 2 3 6 7 in order
-                    let pairs = _mm256_hadd_epi32(partial[r][v], partial[r][v + 1]);
+                    let pairs = _mm256_hadd_epi32(partial[r][2 * half], partial[r][2 * half + 1]);
                     let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
-                    let place = &mut sums[r][p * LANES + 4 * (first + v)..][..8];
+                    let place = &mut sums[r][p * LANES + 4 * first + 8 * half..][..8];
                     // SAFETY: the place is that of eight i32.
                     unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), ordered) };
                 }
@@ -217,12 +204,12 @@ mod vnni {
     /// # Safety
     /// The processor has AVX-512 F and VNNI; all rows have one length, and all panels 16 times that.
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub unsafe fn sums(q: &[&[u8]], w: &[&[i8]], sums: &mut Sums) {
+    pub unsafe fn sums(x: &[Row<'_>], w: &[&[i8]], sums: &mut Sums) {
         // SAFETY: as promised by the caller.
         unsafe {
             match *w {
-                [a, b, c, d] => rows([a, b, c, d], q, sums, 0),
-                _ => w.iter().enumerate().for_each(|(p, w)| rows([w], q, sums, p)),
+                [a, b, c, d] => rows([a, b, c, d], x, sums, 0),
+                _ => w.iter().enumerate().for_each(|(p, w)| rows([w], x, sums, p)),
             }
         }
     }
@@ -231,10 +218,10 @@ mod vnni {
     /// As [`sums`].
     #[target_feature(enable = "avx512f,avx512vnni")]
     #[inline]
-    unsafe fn rows<const P: usize>(w: [&[i8]; P], q: &[&[u8]], sums: &mut Sums, p: usize) {
+    unsafe fn rows<const P: usize>(w: [&[i8]; P], x: &[Row<'_>], sums: &mut Sums, p: usize) {
         // SAFETY: as promised by the caller.
         unsafe {
-            match *q {
+            match *x {
                 [a, b, c, d, e, f] => tile([a, b, c, d, e, f], w, sums, p),
                 [a, b, c, d, e] => tile([a, b, c, d, e], w, sums, p),
                 [a, b, c, d] => tile([a, b, c, d], w, sums, p),
@@ -251,13 +238,13 @@ mod vnni {
     #[target_feature(enable = "avx512f,avx512vnni")]
     #[inline]
     unsafe fn tile<const R: usize, const P: usize>(
-        q: [&[u8]; R],
+        x: [Row<'_>; R],
         w: [&[i8]; P],
         sums: &mut Sums,
         first: usize,
     ) {
         let mut y = [[_mm512_setzero_si512(); P]; R];
-        for g in 0..q[0].len() / GROUP {
+        for g in 0..x[0].bytes.len() / GROUP {
             let mut line = [_mm512_setzero_si512(); P];
             for p in 0..P {
                 // SAFETY: line g of 64 bytes lies in the panel.
@@ -265,10 +252,10 @@ mod vnni {
             }
             for r in 0..R {
                 // SAFETY: group g of four bytes lies in the row.
-                let four = unsafe { q[r].as_ptr().add(g * GROUP).cast::<i32>().read_unaligned() };
-                let x = _mm512_set1_epi32(four);
+                let four = unsafe { x[r].bytes.as_ptr().add(g * GROUP).cast::<i32>().read_unaligned() };
+                let four = _mm512_set1_epi32(four);
                 for p in 0..P {
-                    y[r][p] = _mm512_dpbusd_epi32(y[r][p], x, line[p]);
+                    y[r][p] = _mm512_dpbusd_epi32(y[r][p], four, line[p]);
                 }
             }
         }
@@ -305,7 +292,14 @@ pub mod tests {
         for depth in [4, 8, 252, 256] {
             let q: Vec<Vec<u8>> =
                 (0..TILE_ROWS).map(|r| vec![[255, 255, 0, 1, 128, 254][r]; depth]).collect();
-            let q: Vec<&[u8]> = q.iter().map(|row| &row[..]).collect();
+            let zeros = [0i16, 255, 255, 1, 0, 77];
+            let wide: Vec<Vec<i16>> = q
+                .iter()
+                .zip(zeros)
+                .map(|(q, zero)| q.iter().map(|q| i16::from(*q) - zero).collect())
+                .collect();
+            let unshifted: Vec<Vec<i16>> =
+                q.iter().map(|q| q.iter().map(|q| i16::from(*q)).collect()).collect();
             for value in [-128i8, -127, 127, 0] {
                 let panel: Vec<i8> = (0..depth * LANES)
                     .map(|i| if value == 0 { (i % 256) as u8 as i8 } else { value })
@@ -313,12 +307,13 @@ pub mod tests {
                 for (rows, panels) in [(1, 1), (2, 3), (3, 4), (4, 2), (5, 4), (6, 4), (6, 1)] {
                     let w = vec![&panel[..]; panels];
                     for kernel in kernels() {
-                        let zeros =
-                            if kernel.subtracts_zero() { [0, 255, 255, 1, 0, 77] } else { [0; TILE_ROWS] };
+                        let wide = if kernel.subtracts_zero() { &wide } else { &unshifted };
+                        let x: Vec<Row<'_>> =
+                            q.iter().zip(wide).map(|(bytes, wide)| Row { bytes, wide }).collect();
                         let mut expected = [[7; WIDTH]; TILE_ROWS];
-                        text(&q[..rows], &zeros, &w, &mut expected);
+                        text(&x[..rows], &w, &mut expected);
                         let mut got = [[7; WIDTH]; TILE_ROWS];
-                        kernel.sums(&q[..rows], &zeros, &w, &mut got);
+                        kernel.sums(&x[..rows], &w, &mut got);
                         assert_eq!(got, expected, "{kernel:?} {depth} {value} {rows} {panels}");
                     }
                 }
