@@ -42,7 +42,7 @@ use rayon::prelude::*;
 use rows::{BLOCK, Rows};
 use std::ops::Range;
 pub use sums::peak;
-use sums::{Kernel, PANELS, Row, Sums, TILE_ROWS, WIDTH};
+use sums::{Kernel, Next, PANELS, Row, Sums, TILE_ROWS, WIDTH};
 
 /// Rows whose sums are kept together; with the row of ones they fill whole tiles.
 const CHUNK: usize = 8 * TILE_ROWS - 1;
@@ -84,8 +84,13 @@ impl Job<'_> {
         let mut w: [&[i8]; PANELS] = [&[]; PANELS];
         for (b, start) in (0..self.w.depth).step_by(BLOCK).enumerate() {
             let end = (start + BLOCK).min(self.w.depth).next_multiple_of(GROUP);
-            for (w, p) in w.iter_mut().zip(panels.clone()) {
-                *w = &self.w.panel(p)[start / GROUP * LINE..end / GROUP * LINE];
+            let mut next: Next = [std::ptr::null(); PANELS];
+            for (i, p) in panels.clone().enumerate() {
+                w[i] = &self.w.panel(p)[start / GROUP * LINE..end / GROUP * LINE];
+                // further k of the same panel, or the first k of one that comes later
+                let later =
+                    if end < self.w.depth { 0 } else { (PANELS - 1) * Int8::panel_bytes(self.w.depth) };
+                next[i] = w[i].as_ptr_range().end.wrapping_add(later);
             }
             // the row of ones leads the first tile, and brings the sums of the weights, where zero is not subtracted yet
             let ones = [1u8; BLOCK];
@@ -99,7 +104,8 @@ impl Job<'_> {
                 for (i, row) in x[lead..][..count].iter_mut().enumerate() {
                     *row = self.x.block(rows.start + t + i, start..end);
                 }
-                self.kernel.sums(&x[..lead + count], &w[..panels.len()], &mut sums);
+                self.kernel.sums(&x[..lead + count], &w[..panels.len()], &next, &mut sums);
+                next = w.map(<[i8]>::as_ptr); // has been asked for
                 if lead == 1 {
                     of_weights = sums[0];
                 }

@@ -40,6 +40,9 @@ pub struct Row<'a> {
     pub wide: &'a [i16],
 }
 
+/// Where each panel's block that is read next begins: it is asked for on the way.
+pub type Next = [*const i8; PANELS];
+
 /// A way to compute [`Sums`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
@@ -78,7 +81,7 @@ impl Kernel {
     ///
     /// # Panics
     /// If the rows are not equally long, a multiple of four up to [`K_BLOCK`], or the panels do not fit them.
-    pub fn sums(self, x: &[Row<'_>], w: &[&[i8]], sums: &mut Sums) {
+    pub fn sums(self, x: &[Row<'_>], w: &[&[i8]], next: &Next, sums: &mut Sums) {
         let len = |row: &Row<'_>| if self.subtracts_zero() { row.wide.len() } else { row.bytes.len() };
         let depth = x.first().map_or(0, len);
         assert!(depth <= K_BLOCK && depth.is_multiple_of(GROUP), "groups of a block");
@@ -89,7 +92,7 @@ impl Kernel {
             Self::Text => text(x, w, sums),
             // SAFETY: `current` and the tests ask the processor first; the lengths are as asserted.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::sums(x, w, sums) },
+            Self::Avx2 => unsafe { avx2::sums(x, w, next, sums) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Vnni => unsafe { vnni::sums(x, w, sums) },
@@ -107,7 +110,7 @@ pub fn peak(rounds: usize) -> usize {
     for _ in 0..rounds {
         let x = std::array::from_fn(|r| Row { bytes: &bytes[r], wide: &wide[r] });
         let x: [Row<'_>; TILE_ROWS] = std::hint::black_box(x);
-        kernel.sums(&x, &w.each_ref().map(|w| w.as_flattened()), &mut sums);
+        kernel.sums(&x, &w.each_ref().map(|w| w.as_flattened()), &[std::ptr::null(); PANELS], &mut sums);
         std::hint::black_box(&mut sums);
     }
     2 * rounds * TILE_ROWS * WIDTH * K_BLOCK
@@ -138,17 +141,17 @@ mod avx2 {
     /// # Safety
     /// The processor has AVX2; all rows have one length, a multiple of four, and all panels 16 times that.
     #[target_feature(enable = "avx2")]
-    pub unsafe fn sums(x: &[Row<'_>], w: &[&[i8]], sums: &mut Sums) {
+    pub unsafe fn sums(x: &[Row<'_>], w: &[&[i8]], next: &Next, sums: &mut Sums) {
         for (p, w) in w.iter().enumerate() {
             // SAFETY: as promised by the caller. Sums of 6 rows and 2 registers, or of 2 and 4, stay in the 16 registers.
             unsafe {
                 match *x {
-                    [a, b, c, d, e, f] => tile::<6, 2>([a, b, c, d, e, f], w, sums, p),
-                    [a, b, c, d, e] => tile::<5, 2>([a, b, c, d, e], w, sums, p),
-                    [a, b, c, d] => tile::<4, 2>([a, b, c, d], w, sums, p),
-                    [a, b, c] => tile::<3, 2>([a, b, c], w, sums, p),
-                    [a, b] => tile::<2, 4>([a, b], w, sums, p),
-                    [a] => tile::<1, 4>([a], w, sums, p),
+                    [a, b, c, d, e, f] => tile::<6, 2>([a, b, c, d, e, f], w, next[p], sums, p),
+                    [a, b, c, d, e] => tile::<5, 2>([a, b, c, d, e], w, next[p], sums, p),
+                    [a, b, c, d] => tile::<4, 2>([a, b, c, d], w, next[p], sums, p),
+                    [a, b, c] => tile::<3, 2>([a, b, c], w, next[p], sums, p),
+                    [a, b] => tile::<2, 4>([a, b], w, next[p], sums, p),
+                    [a] => tile::<1, 4>([a], w, next[p], sums, p),
                     _ => {}
                 }
             }
@@ -161,11 +164,20 @@ mod avx2 {
     /// As [`sums`].
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn tile<const R: usize, const V: usize>(x: [Row<'_>; R], w: &[i8], sums: &mut Sums, p: usize) {
+    unsafe fn tile<const R: usize, const V: usize>(
+        x: [Row<'_>; R],
+        w: &[i8],
+        next: *const i8,
+        sums: &mut Sums,
+        p: usize,
+    ) {
         for first in (0..4).step_by(V) {
             // partial[r][v]: four outputs, each as two partial sums side by side
             let mut partial = [[_mm256_setzero_si256(); V]; R];
             for g in 0..w.len() / LINE {
+                if first == 0 {
+                    _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(g * LINE));
+                }
                 let mut weights = [_mm256_setzero_si256(); V];
                 for v in 0..V {
                     // SAFETY: line g of 64 bytes lies in the panel.
@@ -313,7 +325,7 @@ pub mod tests {
                         let mut expected = [[7; WIDTH]; TILE_ROWS];
                         text(&x[..rows], &w, &mut expected);
                         let mut got = [[7; WIDTH]; TILE_ROWS];
-                        kernel.sums(&x[..rows], &w, &mut got);
+                        kernel.sums(&x[..rows], &w, &[std::ptr::null(); PANELS], &mut got);
                         assert_eq!(got, expected, "{kernel:?} {depth} {value} {rows} {panels}");
                     }
                 }
