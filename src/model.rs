@@ -62,8 +62,10 @@ impl Gpt2 {
     /// # Panics
     /// As [`forward`](Self::forward).
     pub fn next_logits(&self, ids: &[TokenId], cache: &mut KvCache, trace: &mut impl Trace) -> Matrix {
-        let x = self.hidden(&mut [Sequence { ids, cache }], trace); // [T, C]
-        self.head(&x.select(&[x.rows() - 1]), trace) // [1, V]
+        matmul::awake(|| {
+            let x = self.hidden(&mut [Sequence { ids, cache }], trace); // [T, C]
+            self.head(&x.select(&[x.rows() - 1]), trace) // [1, V]
+        })
     }
 
     /// Everything below the output head, for a batch: the new tokens of all sequences, one after the
@@ -88,10 +90,12 @@ impl Gpt2 {
         trace.tap(Stage::Wpe, &mut p);
         x.add(&p);
         trace.tap(Stage::Drop, &mut x);
-        for (i, block) in self.h.iter().enumerate() {
-            trace.enter_block(Some(i));
-            block.forward(&mut x, &mut LayerCache::new(batch, i), trace); // [T, C]
-        }
+        matmul::awake(|| {
+            for (i, block) in self.h.iter().enumerate() {
+                trace.enter_block(Some(i));
+                block.forward(&mut x, &mut LayerCache::new(batch, i), trace); // [T, C]
+            }
+        });
         trace.enter_block(None);
         for Sequence { ids, cache } in batch {
             cache.advance(ids.len());

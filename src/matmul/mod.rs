@@ -26,6 +26,7 @@
 //!
 //! Weights of eight bits are multiplied as whole numbers; what is computed there is said in `matmul/int8.rs`.
 
+mod awake;
 mod disjoint;
 mod few;
 pub(crate) mod heads;
@@ -35,6 +36,7 @@ pub mod plain;
 mod tile;
 mod wanted;
 
+pub(crate) use awake::awake;
 pub(crate) use disjoint::Disjoint;
 #[doc(hidden)]
 pub use int8::peak as int8_peak;

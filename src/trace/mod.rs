@@ -91,7 +91,7 @@ pub use steps_file::{Choices, StepsFile};
 use crate::tensor::Matrix;
 
 /// Somebody who looks at (and may change) the results of a forward pass.
-pub trait Trace {
+pub trait Trace: Send {
     /// Whether `stage` is of interest. Results that exist only to be looked at are not made otherwise.
     fn wants(&self, stage: Stage) -> bool;
 

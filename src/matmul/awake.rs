@@ -1,0 +1,139 @@
+//! Threads that stay awake for the length of a forward pass.
+//!
+//! A pass is a chain of short parallel loops, five a block. Between two of them a thread that finds nothing to do falls
+//! asleep, and waking it takes longer than a short loop. So the others spin until the pass is over, and take what work
+//! there is:
+//!
+//! ```text
+//! this thread:  pass(); over = true
+//! the others:   until over:  do a piece of work that somebody offers
+//! ```
+//!
+//! A thread that is offered nothing for a while gives up: the pass is doing something else, or waits for a reader.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Longer than the pauses between two loops.
+const PATIENCE: Duration = Duration::from_micros(300);
+
+thread_local! {
+    /// Whether this thread is in a pass, or spins for one. It must not begin to spin then: two passes whose threads spin
+    /// for each other would wait for each other.
+    static TAKEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What `pass` gives; meanwhile, the other threads of the pool stay awake. Nothing is allocated.
+pub fn awake<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
+    let threads = rayon::current_num_threads();
+    if threads == 1 || TAKEN.get() {
+        return pass();
+    }
+    let over = AtomicBool::new(false);
+    let (mut pass, mut result) = (Some(pass), None);
+    beside_spinning(threads - 1, &over, &mut || {
+        let _taken = Taken::new();
+        let _over = SetAtEnd(&over);
+        result = pass.take().map(|pass| pass());
+    });
+    result.expect("the pass ran")
+}
+
+/// Runs `pass` on this thread, or on one of the pool if this is none of it, with so many others spinning.
+fn beside_spinning(others: usize, over: &AtomicBool, pass: &mut (dyn FnMut() + Send)) {
+    match others {
+        0 => pass(),
+        _ => drop(rayon::join(|| beside_spinning(others - 1, over, pass), || spin(over))),
+    }
+}
+
+fn spin(over: &AtomicBool) {
+    if TAKEN.get() {
+        return;
+    }
+    let _taken = Taken::new();
+    let mut idle_since = None;
+    while !over.load(Ordering::Relaxed) {
+        if rayon::yield_now() == Some(rayon::Yield::Executed) {
+            idle_since = None;
+        } else if idle_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+}
+
+/// [`TAKEN`], until it is dropped.
+struct Taken;
+
+impl Taken {
+    fn new() -> Self {
+        TAKEN.set(true);
+        Self
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        TAKEN.set(false);
+    }
+}
+
+/// Set when this is dropped, be it by a panic.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rayon::prelude::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    fn sum_in_parallel(n: usize) -> usize {
+        (0..n).into_par_iter().with_max_len(8).sum()
+    }
+
+    fn pool(threads: usize) -> rayon::ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads")
+    }
+
+    #[test]
+    fn passes_within_and_beside_each_other_end() {
+        for threads in [1, 2, 3, 8] {
+            pool(threads).install(|| {
+                let sums: Vec<usize> = (0..200usize)
+                    .into_par_iter()
+                    .map(|i| awake(|| sum_in_parallel(i) + awake(|| sum_in_parallel(64))))
+                    .collect();
+                for (i, sum) in (0..200usize).zip(sums) {
+                    assert_eq!(sum, i * i.saturating_sub(1) / 2 + 2016);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn from_a_thread_outside_the_pool() {
+        assert_eq!(awake(|| sum_in_parallel(100)), 4950);
+    }
+
+    #[test]
+    fn a_panic_passes_through() {
+        pool(3).install(|| {
+            let result = catch_unwind(AssertUnwindSafe(|| awake(|| -> usize { panic!("planted") })));
+            assert!(result.is_err() && !TAKEN.get());
+            assert_eq!(awake(|| sum_in_parallel(100)), 4950);
+        });
+    }
+
+    #[test]
+    fn patience_ends() {
+        pool(2).install(|| spin(&AtomicBool::new(false)));
+    }
+}
