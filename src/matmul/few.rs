@@ -22,8 +22,13 @@ use std::ops::Range;
 /// Sums of more numbers than this are worth waking a thread for.
 const WORTH_SHARING: usize = 1 << 15;
 
-/// Sums that fit half of an L1 cache: 16 KiB.
-const SUMS: usize = 1 << 12;
+kernel! {
+    /// Sums that are kept at once. With wide registers they are half of an L1 cache: 16 KiB. Narrow ones take longer for
+    /// each anyway; then 64 KiB of an L2 cache bring longer stretches of each row of `w`.
+    fn sums_at_once() -> usize {
+        if L::REGISTERS == 1 { 1 << 12 } else { 1 << 14 }
+    }
+}
 
 /// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
 pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
@@ -36,11 +41,10 @@ pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix
     let out = Disjoint::new(sums.data_mut());
     // One line of all blocks' columns, cut into pieces. Columns are counted in whole registers.
     let line = n.next_multiple_of(LANES);
+    let most = (sums_at_once() / rows.max(1)).next_multiple_of(LANES);
     pieces(blocks * line, LANES).for_each(|mut piece| {
         while !piece.is_empty() {
             let block = piece.start / line;
-            // no more columns at a time than have their sums in an L1 cache
-            let most = (SUMS / rows.max(1)).next_multiple_of(LANES);
             let end = piece.end.min((block + 1) * line).min(piece.start + most);
             let columns = piece.start % line..(end - block * line).min(n);
             let k = block * K_BLOCK..((block + 1) * K_BLOCK).min(depth);
