@@ -10,40 +10,35 @@
 //! ```
 //!
 //! The copy puts a panel's rows side by side, widens 16-bit weights once for all rows, and for the output head turns
-//! rows into columns. With narrow registers, what is copied next is asked for while sums are computed
-//! ([`Wanted`]); with wide ones the copy itself asks ahead. The loops are those of Goto and van de
+//! rows into columns. With narrow registers, the next panels are copied between the products of those before, so that they
+//! come from memory while sums are computed ([`Coming`]). The loops are those of Goto and van de
 //! Geijn's "Anatomy of High-Performance Matrix Multiplication" (2008). How much is taken at a time says [`Blocking`];
 //! where rows go by in stretches, `x` is copied as well, once ([`XBlocks`]).
 
+mod coming;
+mod x_blocks;
+
 use super::tile::{self, Factors, Rows, Turned};
-use super::wanted::Wanted;
 use super::{Disjoint, K_BLOCK};
 use crate::math::LANES;
 use crate::simd::kernel;
 use crate::simd::lanes::Lanes;
 use crate::tensor::{F32, Matrix, Number};
+use coming::Coming;
 use rayon::prelude::*;
 use std::ops::Range;
+use x_blocks::{NARROW, XBlocks, XPart};
 
 /// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
 pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
     let n = bias.len();
-    let wanted = |k: Range<usize>, columns: Range<usize>| {
-        Wanted::new(&w[k.start * n + columns.start..], n, k.len(), columns)
-    };
-    product(x, y, Some(bias), |k, columns, panels| copy_columns::<N>(w, n, k, columns, panels), wanted);
+    product(x, y, Some(bias), |step, k, panels| copy_columns::<N>(w, n, step, k, panels));
 }
 
 /// y `[T, V]` = x `[T, C]` · wᵀ, w `[V, C]`
 pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
     let c = x.cols();
-    product(
-        x,
-        y,
-        None,
-        |k, columns, panels| turn_rows::<N>(w, c, k, columns, panels),
-        |_, _| Wanted::nothing(),
-    );
+    product(x, y, None, |step, k, panels| turn_rows::<N>(w, c, step, k, panels));
 }
 
 /// How much is taken at a time.
@@ -76,50 +71,74 @@ kernel! {
     }
 }
 
-/// The loop above. `copy` makes the panels of a range of `k` and of columns, each `[K_BLOCK, panel]`; `wanted` says what
-/// the next copy will read.
+/// Rows of the panels that are asked for before they are copied.
+const AHEAD: usize = 24;
+
+/// The panels of some columns and one block of `k`.
+#[derive(Clone)]
+struct Step {
+    columns: Range<usize>,
+    k: Range<usize>,
+}
+
+/// The loop above. `copy` writes the rows `k` of a step's panels, each `[K_BLOCK, panel]`.
 fn product(
     x: &Matrix,
     y: &mut Matrix,
     bias: Option<&[f32]>,
-    copy: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync,
-    wanted: impl Fn(Range<usize>, Range<usize>) -> Wanted + Sync,
+    copy: impl Fn(&Step, Range<usize>, &mut [f32]) + Sync,
 ) {
-    let (rows, n) = (y.rows(), y.cols());
+    let (rows, n, depth) = (y.rows(), y.cols(), x.cols());
     let out = Disjoint::new(y.data_mut());
     let blocking = blocking().for_columns(n);
-    let depth = x.cols();
     let x = &XBlocks::new(x, blocking.rows.is_some());
     let stretch = blocking.rows.unwrap_or(rows);
-    (0..n.div_ceil(blocking.group)).into_par_iter().with_max_len(1).for_each(|group| {
-        let columns = group * blocking.group..((group + 1) * blocking.group).min(n);
+    let task = blocking.columns_of_a_task(n);
+    (0..n.div_ceil(task)).into_par_iter().with_max_len(1).for_each(|i| {
+        let columns = i * task..((i + 1) * task).min(n);
+        let mut steps = columns.clone().step_by(blocking.group).flat_map(|first| {
+            let columns = first..(first + blocking.group).min(columns.end);
+            let blocks = (0..depth).step_by(K_BLOCK).map(|k| k..(k + K_BLOCK).min(depth));
+            blocks.map(move |k| Step { columns: columns.clone(), k })
+        });
         let mut panels = Matrix::scratch(K_BLOCK, blocking.group);
-        for k in (0..depth).step_by(K_BLOCK) {
-            let k = k..(k + K_BLOCK).min(depth);
-            copy(k.clone(), columns.clone(), panels.data_mut());
-            // what is copied next: further k of the same columns, or the first k of the columns after them
-            let (next_k, next_columns) = match k.end < depth {
-                true => (k.end, columns.clone()),
-                false => (0, columns.end..(columns.end + blocking.group).min(n)),
+        let mut next_panels = Matrix::scratch(K_BLOCK, blocking.group);
+        let mut now = steps.next();
+        if let Some(step) = &now {
+            copy(step, step.k.clone(), panels.data_mut());
+        }
+        while let Some(step) = now {
+            let next = steps.next();
+            let mut coming = Coming::new(
+                next.as_ref().map_or(0..0, |next| next.k.clone()),
+                rows * step.columns.len().div_ceil(blocking.panel),
+            );
+            let mut rows_went_by = |count| {
+                if let (Some(step), Some(k)) = (&next, coming.due(count)) {
+                    copy(step, k, next_panels.data_mut());
+                }
             };
-            let mut wanted = wanted(next_k..(next_k + K_BLOCK).min(depth), next_columns);
-            wanted.while_rows_go_by(rows * columns.len().div_ceil(blocking.panel));
             for t in (0..rows).step_by(stretch) {
                 let t = t..(t + stretch).min(rows);
-                for (panel, first) in columns.clone().step_by(blocking.panel).enumerate() {
-                    let columns = first..(first + blocking.panel).min(columns.end);
+                for (panel, first) in step.columns.clone().step_by(blocking.panel).enumerate() {
+                    let columns = first..(first + blocking.panel).min(step.columns.end);
                     let panel = &panels.data()[panel * K_BLOCK * blocking.panel..];
                     let start = match bias {
-                        _ if k.start > 0 => Start::Sum,
+                        _ if step.k.start > 0 => Start::Sum,
                         Some(bias) => Start::Bias(&bias[columns.clone()]),
                         None => Start::Zero,
                     };
                     let y = out.pointer(t.start * n + columns.start, (t.end - 1) * n + columns.end);
                     let y = Rows { start: y, step: n };
-                    let shape = [t.len(), k.len(), columns.len()];
-                    panel_product(x.part(t.start, k.start), shape, panel, start, y, &mut wanted);
+                    let shape = [t.len(), step.k.len(), columns.len()];
+                    panel_product(x.part(t.start, step.k.start), shape, panel, start, y, &mut rows_went_by);
                 }
             }
+            if let Some(step) = &next {
+                copy(step, coming.rest(), next_panels.data_mut());
+            }
+            std::mem::swap(&mut panels, &mut next_panels);
+            now = next;
         }
     });
 }
@@ -130,57 +149,12 @@ impl Blocking {
         let share = n.div_ceil(rayon::current_num_threads()).next_multiple_of(self.panel);
         Self { group: self.group.min(share), ..self }
     }
-}
 
-/// Rows whose sums have registers at once, where registers are narrow.
-const NARROW: usize = 6;
-
-/// `x` as the products read it: itself, or, where rows go by in stretches, a copy in the order of reading.
-enum XBlocks<'a> {
-    Itself(&'a Matrix),
-    /// For each block of `k`, for each six rows: `[K_BLOCK, 6]`. Their number, and the copy.
-    Turned(usize, Matrix),
-}
-
-impl<'a> XBlocks<'a> {
-    fn new(x: &'a Matrix, turned: bool) -> Self {
-        if !turned {
-            return Self::Itself(x);
-        }
-        let (rows, depth) = (x.rows(), x.cols());
-        let sixes = rows.div_ceil(NARROW);
-        let mut blocks = Matrix::scratch(depth.div_ceil(K_BLOCK) * sixes, K_BLOCK * NARROW);
-        let each = blocks.data_mut().par_chunks_exact_mut(K_BLOCK * NARROW).with_min_len(8).enumerate();
-        each.for_each(|(i, to)| {
-            let (k, first) = (i / sixes * K_BLOCK, i % sixes * NARROW);
-            let k = k..(k + K_BLOCK).min(depth);
-            for (r, t) in (first..(first + NARROW).min(rows)).enumerate() {
-                for (to, x) in to.as_chunks_mut::<NARROW>().0.iter_mut().zip(&x.row(t)[k.clone()]) {
-                    to[r] = *x;
-                }
-            }
-        });
-        Self::Turned(sixes, blocks)
+    /// Up to three groups, as many for each thread: only the first panels of a task are waited for.
+    fn columns_of_a_task(self, n: usize) -> usize {
+        let groups = n.div_ceil(self.group).div_ceil(rayon::current_num_threads());
+        groups.div_ceil(groups.div_ceil(3)) * self.group
     }
-
-    /// Rows from `t` on, a multiple of six, and the block of `k` that begins at `k`.
-    fn part(&self, t: usize, k: usize) -> XPart<'_> {
-        match self {
-            Self::Itself(x) => XPart { x: &x.data()[t * x.cols() + k..], step: x.cols() },
-            Self::Turned(sixes, blocks) => {
-                let first = k / K_BLOCK * sixes + t / NARROW;
-                XPart { x: &blocks.data()[first * blocks.cols()..], step: blocks.cols() }
-            }
-        }
-    }
-}
-
-/// Some rows of `x`, some consecutive `k`. With wide registers row `r` begins at `r * step`; with narrow ones the `i`-th
-/// six rows do at `i * step`, turned.
-#[derive(Clone, Copy)]
-struct XPart<'a> {
-    x: &'a [f32],
-    step: usize,
 }
 
 /// What a product is added to.
@@ -192,19 +166,18 @@ enum Start<'a> {
 }
 
 kernel! {
-    /// panel[i][j] = w[k + i, columns + j] for each panel, and zeros behind the last column. w `[K, N]`
-    fn copy_columns<N: Number>(w: &[N::Bits], n: usize, k: Range<usize>, columns: Range<usize>, panels: &mut [f32]) {
+    /// Rows `k` of a step: panel[i][j] = w[step.k + i, columns + j], and zeros behind the last column. w `[K, N]`
+    fn copy_columns<N: Number>(w: &[N::Bits], n: usize, step: &Step, k: Range<usize>, panels: &mut [f32]) {
         let panel = panel_width::<L>() * LANES;
-        for (i, k) in k.enumerate() {
-            let from = &w[k * n..][columns.clone()];
-            for j in (0..columns.len()).step_by(LANES) {
+        for k in k {
+            let (i, from) = (k - step.k.start, &w[k * n..][step.columns.clone()]);
+            for j in (0..from.len()).step_by(LANES) {
                 let to = &mut panels[(j / panel * K_BLOCK + i) * panel + j % panel..][..LANES];
                 if let Some(from) = from[j..].first_chunk::<LANES>() {
                     // SAFETY: sixteen columns, here and there.
                     unsafe { N::load::<L>(from.as_ptr()).store(to.as_mut_ptr()) };
-                    if L::REGISTERS == 1 {
-                        L::prefetch(from.as_ptr().wrapping_add(columns.len()).cast());
-                    }
+                    let ahead = if L::REGISTERS == 1 { step.columns.len() } else { AHEAD * n };
+                    L::prefetch(from.as_ptr().wrapping_add(ahead).cast());
                 } else {
                     to.fill(0.0);
                     to.iter_mut().zip(&from[j..]).for_each(|(to, w)| *to = N::widen(*w));
@@ -215,11 +188,11 @@ kernel! {
 }
 
 kernel! {
-    /// panel[i][j] = w[columns + j, k + i] for each panel, and zeros behind the last column. w `[V, C]`
-    fn turn_rows<N: Number>(w: &[N::Bits], c: usize, k: Range<usize>, columns: Range<usize>, panels: &mut [f32]) {
-        let panel = panel_width::<L>() * LANES;
+    /// As above, where w `[V, C]` holds the columns as rows.
+    fn turn_rows<N: Number>(w: &[N::Bits], c: usize, step: &Step, k: Range<usize>, panels: &mut [f32]) {
+        let (panel, columns) = (panel_width::<L>() * LANES, step.columns.clone());
         for j in (0..columns.len()).step_by(LANES) {
-            let to = &mut panels[j / panel * K_BLOCK * panel + j % panel..];
+            let to = &mut panels[(j / panel * K_BLOCK + k.start - step.k.start) * panel + j % panel..];
             let outputs = columns.start + j..(columns.start + j + LANES).min(columns.end);
             let whole = if outputs.len() == LANES { k.len() / LANES * LANES } else { 0 };
             for i in (0..whole).step_by(LANES) {
@@ -246,7 +219,7 @@ kernel! {
 kernel! {
     /// y[t][j] = start + x[t, ..] · panel[.., j]; `shape` says how many rows, consecutive `k`, and columns.
     fn panel_product(
-        x: XPart<'_>, shape: [usize; 3], panel: &[f32], start: Start<'_>, y: Rows<*mut f32>, wanted: &mut Wanted,
+        x: XPart<'_>, shape: [usize; 3], panel: &[f32], start: Start<'_>, y: Rows<*mut f32>, rows_went_by: &mut dyn FnMut(usize),
     ) {
         let [rows, depth, width] = shape;
         let mut bias = [0.0f32; 3 * LANES];
@@ -279,7 +252,7 @@ kernel! {
                         2.. => rows_product::<L, 2, 1>(x, panel, depth, bias, y, width),
                         _ => rows_product::<L, 1, 1>(x, panel, depth, bias, y, width),
                     };
-                    wanted.ask::<L>(done);
+                    rows_went_by(done);
                     done
                 }
             };

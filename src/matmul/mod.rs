@@ -34,7 +34,6 @@ mod int8;
 mod many;
 pub mod plain;
 mod tile;
-mod wanted;
 
 pub(crate) use awake::awake;
 pub(crate) use disjoint::Disjoint;

@@ -90,7 +90,7 @@ pub use steps_file::{Choices, StepsFile};
 
 use crate::tensor::Matrix;
 
-/// Somebody who looks at (and may change) the results of a forward pass.
+/// Somebody who looks at (and may change) the results of a forward pass, from whichever thread computes it.
 pub trait Trace: Send {
     /// Whether `stage` is of interest. Results that exist only to be looked at are not made otherwise.
     fn wants(&self, stage: Stage) -> bool;
