@@ -60,7 +60,7 @@ fn spin(over: &AtomicBool) {
         } else if idle_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
             return;
         }
-        std::hint::spin_loop();
+        std::thread::yield_now(); // to others, where there are more threads than cores
     }
 }
 
