@@ -62,10 +62,8 @@ impl Gpt2 {
     /// # Panics
     /// As [`forward`](Self::forward).
     pub fn next_logits(&self, ids: &[TokenId], cache: &mut KvCache, trace: &mut impl Trace) -> Matrix {
-        matmul::awake(|| {
-            let x = self.hidden(&mut [Sequence { ids, cache }], trace); // [T, C]
-            self.head(&x.select(&[x.rows() - 1]), trace) // [1, V]
-        })
+        let x = self.hidden(&mut [Sequence { ids, cache }], trace); // [T, C]
+        self.head(&x.select(&[x.rows() - 1]), trace) // [1, V]
     }
 
     /// Everything below the output head, for a batch: the new tokens of all sequences, one after the
@@ -90,6 +88,7 @@ impl Gpt2 {
         trace.tap(Stage::Wpe, &mut p);
         x.add(&p);
         trace.tap(Stage::Drop, &mut x);
+        // many short products in a row: no thread falls asleep between them
         matmul::awake(|| {
             for (i, block) in self.h.iter().enumerate() {
                 trace.enter_block(Some(i));

@@ -1,8 +1,8 @@
 //! Threads that stay awake for the length of a forward pass.
 //!
-//! A pass is a chain of short parallel loops, five a block. Between two of them a thread that finds nothing to do falls
-//! asleep, and waking it takes longer than a short loop. So the others spin until the pass is over, and take what work
-//! there is:
+//! A pass is a chain of parallel loops, five a block for one new token: four products with weights, and attention. Between
+//! two of them a thread that finds nothing to do falls asleep, and is slow to wake. So the others spin until the pass is
+//! over, and take what work there is:
 //!
 //! ```text
 //! this thread:  pass(); over = true

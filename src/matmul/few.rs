@@ -23,8 +23,8 @@ use std::ops::Range;
 const WORTH_SHARING: usize = 1 << 15;
 
 kernel! {
-    /// Sums that are kept at once. With wide registers they are half of an L1 cache: 16 KiB. Narrow ones take longer for
-    /// each anyway; then 64 KiB of an L2 cache bring longer stretches of each row of `w`.
+    /// Sums that go to and from the cache while a block's rows pass by. With wide registers they fill half of an L1 cache:
+    /// 16 KiB. With narrow ones 64 KiB of an L2 cache are faster: each row of `w` is read in longer stretches.
     fn sums_at_once() -> usize {
         if L::REGISTERS == 1 { 1 << 12 } else { 1 << 14 }
     }
@@ -41,6 +41,7 @@ pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix
     let out = Disjoint::new(sums.data_mut());
     // One line of all blocks' columns, cut into pieces. Columns are counted in whole registers.
     let line = n.next_multiple_of(LANES);
+    // columns at a time
     let most = (sums_at_once() / rows.max(1)).next_multiple_of(LANES);
     pieces(blocks * line, LANES).for_each(|mut piece| {
         while !piece.is_empty() {

@@ -22,10 +22,12 @@
 //! 1. *Quads*: four neighbouring `k` are one step of the processor ([`sums`]); the weights lie in that order
 //!    ([`Int8`]), so that they are read from front to back and never copied.
 //! 2. *Ones*: for VNNI, which multiplies unsigned by signed numbers, q counts from 0. What is too much, `zero` times
-//!    the sum of the weights, is known from one more row of `x`, which is all ones.
+//!    the sum of the weights, is known from one more row of `x`, which is all ones. The others multiply `q - zero`, which
+//!    is written in 16 bits once, before all products.
 //! 3. *Tiles*: up to 6 rows by 64 outputs stay in registers; a block of the weights of 64 outputs, 16 KiB, stays in
 //!    the L1 cache for all rows.
-//! 4. *Threads* share out outputs.
+//! 4. *Ahead*: while a block is multiplied, AVX2's version asks for the one that is read next.
+//! 5. *Threads* share out outputs.
 //!
 //! Few rows and many take the same way: a weight is read from memory once, whatever the number of rows.
 
@@ -105,7 +107,7 @@ impl Job<'_> {
                     *row = self.x.block(rows.start + t + i, start..end);
                 }
                 self.kernel.sums(&x[..lead + count], &w[..panels.len()], &next, &mut sums);
-                next = w.map(<[i8]>::as_ptr); // has been asked for
+                next = w.map(<[i8]>::as_ptr); // once is enough: these are at hand
                 if lead == 1 {
                     of_weights = sums[0];
                 }

@@ -71,9 +71,6 @@ kernel! {
     }
 }
 
-/// Rows of the panels that are asked for before they are copied.
-const AHEAD: usize = 24;
-
 /// The panels of some columns and one block of `k`.
 #[derive(Clone)]
 struct Step {
@@ -81,7 +78,8 @@ struct Step {
     k: Range<usize>,
 }
 
-/// The loop above. `copy` writes the rows `k` of a step's panels, each `[K_BLOCK, panel]`.
+/// The loop above; a task of a thread is some groups of columns, and each of their blocks is a [`Step`]. `copy` writes the
+/// rows `k` of a step's panels, each `[K_BLOCK, panel]`.
 fn product(
     x: &Matrix,
     y: &mut Matrix,
@@ -150,7 +148,8 @@ impl Blocking {
         Self { group: self.group.min(share), ..self }
     }
 
-    /// Up to three groups, as many for each thread: only the first panels of a task are waited for.
+    /// Up to three groups, and for each thread the same number of tasks: fewer would not balance, and the first panels of
+    /// every task are copied while nothing is computed.
     fn columns_of_a_task(self, n: usize) -> usize {
         let groups = n.div_ceil(self.group).div_ceil(rayon::current_num_threads());
         groups.div_ceil(groups.div_ceil(3)) * self.group
@@ -164,6 +163,9 @@ enum Start<'a> {
     Bias(&'a [f32]),
     Sum,
 }
+
+/// So many rows of `w` before a row is copied it is asked for, with narrow registers.
+const AHEAD: usize = 24;
 
 kernel! {
     /// Rows `k` of a step: panel[i][j] = w[step.k + i, columns + j], and zeros behind the last column. w `[K, N]`
@@ -217,9 +219,11 @@ kernel! {
 }
 
 kernel! {
-    /// y[t][j] = start + x[t, ..] · panel[.., j]; `shape` says how many rows, consecutive `k`, and columns.
+    /// y[t][j] = start + x[t, ..] · panel[.., j]; `shape` says how many rows, consecutive `k`, and columns. With narrow
+    /// registers, `rows_went_by` is told after each few rows.
     fn panel_product(
-        x: XPart<'_>, shape: [usize; 3], panel: &[f32], start: Start<'_>, y: Rows<*mut f32>, rows_went_by: &mut dyn FnMut(usize),
+        x: XPart<'_>, shape: [usize; 3], panel: &[f32], start: Start<'_>, y: Rows<*mut f32>,
+        rows_went_by: &mut dyn FnMut(usize),
     ) {
         let [rows, depth, width] = shape;
         let mut bias = [0.0f32; 3 * LANES];

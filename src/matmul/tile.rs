@@ -21,6 +21,8 @@ pub struct Rows<T> {
 
 /// Where a sum's factors come from: `x[r][k]`.
 pub trait Factors: Copy {
+    /// x\[r\]\[k\]
+    ///
     /// # Safety
     /// There is a row `r` and a `k` to read.
     unsafe fn at(self, r: usize, k: usize) -> f32;

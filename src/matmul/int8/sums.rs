@@ -32,7 +32,7 @@ pub const TILE_ROWS: usize = 6;
 pub type Sums = [[i32; WIDTH]; TILE_ROWS];
 
 /// A block of a row of `x`.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Row<'a> {
     /// q
     pub bytes: &'a [u8],
@@ -40,7 +40,7 @@ pub struct Row<'a> {
     pub wide: &'a [i16],
 }
 
-/// Where each panel's block that is read next begins: it is asked for on the way.
+/// For each panel, where the weights begin that are read after it: a hint, which may lead anywhere.
 pub type Next = [*const i8; PANELS];
 
 /// A way to compute [`Sums`].

@@ -15,7 +15,7 @@ pub enum XBlocks<'a> {
 }
 
 impl<'a> XBlocks<'a> {
-    /// `turned`: a copy.
+    /// x `[T, K]`, `turned` or itself.
     pub fn new(x: &'a Matrix, turned: bool) -> Self {
         if !turned {
             return Self::Itself(x);
