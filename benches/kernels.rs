@@ -20,11 +20,13 @@ use gpt2::softmax::softmax;
 use gpt2::tensor::{Dtype, Matrix, Weights};
 use gpt2::trace::NoTrace;
 use gpt2::{math, matmul};
+use matrixmultiply::sgemm;
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
 const ROWS: [usize; 4] = [1, 8, 64, 512];
-const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::F16];
+const DTYPES: [Dtype; 4] = [Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::I8];
 const C: usize = 768;
 
 fn main() {
@@ -93,6 +95,39 @@ mod products {
     #[divan::bench(args = each())]
     fn affine_c_proj(bencher: Bencher<'_, '_>, case: Case) {
         affine(bencher, case.rows, &one_block(case.dtype).h[0].mlp.c_proj.weight);
+    }
+
+    /// The same product by the crate `matrixmultiply`, whose bits are the same; each thread gets a share of the columns.
+    #[divan::bench(args = [64, 512])]
+    fn c_fc_by_matrixmultiply(bencher: Bencher<'_, '_>, rows: usize) {
+        let w = &one_block(Dtype::F32).h[0].mlp.c_fc.weight;
+        let (x, wide, bias) = (numbers(rows, w.rows()), w.to_f32(), vec![0.1; w.cols()]);
+        let (depth, n) = (w.rows(), w.cols());
+        let share = n.div_ceil(rayon::current_num_threads());
+        let once = || {
+            bias.par_chunks(share)
+                .enumerate()
+                .map(|(i, bias)| {
+                    let (mut y, w) = (bias.repeat(rows), &wide[i * share..]);
+                    let [step_x, step_w, step_y] = [depth, n, bias.len()].map(|step| step as isize);
+                    let (a, b, c) = (x.data().as_ptr(), w.as_ptr(), y.as_mut_ptr());
+                    // SAFETY: x [rows, depth], w [depth, n] from this share's first column on, y [rows, columns of the share].
+                    unsafe {
+                        sgemm(rows, depth, bias.len(), 1.0, a, step_x, 1, b, step_w, 1, 1.0, c, step_y, 1)
+                    };
+                    y
+                })
+                .collect::<Vec<_>>()
+        };
+        product(bencher, rows, w, || drop(black_box(once())));
+    }
+
+    /// The same product by its definition.
+    #[divan::bench(args = [64])]
+    fn c_fc_by_the_plain_loop(bencher: Bencher<'_, '_>, rows: usize) {
+        let w = &one_block(Dtype::F32).h[0].mlp.c_fc.weight;
+        let (x, bias) = (numbers(rows, w.rows()), vec![0.1; w.cols()]);
+        product(bencher, rows, w, || drop(black_box(matmul::plain::affine(&x, w, &bias))));
     }
 
     /// Only the last position's logits are needed for writing, so few rows matter most here.

@@ -20,7 +20,7 @@
 //! 3. *Threads* share out sums `p`, never the products of one.
 //!
 //! The crate `matrixmultiply`, on a processor with a fused multiply-add, sums in the same order. It is the second
-//! oracle of the tests: other people's code that must give the same bits.
+//! oracle of the tests: other people's code that must give the same bits. (`benches/kernels.rs` measures it as well.)
 //!
 //! The output head multiplies by the rows of `wte` (`[V, C]`, transposed): the same sums, other strides.
 //!
