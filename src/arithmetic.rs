@@ -16,9 +16,9 @@
 //!
 //! So a snapshot of every stage holds on every machine, speculative decoding is *exactly* plain decoding, and "why did
 //! my output change?" has an answer. It follows from one rule: *each output is computed by one fixed sequence of correctly
-//! rounded operations*. Threads share out outputs, or whole blocks of a sum, never the inside of one. What follows is that sequence, for version
-//! [`ARITHMETIC`](crate::ARITHMETIC) of it; all numbers are f32 unless said otherwise, `fma(a, b, c) = a * b + c` is rounded
-//! once, and every other operation is rounded to nearest, ties to even.
+//! rounded operations*. Threads share out outputs, or whole blocks of a sum, never the inside of one. What follows is that
+//! sequence, for version [`ARITHMETIC`](crate::ARITHMETIC) of it; all numbers are f32 unless said otherwise,
+//! `fma(a, b, c) = a * b + c` is rounded once, and every other operation is rounded to nearest, ties to even.
 //!
 //! # Products
 //!
