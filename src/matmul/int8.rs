@@ -16,7 +16,7 @@
 //!     y[t, n] = fma(scale_w[n], sum, bias[n])
 //! ```
 //!
-//! That is [`plain`]. A block's sum is below 256 * 255 * 128 < 2^23, so it is exact as i32 and as f32, and in whatever
+//! That is `int8/plain.rs`. A block's sum is below 256 * 255 * 128 < 2^23, so it is exact as i32 and as f32, and in whatever
 //! order it is added up; only the blocks have an order. What the fast version adds:
 //!
 //! 1. *Quads*: four neighbouring `k` are one step of the processor ([`sums`]); the weights lie in that order

@@ -168,7 +168,7 @@ enum Start<'a> {
 const AHEAD: usize = 24;
 
 kernel! {
-    /// Rows `k` of a step: panel[i][j] = w[step.k + i, columns + j], and zeros behind the last column. w `[K, N]`
+    /// Rows `k` of a step: `panel[i][j] = w[step.k + i, columns + j]`, and zeros behind the last column. w `[K, N]`
     fn copy_columns<N: Number>(w: &[N::Bits], n: usize, step: &Step, k: Range<usize>, panels: &mut [f32]) {
         let panel = panel_width::<L>() * LANES;
         for k in k {
@@ -219,7 +219,7 @@ kernel! {
 }
 
 kernel! {
-    /// y[t][j] = start + x[t, ..] · panel[.., j]; `shape` says how many rows, consecutive `k`, and columns. With narrow
+    /// `y[t][j] = start + x[t, ..] · panel[.., j]`; `shape` says how many rows, consecutive `k`, and columns. With narrow
     /// registers, `rows_went_by` is told after each few rows.
     fn panel_product(
         x: XPart<'_>, shape: [usize; 3], panel: &[f32], start: Start<'_>, y: Rows<*mut f32>,
