@@ -124,7 +124,7 @@ fn fixtures() {
 
 #[test]
 fn the_bundled_model() {
-    check(&[models::bundled()], part());
+    check(&[models::bundled(), models::quantized()], part());
 }
 
 #[test]

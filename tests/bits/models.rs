@@ -1,4 +1,4 @@
-//! The models whose bits are watched: the bundled one, every fixture, and random ones of a middle size.
+//! The models whose bits are watched: the bundled one and its int8 copy, every fixture, and random ones of a middle size.
 
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::{self, random};
@@ -8,7 +8,7 @@ use gpt2::tensor::Dtype;
 use std::path::Path;
 
 /// How weights can be stored. Whoever adds a number type adds it here.
-const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::F16];
+const DTYPES: [Dtype; 4] = [Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::I8];
 
 /// A shape that needs every kernel: sums longer than a block of 256 (n_embd, n_inner, and attention over more than 256
 /// positions), more columns than one stripe of 512, widths that are no multiple of 16, several pages of the cache.
@@ -26,6 +26,11 @@ pub struct Named {
 
 pub fn bundled() -> Named {
     Named { name: "tales-8m bf16".into(), model: checkpoint::bundled().model }
+}
+
+/// The bundled model in eight bits: unlike random weights, outputs differ in size, and activations have outliers.
+pub fn quantized() -> Named {
+    Named { name: "tales-8m int8".into(), model: checkpoint::bundled().model.quantize() }
 }
 
 /// `tests/fixtures/models`: each option of GPT-2, in f32, f16 and bf16.
@@ -60,7 +65,7 @@ pub fn middle() -> Vec<Named> {
 }
 
 pub fn all() -> Vec<Named> {
-    let mut models = vec![bundled()];
+    let mut models = vec![bundled(), quantized()];
     models.extend(fixtures());
     models.extend(middle());
     models
