@@ -26,7 +26,6 @@ use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
 const ROWS: [usize; 4] = [1, 8, 64, 512];
-const DTYPES: [Dtype; 4] = [Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::I8];
 const C: usize = 768;
 
 fn main() {
@@ -67,7 +66,7 @@ mod products {
     }
 
     fn each() -> impl Iterator<Item = Case> {
-        DTYPES.into_iter().flat_map(|dtype| ROWS.map(|rows| Case { dtype, rows }))
+        Dtype::ALL.into_iter().flat_map(|dtype| ROWS.map(|rows| Case { dtype, rows }))
     }
 
     #[derive(Clone, Copy)]
@@ -97,29 +96,25 @@ mod products {
         affine(bencher, case.rows, &one_block(case.dtype).h[0].mlp.c_proj.weight);
     }
 
-    /// The same product by the crate `matrixmultiply`, whose bits are the same; each thread gets a share of the columns.
+    /// The same product, and the same bits, by the crate `matrixmultiply`: each thread gets a share of the columns.
     #[divan::bench(args = [64, 512])]
     fn c_fc_by_matrixmultiply(bencher: Bencher<'_, '_>, rows: usize) {
         let w = &one_block(Dtype::F32).h[0].mlp.c_fc.weight;
         let (x, wide, bias) = (numbers(rows, w.rows()), w.to_f32(), vec![0.1; w.cols()]);
         let (depth, n) = (w.rows(), w.cols());
         let share = n.div_ceil(rayon::current_num_threads());
-        let once = || {
-            bias.par_chunks(share)
-                .enumerate()
-                .map(|(i, bias)| {
-                    let (mut y, w) = (bias.repeat(rows), &wide[i * share..]);
-                    let [step_x, step_w, step_y] = [depth, n, bias.len()].map(|step| step as isize);
-                    let (a, b, c) = (x.data().as_ptr(), w.as_ptr(), y.as_mut_ptr());
-                    // SAFETY: x [rows, depth], w [depth, n] from this share's first column on, y [rows, columns of the share].
-                    unsafe {
-                        sgemm(rows, depth, bias.len(), 1.0, a, step_x, 1, b, step_w, 1, 1.0, c, step_y, 1)
-                    };
-                    y
-                })
-                .collect::<Vec<_>>()
-        };
-        product(bencher, rows, w, || drop(black_box(once())));
+        let mut ys: Vec<Vec<f32>> = bias.chunks(share).map(|bias| bias.repeat(rows)).collect();
+        product(bencher, rows, w, || {
+            ys.par_iter_mut().zip(bias.par_chunks(share)).enumerate().for_each(|(i, (y, bias))| {
+                y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias));
+                let (columns, w) = (bias.len(), &wide[i * share..]);
+                let [step_x, step_w, step_y] = [depth, n, columns].map(|step| step as isize);
+                let (x, w, y) = (x.data().as_ptr(), w.as_ptr(), y.as_mut_ptr());
+                // SAFETY: x [rows, depth]; w [depth, columns], rows n apart; y [rows, columns].
+                unsafe { sgemm(rows, depth, columns, 1.0, x, step_x, 1, w, step_w, 1, 1.0, y, step_y, 1) };
+            });
+            black_box(&mut ys);
+        });
     }
 
     /// The same product by its definition.

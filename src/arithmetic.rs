@@ -49,7 +49,23 @@
 //! ```
 //!
 //! Weights of sixteen bits are widened to f32, which is exact: the bits are those of an f32 checkpoint that holds the
-//! rounded values. A page of keys behind the last position, and a weight of 0 for a position that a row does not see, add
+//! rounded values.
+//!
+//! Weights of eight bits ([`quantize`](crate::quantize)) are multiplied as whole numbers, which is exact in any order. What
+//! enters such a product is rounded as well, with a `scale` and a whole number `zero` for each block of 256 `k`; `low` and
+//! `high` are the least and the largest of 0 and the block's numbers, and `round` is to the nearest, ties to even:
+//!
+//! ```text
+//! y = 0
+//! for each block of 256 consecutive k:
+//!     scale = high / 255 - low / 255,   inverse = 1 / scale       # all three are 0 if scale is below 2^-126
+//!     zero  = min(round(-low * inverse), 255)
+//!     q[k]  = limit(round(x[k] * inverse) + zero, 0, 255)
+//!     y     = fma(scale, sum of (q[k] - zero) * w8[k], y)
+//! y = fma(scale_w, y, bias)
+//! ```
+//!
+//! A page of keys behind the last position, and a weight of 0 for a position that a row does not see, add
 //! exact zeros; so a row has the same bits alone and beside others.
 //!
 //! # Sums over a row
@@ -119,10 +135,10 @@
 //!
 //! # What holds it
 //!
-//! - Every kernel equals the plain loop on random shapes, under every instruction set: equality, not a tolerance
-//!   (`src/matmul/tests.rs`).
-//! - The whole model: threads 1, 2, 3, 7; batches of 1, 2, 5, 8; prompts at once, in pieces, token by token, with guesses
-//!   taken back; every instruction set (`tests/bits/matrix.rs`).
+//! - Every kernel equals its plain loop on random shapes, under every instruction set: equality, not a tolerance
+//!   (`src/matmul/tests.rs`, `src/matmul/int8/tests.rs`).
+//! - The whole model, in f32, f16, bf16 and int8: threads 1, 2, 3, 7; batches of 1, 2, 5, 8; prompts at once, in pieces,
+//!   token by token, with guesses taken back; every instruction set (`tests/bits/matrix.rs`).
 //! - Hashes of every stage, in the repository; the same file must be met on x86-64 and on arm64 (`tests/bits/golden.rs`,
 //!   `.ci/arm64`).
 //! - A product whose order is changed on purpose gives other bits, so that none of these is empty (`src/matmul/tests.rs`,

@@ -1,8 +1,9 @@
 //! A hash in a few lines, for tables that are asked millions of times a second.
 //!
 //! The standard library's hash withstands any attacker and takes about 20 ns for a short key. This one takes
-//! a multiplication for each 8 bytes, and one at the end. What it multiplies by, and where it starts, are drawn when the process
-//! starts, so that nobody can write a file whose keys all fall into one place. Results never depend on it.
+//! a multiplication for each 8 bytes, and one at the end. What it multiplies by, and where it starts, are drawn
+//! when the process starts, so that nobody can write a file whose keys all fall into one place. Results never
+//! depend on it.
 
 use std::{
     collections::hash_map::RandomState,
@@ -80,7 +81,7 @@ impl Hasher for Fold {
     }
 
     /// Folded once more: after one multiplication, keys that count up differ by a constant, and with some multipliers
-    /// they then miss every fifth place of a table.
+    /// many places of a table then stay empty.
     #[inline]
     fn finish(&self) -> u64 {
         fold(self.state, self.multiplier)
@@ -115,10 +116,14 @@ mod tests {
                     multiplier: Seeds::default().hash_one(!i) | 1,
                 },
             };
+            let Seeds { start, multiplier } = seeds;
             for shift in [0, 16, 32] {
                 let mut counts = [0u32; 256];
                 (0..65_536u64).for_each(|n| counts[seeds.hash_one(n << shift) as usize % 256] += 1);
-                assert!(counts.iter().all(|&count| (128..512).contains(&count)), "{shift}: {counts:?}");
+                assert!(
+                    counts.iter().all(|&count| (128..512).contains(&count)),
+                    "{start:#x} {multiplier:#x} {shift}: {counts:?}"
+                );
             }
         }
     }

@@ -27,7 +27,7 @@ pub struct Args {
     random: Option<String>,
     /// How random weights are stored
     #[arg(long, value_name = "TYPE", default_value = "f32",
-          value_parser = PossibleValuesParser::new(["f32", "f16", "bf16", "int8"]).try_map(|name| name.parse::<Dtype>()))]
+          value_parser = PossibleValuesParser::new(Dtype::ALL.map(Dtype::name)).try_map(|name| name.parse::<Dtype>()))]
     dtype: Dtype,
     #[command(flatten)]
     cache: CacheArgs,

@@ -16,8 +16,8 @@
 //!     y[t, n] = fma(scale_w[n], sum, bias[n])
 //! ```
 //!
-//! That is `int8/plain.rs`. A block's sum is below 256 * 255 * 128 < 2^23, so it is exact as i32 and as f32, and in whatever
-//! order it is added up; only the blocks have an order. What the fast version adds:
+//! That is `int8/plain.rs`. A block's sum is below 256 * 255 * 128 < 2^23, so it is exact as i32 and as f32, and in
+//! whatever order it is added up; only the blocks have an order. What the fast version adds:
 //!
 //! 1. *Quads*: four neighbouring `k` are one step of the processor ([`sums`]); the weights lie in that order
 //!    ([`Int8`]), so that they are read from front to back and never copied.

@@ -20,7 +20,7 @@
 //! 3. *Threads* share out sums `p`, never the products of one.
 //!
 //! The crate `matrixmultiply`, on a processor with a fused multiply-add, sums in the same order. It is the second
-//! oracle of the tests: other people's code that must give the same bits. (`benches/kernels.rs` measures it as well.)
+//! oracle of the tests: other people's code that must give the same bits. `benches/kernels.rs` measures it as well.
 //!
 //! The output head multiplies by the rows of `wte` (`[V, C]`, transposed): the same sums, other strides.
 //!
@@ -28,9 +28,9 @@
 //!
 //! # How fast can it be?
 //!
-//! A product reads `K * N` weights and computes `2 * T * K * N` operations, so the number of rows decides which of two limits
-//! counts: how fast memory is read, or how fast is multiplied. For GPT-2 124M in f32, on a machine that reads 30 GB and
-//! computes 200 billion operations a second:
+//! A product reads `K * N` weights and computes `2 * T * K * N` operations. So the number of rows decides which of two
+//! limits counts: the speed of the memory, or that of the arithmetic. All products with weights of GPT-2 124M in f32, on
+//! a machine that reads 30 GB and computes 200 billion operations a second:
 //!
 //! | | weights | time to read them | operations | time to compute them |
 //! |---|---|---|---|---|
@@ -38,10 +38,17 @@
 //! | one new token of each of 8 texts | 494 MB | **16 ms** | 2 billion | 10 ms |
 //! | a prompt of 512 tokens | 494 MB | 16 ms | 87 billion | **440 ms** |
 //!
-//! So there are two ways. *Few rows* (`matmul/few.rs`) follow the memory: from the first byte to the last, each weight once
-//! for all rows. *Many rows* (`matmul/many.rs`) keep the multipliers busy: what they need lies in the cache, in the order of
-//! its use. Both, and attention (`matmul/heads.rs`), share the innermost loop (`matmul/tile.rs`), and each file opens with
-//! its loop in plain words. Weights of 16 bits halve the time to read, not the time to compute; weights of 8 bits shorten
+//! (Of a prompt only the last row meets the output head.) So there are two ways:
+//!
+//! | file | its way |
+//! |---|---|
+//! | `matmul/few.rs` | follows the memory: each weight once for all rows |
+//! | `matmul/many.rs` | keeps the arithmetic busy: what is needed next lies in the cache, in the order of its use |
+//! | `matmul/heads.rs` | attention, where keys and values stand in for weights |
+//! | `matmul/tile.rs` | the innermost loops of these |
+//! | `matmul/int8.rs` | weights of eight bits, few rows and many |
+//!
+//! Each opens with its loop. Weights of 16 bits halve the time to read, not the time to compute; weights of 8 bits shorten
 //! both. `gpt2 bench` measures the two limits where it runs, and says what share of them is reached.
 
 mod awake;

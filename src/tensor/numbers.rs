@@ -27,6 +27,9 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Bf16, Self::I8];
+
     /// Bytes a number.
     pub fn size(self) -> usize {
         match self {
@@ -52,9 +55,11 @@ impl std::str::FromStr for Dtype {
 
     /// The number type of this [`name`](Dtype::name).
     fn from_str(name: &str) -> Result<Self> {
-        let all = [Self::F32, Self::F16, Self::Bf16, Self::I8];
-        all.into_iter().find(|dtype| dtype.name() == name).ok_or_else(|| {
-            Error::input(format!("{name:?} is no number type; there are {}", all.map(Self::name).join(", ")))
+        Self::ALL.into_iter().find(|dtype| dtype.name() == name).ok_or_else(|| {
+            Error::input(format!(
+                "{name:?} is no number type; there are {}",
+                Self::ALL.map(Self::name).join(", ")
+            ))
         })
     }
 }

@@ -7,9 +7,6 @@ use gpt2::model::Gpt2;
 use gpt2::tensor::Dtype;
 use std::path::Path;
 
-/// How weights can be stored. Whoever adds a number type adds it here.
-const DTYPES: [Dtype; 4] = [Dtype::F32, Dtype::Bf16, Dtype::F16, Dtype::I8];
-
 /// A shape that needs every kernel: sums longer than a block of 256 (n_embd, n_inner, and attention over more than 256
 /// positions), more columns than one stripe of 512, widths that are no multiple of 16, several pages of the cache.
 const MIDDLE: &str =
@@ -54,7 +51,8 @@ pub fn middle() -> Vec<Named> {
         let config = Config::from_json(json.as_bytes()).expect("a configuration");
         Named { name: format!("{name} {}", dtype.name()), model: random::random(config, dtype) }
     };
-    let mut models: Vec<Named> = DTYPES.into_iter().map(|dtype| random("middle", MIDDLE, dtype)).collect();
+    let mut models: Vec<Named> =
+        Dtype::ALL.into_iter().map(|dtype| random("middle", MIDDLE, dtype)).collect();
     models.push(random("one head", ONE_HEAD, Dtype::F32));
     for dtype in [Dtype::F16, Dtype::Bf16] {
         let mut named = random(&format!("{} keys", dtype.name()), MIDDLE, Dtype::F32);
