@@ -1,6 +1,6 @@
 """What tiktoken and Hugging Face tokenizers make of awkward strings.
 
-    python tests/make_tokenizer_fixtures.py            write tests/fixtures/tokenizer
+    python tests/make_tokenizer_fixtures.py            write tests/fixtures/tokenizer and data/gpt2-merges.bin
     python tests/make_tokenizer_fixtures.py --check    compute again and compare, write nothing
     python tests/make_tokenizer_fixtures.py --corpus FOLDER [--text FILE ...] [--strings N]
                                                        write a large corpus for tests/tokenizer.rs
@@ -54,7 +54,7 @@ class References:
         folder = ROOT / "data" / "tales-8m"
         self.vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
         lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")[1:-1]
-        merges = [tuple(line.split(" ")) for line in lines]
+        self.merges = [tuple(line.split(" ")) for line in lines]
         self.spelling = {i: token for token, i in self.vocab.items()}
         byte = {symbol: b for b, symbol in byte_symbols().items()}
         ranks = {bytes(byte[s] for s in token): i for token, i in self.vocab.items() if token != END}
@@ -62,8 +62,8 @@ class References:
         self.tiktoken = tiktoken.Encoding(
             "gpt2", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens=special
         )
-        self.hf = hf_tokenizer(self.vocab, merges)
-        self.hf_special = hf_tokenizer(self.vocab, merges)
+        self.hf = hf_tokenizer(self.vocab, self.merges)
+        self.hf_special = hf_tokenizer(self.vocab, self.merges)
         self.hf_special.add_special_tokens([END])
 
     def encode(self, text):
@@ -247,17 +247,28 @@ def json_lines(cases):
     return "".join(json.dumps(case, ensure_ascii=True) + "\n" for case in cases)
 
 
+def merges_as_ids(references):
+    """GPT-2's merges by rank: the ids of left and right, two bytes each."""
+    # nothing else has to be said of a merge: its rank tells the id that comes of it
+    for rank, (left, right) in enumerate(references.merges):
+        assert references.vocab[left + right] == 256 + rank
+    return b"".join(struct.pack("<2H", *map(references.vocab.get, merge)) for merge in references.merges)
+
+
 def fixtures():
+    """Paths, and what belongs there."""
     references, rng = References(), random.Random(2019)
     texts = conformance_texts()
     random_texts = [random_text(rng, rng.randint(1, 30)) for _ in range(800)]
-    return {
+    files = {
         "conformance.jsonl": json_lines(map(references.spelled_case, texts)),
         "random.jsonl": json_lines(map(references.case, random_texts)),
         "decoding.jsonl": json_lines(decoding_cases(references, rng)),
         "classes.txt": "".join(line + "\n" for line in class_lines(references)),
         **small_tokenizer(rng),
     }
+    made = {FIXTURES / name: text.encode() for name, text in files.items()}
+    return made | {ROOT / "data" / "gpt2-merges.bin": merges_as_ids(references)}
 
 
 def corpus_texts(rng, files, strings):
@@ -326,15 +337,14 @@ def main():
             sys.exit(f"{package} {importlib.metadata.version(package)} is installed, {version} is needed")
     if arguments.corpus:
         return write_corpus(arguments.corpus, arguments.text, arguments.strings)
-    for name, text in fixtures().items():
-        path = FIXTURES / name
+    for path, content in fixtures().items():
         if arguments.check:
-            if path.read_bytes().decode() != text:
+            if path.read_bytes() != content:
                 sys.exit(f"{path} differs")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(text.encode())
-        print(f"{name}: {len(text.splitlines())} lines")
+            path.write_bytes(content)
+        print(f"{path.relative_to(ROOT)}: {len(content)} bytes")
 
 
 if __name__ == "__main__":
