@@ -71,7 +71,8 @@ pub type TokenId = u32;
 const GPT2_MERGES: &str = include_str!("../data/tales-8m/merges.txt");
 /// The ids that come of them, in the spelling of Hugging Face's `openai-community/gpt2`.
 const GPT2_VOCAB: &str = include_str!("../data/tales-8m/vocab.json");
-/// The same merges as ids: nothing to look up when a program starts. `tests/make_tokenizer_fixtures.py` wrote it.
+/// The same merges as ids, so that nothing is looked up when a program starts. `tests/make_tokenizer_fixtures.py` writes
+/// them.
 const GPT2_MERGE_IDS: &[u8] = include_bytes!("../data/gpt2-merges.bin");
 
 /// A byte-pair tokenizer. Clones share their tables.
@@ -279,5 +280,22 @@ mod tests {
         let read =
             Bpe::from_files(&folder.join("vocab.json"), &folder.join("merges.txt")).expect("GPT-2's files");
         assert!(Arc::ptr_eq(&read.vocabulary, &Bpe::gpt2().vocabulary));
+    }
+
+    #[test]
+    fn gpt2s_merges_as_ids_are_its_files() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/tales-8m");
+        let [vocab, merges] = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
+        let files = Files::read(&vocab, &merges).expect("GPT-2's files");
+        let files = files::vocab_and_merges(&files).expect("GPT-2's files");
+        let own = Bpe::gpt2().vocabulary;
+        assert_eq!(files.ranks.len(), 50_000);
+        assert!(own.ranks == files.ranks && own.merged == files.merged);
+        assert_eq!((own.byte_ids, own.end_of_text), (files.byte_ids, files.end_of_text));
+        assert_eq!(own.size(), files.size());
+        for id in 0..own.size() as TokenId {
+            assert_eq!(own.token_bytes(id), files.token_bytes(id));
+            assert_eq!(own.token_text(id), files.token_text(id));
+        }
     }
 }

@@ -1,4 +1,4 @@
-"""What tiktoken and Hugging Face tokenizers make of awkward strings.
+"""What tiktoken and Hugging Face tokenizers make of awkward strings; and GPT-2's merges as ids.
 
     python tests/make_tokenizer_fixtures.py            write tests/fixtures/tokenizer and data/gpt2-merges.bin
     python tests/make_tokenizer_fixtures.py --check    compute again and compare, write nothing

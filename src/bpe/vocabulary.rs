@@ -1,9 +1,15 @@
 //! What is in a vocabulary? The bytes of every token, and the list of merges.
 //!
 //! GPT-2's ids: first the 256 bytes in the order of their symbols, then the result of each merge, and last
-//! `<|endoftext|>`. So the list of merges alone is the whole vocabulary.
+//! `<|endoftext|>`. So the list of merges alone is the whole vocabulary:
+//!
+//! ```text
+//! for rank, (left, right) in merges {                  // [50,000]; ids below 256 + rank
+//!     token[256 + rank] = token[left] + token[right]   // their bytes, one after the other
+//! }
+//! ```
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -26,6 +32,14 @@ pub(super) struct Span {
     pub(super) start: u32,
     pub(super) len: u16,
     pub(super) kind: Kind,
+}
+
+impl Span {
+    /// As places among the bytes of all tokens.
+    #[inline]
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.start as usize + usize::from(self.len)
+    }
 }
 
 /// How a token is spelled in the files.
@@ -53,14 +67,14 @@ pub(super) struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// GPT-2's own, from its list of merges by rank: the ids of left and right, each two bytes, the low one first.
-    /// The list must be sound.
+    /// GPT-2's own, from its merges by rank: the ids of left and right, each two bytes, the low one first. They must be
+    /// sound.
     ///
-    /// It comes to what a [`Builder`](super::builder::Builder) makes of the files, four times sooner: it runs
+    /// It comes to what a [`Builder`](super::builder::Builder) makes of the files, in a tenth of the time: it runs
     /// whenever a program starts.
     pub(super) fn from_merges(merges: &[u8]) -> Self {
         let (merges, _) = merges.as_chunks::<4>();
-        let mut bytes: Vec<u8> = Vec::with_capacity(8 * merges.len());
+        let mut bytes = Vec::with_capacity(8 * merges.len()); // a token has 6.4 on average
         let mut spans = Vec::with_capacity(256 + merges.len() + 1);
         let mut ranks = HashMap::with_capacity_and_hasher(merges.len(), Seeds::default());
         bytes.extend(bytes_in_order());
@@ -68,10 +82,8 @@ impl Vocabulary {
         for (rank, merge) in (0..).zip(merges) {
             let [left, right] = [0, 2].map(|at| LittleEndian::read_u16(&merge[at..]));
             let start = bytes.len();
-            for id in [left, right] {
-                let Span { start, len, .. } = spans[usize::from(id)];
-                bytes.extend_from_within(start as usize..start as usize + usize::from(len));
-            }
+            bytes.extend_from_within(spans[usize::from(left)].range());
+            bytes.extend_from_within(spans[usize::from(right)].range());
             spans.push(Span { start: start as u32, len: (bytes.len() - start) as u16, kind: Kind::Symbols });
             ranks.insert(pair(left.into(), right.into()), rank);
         }
@@ -96,7 +108,7 @@ impl Vocabulary {
     #[inline]
     pub(super) fn token_bytes(&self, id: TokenId) -> Option<&[u8]> {
         let span = self.spans.get(id as usize).filter(|span| span.kind != Kind::Missing)?;
-        self.bytes.get(span.start as usize..)?.get(..usize::from(span.len))
+        self.bytes.get(span.range())
     }
 
     /// The bytes of all the tokens, one after the other; or the place in `ids` of one that is unknown.
