@@ -10,12 +10,13 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use gpt2::activation::Activation;
 use gpt2::checkpoint::random;
 use gpt2::config::Config;
 use gpt2::kv_cache::KvCache;
+use gpt2::kv_cache::Sequence;
 use gpt2::layer_norm::LayerNorm;
-use gpt2::mlp::Activation;
-use gpt2::model::{Gpt2, Sequence};
+use gpt2::model::Gpt2;
 use gpt2::softmax::softmax;
 use gpt2::tensor::{Dtype, Matrix, Weights};
 use gpt2::trace::NoTrace;

@@ -142,7 +142,7 @@
 //! - Hashes of every stage, in the repository; the same file must be met on x86-64 and on arm64 (`tests/bits/golden.rs`,
 //!   `.ci/arm64`).
 //! - A product whose order is changed on purpose gives other bits, so that none of these is empty (`src/matmul/tests.rs`,
-//!   `src/math.rs`).
+//!   `src/math/mod.rs`).
 //!
 //! The promise in a few lines: a prompt at once and token by token, on one thread and on three.
 //!

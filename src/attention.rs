@@ -17,11 +17,11 @@
 //! ([`kv_cache`](crate::kv_cache)). Source: Vaswani et al., "Attention Is All You Need" (2017), section 3.2.
 //! Next: [`mlp`](crate::mlp).
 
-use crate::kv_cache::{KvCache, LayerCache, PAGE};
+use crate::kv_cache::{KvCache, LayerCache};
 use crate::linear::Linear;
+use crate::math::softmax;
 use crate::matmul::{Disjoint, heads};
-use crate::softmax::softmax;
-use crate::tensor::Matrix;
+use crate::tensor::{Matrix, PAGE};
 use crate::trace::{Stage, Trace};
 use rayon::prelude::*;
 

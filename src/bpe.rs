@@ -62,10 +62,8 @@ pub use self::{
     merge::{Merge, PieceMerges},
     stream::StreamDecoder,
 };
+pub use crate::config::TokenId;
 use crate::error::{Error, Result};
-
-/// The number of a token: a row of the embedding table.
-pub type TokenId = u32;
 
 /// GPT-2's merges, as OpenAI published them.
 const GPT2_MERGES: &str = include_str!("../data/tales-8m/merges.txt");

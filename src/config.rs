@@ -1,9 +1,11 @@
 //! The numbers that fix a model's shape, under the names of HF's `config.json`.
 
-use crate::bpe::TokenId;
-use crate::mlp::Activation;
+use crate::activation::Activation;
 use crate::tensor::Dtype;
 use serde::Deserialize;
+
+/// The number of a token: a row of the embedding table.
+pub type TokenId = u32;
 
 /// A model's hyperparameters.
 #[derive(Clone, Debug, PartialEq)]

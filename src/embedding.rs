@@ -11,7 +11,7 @@
 //! sees only the sum. Attention alone does not know about order; `wpe` is what tells "dog bites man" from
 //! "man bites dog". Next: [`layer_norm`](crate::layer_norm).
 
-use crate::bpe::TokenId;
+use crate::config::TokenId;
 use crate::tensor::{Matrix, Weights};
 
 /// `wte[ids]`: `[T] -> [T, C]`

@@ -20,8 +20,20 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         problem: String,
     },
-    /// A text, an id or an option cannot be used with this model.
+    /// An option has a value outside its range, or one that does not fit the other options.
+    Option(String),
+    /// A text or an id cannot be used with this model.
     Input(String),
+    /// No token is left to choose: the options forbid all of them, or their numbers are too extreme.
+    NoToken,
+    /// The model's scores are not finite numbers: its weights are damaged.
+    NotFinite,
+    /// The text has filled the model's positions, and [`ContextPolicy::Error`](crate::generate::ContextPolicy::Error)
+    /// forbids it to slide.
+    NoPositions {
+        /// How many positions the model has.
+        n_positions: usize,
+    },
 }
 
 /// A result whose error is this crate's [`enum@Error`].
@@ -39,6 +51,11 @@ impl Error {
         Self::File { path: path.into(), problem: problem.into() }
     }
 
+    /// An [`Error::Option`].
+    pub fn option(problem: impl Into<String>) -> Self {
+        Self::Option(problem.into())
+    }
+
     /// An [`Error::Input`].
     pub fn input(problem: impl Into<String>) -> Self {
         Self::Input(problem.into())
@@ -50,7 +67,15 @@ impl fmt::Display for Error {
         let line = match self {
             Self::Io { path, source } => format!("{}: {source}", path.display()),
             Self::File { path, problem } => format!("{}: {problem}", path.display()),
-            Self::Input(problem) => problem.clone(),
+            Self::Option(problem) | Self::Input(problem) => problem.clone(),
+            Self::NoToken => {
+                "no token is left to choose: the options forbid all of them, or their numbers are too extreme"
+                    .into()
+            }
+            Self::NotFinite => "the model's scores are not finite numbers; its weights are damaged".into(),
+            Self::NoPositions { n_positions } => format!(
+                "the text has reached the model's {n_positions} positions and is not finished; context-policy slide would go on, stop would end it there"
+            ),
         };
         // Names come from files, and files may be hostile: the message stays one printable line, and is cut where
         // it goes on and on.

@@ -29,7 +29,8 @@ pub use stop::{StopStrings, TextStream};
 use crate::bpe::TokenId;
 use crate::error::{Error, Result};
 use crate::kv_cache::KvCache;
-use crate::model::{Gpt2, Sequence};
+use crate::kv_cache::Sequence;
+use crate::model::Gpt2;
 use crate::sampling::{History, NoWatch, Uniform, Watch, argmax};
 use crate::softmax::log_softmax;
 use crate::tensor::Matrix;
@@ -196,7 +197,7 @@ impl<'m, T: Trace> Generation<'m, T> {
     /// What comes before reading: is there a position for the next token?
     pub(crate) fn begin_turn(&mut self) -> Result<()> {
         if self.options.context_policy == ContextPolicy::Error && self.is_full() {
-            return Err(no_more_positions(self.model));
+            return Err(Error::NoPositions { n_positions: self.model.config.n_positions });
         }
         self.make_room();
         Ok(())
@@ -236,12 +237,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         let logprob = id.map_or(f64::NAN, |id| log_softmax(logits, id as usize));
         let Some(id) = id.filter(|_| logprob.is_finite()) else {
             let sound = log_softmax(logits, argmax(logits) as usize).is_finite();
-            return Err(match sound {
-                true => Error::input(
-                    "no token is left to choose: the options forbid all of them, or their numbers are too extreme",
-                ),
-                false => damaged(),
-            });
+            return Err(if sound { Error::NoToken } else { Error::NotFinite });
         };
         self.trace.record_ids(Stage::NextId, &[id]);
         self.ids.push(id);
@@ -321,19 +317,6 @@ pub(crate) fn check_prompt(model: &Gpt2, prompt: &[TokenId], options: &Options) 
         )));
     }
     Ok(())
-}
-
-/// Where [`ContextPolicy::Error`] ends a text.
-pub(crate) fn no_more_positions(model: &Gpt2) -> Error {
-    Error::input(format!(
-        "the text has reached the model's {} positions and is not finished; context-policy slide would go on, stop would end it there",
-        model.config.n_positions
-    ))
-}
-
-/// What NaN and infinity among the logits mean.
-pub(crate) fn damaged() -> Error {
-    Error::input("the model's scores are not finite numbers; its weights are damaged")
 }
 
 #[cfg(test)]

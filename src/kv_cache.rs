@@ -9,7 +9,7 @@
 //! forward(ids[0..m]) then forward(ids[m..n]) = the same logits
 //! ```
 //!
-//! Positions are kept in pages of 64, laid out as attention reads them (`page`). Pages are shared until one of their
+//! Positions are kept in pages of 64, laid out as attention reads them (`tensor/page.rs`). Pages are shared until one of their
 //! owners writes: a clone of a cache copies no keys, which is what beams need.
 //!
 //! Keys and values are f32, or sixteen-bit numbers if [`Config::kv_cache_dtype`] says so: half the memory, and half of
@@ -17,13 +17,9 @@
 //! nothing but the cache, the new positions' own keys included: the two ways above still give the same bits, which are
 //! not those of an f32 cache.
 
-mod page;
-
 use crate::config::Config;
-use crate::model::Sequence;
-use crate::tensor::{Dtype, Matrix};
-use page::Page;
-pub(crate) use page::{Head, PAGE};
+use crate::config::TokenId;
+use crate::tensor::{Dtype, Head, Matrix, PAGE, Page};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -108,6 +104,14 @@ impl KvCache {
     pub(crate) fn head(&self, layer: usize, h: usize) -> Head<'_> {
         Head::new(&self.layers[layer], h, self.head_size, self.dtype)
     }
+}
+
+/// New tokens of one sequence, and its past.
+pub struct Sequence<'a> {
+    /// The ids that come next. `[T]`
+    pub ids: &'a [TokenId],
+    /// What is kept of those before; the new ones join it.
+    pub cache: &'a mut KvCache,
 }
 
 /// One layer's part of the caches of a batch: what attention appends to and reads.

@@ -112,10 +112,13 @@ pub mod kv_cache;
 pub mod score;
 pub mod search;
 
+pub mod activation;
 pub mod arithmetic;
 pub mod checkpoint;
 pub mod config;
 pub mod error;
+pub mod format;
+pub mod inspect;
 pub mod linear;
 pub mod math;
 pub mod matmul;

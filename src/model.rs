@@ -16,7 +16,7 @@ use crate::block::Block;
 use crate::bpe::TokenId;
 use crate::config::Config;
 use crate::embedding;
-use crate::kv_cache::{KvCache, LayerCache};
+use crate::kv_cache::{KvCache, LayerCache, Sequence};
 use crate::layer_norm::LayerNorm;
 use crate::matmul;
 use crate::tensor::{Matrix, Weights};
@@ -37,14 +37,6 @@ pub struct Gpt2 {
     pub ln_f: LayerNorm,
     /// the output head `[V, C]`: `wte` itself where it is tied
     pub lm_head: Weights,
-}
-
-/// New tokens of one sequence, and its past.
-pub struct Sequence<'a> {
-    /// The ids that come next. `[T]`
-    pub ids: &'a [TokenId],
-    /// What is kept of those before; the new ones join it.
-    pub cache: &'a mut KvCache,
 }
 
 impl Gpt2 {

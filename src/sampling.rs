@@ -88,16 +88,16 @@ impl Sampling {
     /// Checks every option.
     ///
     /// # Errors
-    /// [`Error::Input`] that names the option and its range.
+    /// [`Error::Option`] that names the option and its range.
     pub fn check(&self) -> Result<()> {
         let t = self.temperature;
         if !(t > 0.0 && t.is_finite()) {
-            return Err(Error::input(format!(
+            return Err(Error::option(format!(
                 "temperature {t} must be above 0 and finite; for the likeliest token use greedy"
             )));
         }
         if self.top_k == Some(0) {
-            return Err(Error::input("top-k 0 keeps no token; it must be at least 1"));
+            return Err(Error::option("top-k 0 keeps no token; it must be at least 1"));
         }
         let above_0 = |p: f64| p > 0.0 && p <= 1.0;
         let from_0 = |p: f64| (0.0..=1.0).contains(&p);
@@ -150,7 +150,7 @@ pub(crate) fn in_range(
     range: &str,
 ) -> Result<()> {
     match value {
-        Some(value) if !within(value) => Err(Error::input(format!("{name} {value} must be {range}"))),
+        Some(value) if !within(value) => Err(Error::option(format!("{name} {value} must be {range}"))),
         _ => Ok(()),
     }
 }

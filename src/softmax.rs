@@ -12,21 +12,8 @@
 //! probability 0: this is how attention masks the future and how filters remove tokens.
 //! Next: [`sampling`](crate::sampling).
 
-use crate::math::{self, exp, sum_of};
-use crate::simd::kernel;
-
-/// x `[n]` -> probabilities, in place.
-///
-/// If no score is above -inf, there is nothing to share out and all become 0.
-pub fn softmax(x: &mut [f32]) {
-    let largest = math::max(x);
-    if largest == f32::NEG_INFINITY {
-        return x.fill(0.0);
-    }
-    shifted_exp(x, largest);
-    let sum = math::sum(x);
-    divide(x, sum);
-}
+pub use crate::math::softmax;
+use crate::math::{self, divide, shift, sum_of_exp};
 
 /// x `[n]` -> x / temperature, in place.
 pub fn temperature(x: &mut [f32], temperature: f32) {
@@ -81,36 +68,6 @@ impl LogSum {
     /// Whether the scores are those of a distribution: none is NaN or infinity, and not all are -inf.
     pub fn is_sound(&self) -> bool {
         self.largest.is_finite() && self.log_sum.is_finite()
-    }
-}
-
-kernel! {
-    fn shifted_exp(x: &mut [f32], shift: f32) {
-        for x in x {
-            *x = exp(*x - shift);
-        }
-    }
-}
-
-kernel! {
-    fn sum_of_exp(x: &[f32], shift: f32) -> f32 {
-        sum_of(x, |x| exp(x - shift))
-    }
-}
-
-kernel! {
-    fn shift(x: &mut [f32], by: f32) {
-        for x in x {
-            *x -= by;
-        }
-    }
-}
-
-kernel! {
-    fn divide(x: &mut [f32], by: f32) {
-        for x in x {
-            *x /= by;
-        }
     }
 }
 

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{fixture, gpt2};
-use gpt2::checkpoint::safetensors::{Slot, Writer};
+use gpt2::format::safetensors::{Slot, Writer};
 use gpt2::layer_norm::LayerNorm;
 use gpt2::linear::Linear;
 use gpt2::model::Gpt2;

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Checkpoint, fixture, gpt2};
-use gpt2::checkpoint::{Bytes, safetensors::SafeTensors};
+use gpt2::format::{Bytes, safetensors::SafeTensors};
 use gpt2::trace::Place;
 use predicates::prelude::*;
 use serde_json::Value;

@@ -2,7 +2,8 @@
 //!
 //! The fixtures are made by `tests/make_model_fixtures.py`; this test needs no Python.
 
-use gpt2::checkpoint::{self, Bytes, LanguageModel, safetensors::SafeTensors};
+use gpt2::checkpoint::{self, LanguageModel};
+use gpt2::format::{Bytes, safetensors::SafeTensors};
 use gpt2::generate::{Generation, Options};
 use gpt2::kv_cache::KvCache;
 use gpt2::score::{Windows, mean_nll, score};

@@ -7,8 +7,9 @@
 mod common;
 
 use common::{fixture, gpt2};
+use gpt2::inspect::next_token;
 use gpt2::simd::Simd;
-use gpt2::trace::{Recorder, next_token, render};
+use gpt2::trace::{Recorder, render};
 
 /// The stages of a fixture, as `gpt2 trace` prints them.
 fn stages_of_a_fixture() -> String {

@@ -2,8 +2,9 @@
 
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::generate::{Generation, Options};
+use gpt2::inspect::next_token;
 use gpt2::sampling::Sampling;
-use gpt2::trace::{NoTrace, Place, Recorded, Recorder, Stage, next_token};
+use gpt2::trace::{NoTrace, Place, Recorded, Recorder, Stage};
 use std::path::Path;
 
 const PROMPT: [u32; 5] = [3, 1, 4, 1, 5];

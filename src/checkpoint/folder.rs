@@ -1,10 +1,11 @@
 //! A folder in Hugging Face's layout, a single file, or the model inside the program.
 
-use super::safetensors::SafeTensors;
-use super::{Bytes, names, save, weights};
+use super::{names, save, weights};
 use crate::bpe::Bpe;
 use crate::config::{Config, Ids};
 use crate::error::{Error, Result};
+use crate::format::Bytes;
+use crate::format::safetensors::SafeTensors;
 use crate::model::Gpt2;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};

@@ -14,7 +14,7 @@
 //!
 //! A file is used only if its `__metadata__` names the version of this layout.
 
-use super::safetensors::{SafeTensors, Tensor};
+use crate::format::safetensors::{SafeTensors, Tensor};
 use crate::tensor::{Outputs, Weights};
 use std::collections::BTreeMap;
 

@@ -4,14 +4,11 @@
 //! (`gpt2`, `ORG/NAME`) is such a folder in the Hugging Face cache. A single `.safetensors` file works too.
 //! And one small model is carried inside the program.
 
-mod bytes;
 mod folder;
 mod int8;
 mod names;
 pub mod random;
-pub mod safetensors;
 pub mod save;
 mod weights;
 
-pub use bytes::Bytes;
 pub use folder::{LanguageModel, bundled, folder_of, open, open_tokenizer};

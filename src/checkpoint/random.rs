@@ -1,9 +1,9 @@
 //! Models of GPT-2's sizes with random weights: as slow or fast as real ones, for benchmarks.
 
-use super::Bytes;
 use crate::attention::Attention;
 use crate::block::Block;
 use crate::config::Config;
+use crate::format::Bytes;
 use crate::layer_norm::LayerNorm;
 use crate::linear::Linear;
 use crate::mlp::Mlp;

@@ -2,8 +2,8 @@
 
 use super::LanguageModel;
 use super::int8;
-use super::safetensors::{Slot, Writer, write_whole};
 use crate::error::{Error, Result};
+use crate::format::safetensors::{Slot, Writer, write_whole};
 use crate::model::Gpt2;
 use crate::tensor::{Dtype, Weights};
 use std::borrow::Cow;

@@ -1,15 +1,16 @@
 //! The tensors of a checkpoint become the fields of the model: every name and shape is checked.
 
-use super::safetensors::{SafeTensors, Tensor};
-use super::{Bytes, int8};
+use super::int8;
 use crate::attention::Attention;
 use crate::block::Block;
 use crate::config::Config;
+use crate::format::Bytes;
+use crate::format::safetensors::{SafeTensors, Tensor};
 use crate::layer_norm::LayerNorm;
 use crate::linear::Linear;
 use crate::mlp::Mlp;
 use crate::model::Gpt2;
-use crate::tensor::{Outputs, Weights};
+use crate::tensor::{Dtype, Outputs, Weights};
 
 /// The model of these tensors.
 ///
@@ -113,13 +114,23 @@ fn weights(
     if tensor.shape != shape {
         return Err(format!("tensor {name:?} has shape {:?}, config.json needs {shape:?}", tensor.shape));
     }
-    let dtype = tensor.weight_dtype().ok_or_else(|| {
+    let dtype = weight_dtype(tensor).ok_or_else(|| {
         format!("tensor {name:?} is stored as {}; it can be F32, F16 or BF16", tensor.dtype)
     })?;
     // The format does not promise alignment; files that lack it are rare, and are copied.
     let aligned = tensor.bytes.as_ptr().addr().is_multiple_of(dtype.size());
     let bytes = if aligned { tensor.bytes.clone() } else { Bytes::aligned_copy(&tensor.bytes) };
     Ok(Weights::new(rows, cols, dtype, bytes))
+}
+
+/// The number type, if weights can be stored in it.
+fn weight_dtype(tensor: &Tensor) -> Option<Dtype> {
+    match tensor.dtype.as_str() {
+        "F32" => Some(Dtype::F32),
+        "F16" => Some(Dtype::F16),
+        "BF16" => Some(Dtype::Bf16),
+        _ => None,
+    }
 }
 
 /// The configuration of a file that has none: sizes from the shapes, heads of 64, everything else GPT-2's.

@@ -2,9 +2,9 @@
 
 use super::Common;
 use super::failure::Failure;
-use gpt2::checkpoint::{Bytes, safetensors::SafeTensors};
 use gpt2::error::Error;
-use gpt2::trace::diff::{Diff, Difference, Outcome, TOLERANCE, diff};
+use gpt2::format::{Bytes, safetensors::SafeTensors};
+use gpt2::inspect::diff::{Diff, Difference, Outcome, TOLERANCE, diff};
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ fn report(diff: &Diff) -> Value {
 }
 
 fn stage_report(stage: &Difference) -> Value {
-    let side = |side: &Option<gpt2::trace::diff::Side>| {
+    let side = |side: &Option<gpt2::inspect::diff::Side>| {
         side.as_ref().map(|side| json!({"dtype": side.dtype, "shape": side.shape}))
     };
     let mut report = json!({

@@ -7,11 +7,12 @@ use super::{CacheArgs, Common, ModelArgs, remark};
 use glob::Pattern;
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
-use gpt2::checkpoint::safetensors::{Slot, remove_unfinished};
+use gpt2::format::safetensors::{Slot, remove_unfinished};
 use gpt2::generate::{Generation, Options};
+use gpt2::inspect::{Lens, TraceFile, metadata, next_token_watched};
 use gpt2::sampling::Explanation;
 use gpt2::sampling::candidates::{Candidate, list};
-use gpt2::trace::{Digest, Lens, Place, Stage, Trace, TraceFile, metadata, next_token_watched};
+use gpt2::trace::{Digest, Place, Stage, Trace};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -239,7 +240,7 @@ fn list_stages() -> Result<(), Failure> {
             let about = stage.describe();
             line(about.name, about.shape, about.formula, about.file)
         })?;
-        line("lens.{i} (with --lens)", "[T, n_vocab]", "ln_f(x) @ wte.T", "src/trace/lens.rs")
+        line("lens.{i} (with --lens)", "[T, n_vocab]", "ln_f(x) @ wte.T", "src/inspect/lens.rs")
     };
     print().and_then(|()| out.flush()).map_err(Failure::output)
 }

@@ -7,7 +7,8 @@
 use super::{Chosen, Generation, Options, PREFILL};
 use crate::bpe::TokenId;
 use crate::error::Result;
-use crate::model::{Gpt2, Sequence};
+use crate::kv_cache::Sequence;
+use crate::model::Gpt2;
 use crate::sampling::{History, NoWatch, Uniform};
 use crate::tensor::Matrix;
 use crate::trace::Trace;

@@ -16,7 +16,8 @@
 
 use super::{Chosen, FinishReason, Generation, PREFILL};
 use crate::error::Result;
-use crate::model::{Gpt2, Sequence};
+use crate::kv_cache::Sequence;
+use crate::model::Gpt2;
 use crate::sampling::NoWatch;
 use crate::trace::NoTrace;
 use rayon::prelude::*;

@@ -37,12 +37,12 @@ impl Options {
     /// Checks every option.
     ///
     /// # Errors
-    /// [`Error::Input`] that names the option and its range.
+    /// [`Error::Option`] that names the option and its range.
     pub fn check(&self, model: &Gpt2) -> Result<()> {
         self.processors.check(model.config.vocab_size)?;
         let (least, most) = (self.processors.min_new_tokens, self.max_new_tokens);
         if least > most {
-            return Err(Error::input(format!(
+            return Err(Error::option(format!(
                 "min-new-tokens {least} must be at most max-new-tokens, which is {most}"
             )));
         }

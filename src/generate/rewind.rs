@@ -21,7 +21,7 @@ pub(crate) struct Mark {
 
 impl<T: Trace> Generation<'_, T> {
     /// Reads each piece of text at once and computes the logits of all its positions: the same bits, and every stage is
-    /// shown to the trace once a step, as in [`next_token`](crate::trace::next_token).
+    /// shown to the trace once a step, as in [`next_token`](crate::inspect::next_token).
     pub fn whole(mut self) -> Self {
         self.whole = true;
         self

@@ -13,7 +13,7 @@
 
 use super::tile::{self, Rows};
 use super::{Disjoint, K_BLOCK, pieces};
-use crate::math::LANES;
+use crate::simd::LANES;
 use crate::simd::kernel;
 use crate::tensor::{Matrix, Number};
 use rayon::prelude::*;

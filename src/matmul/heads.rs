@@ -11,11 +11,11 @@
 
 use super::K_BLOCK;
 use super::tile::{self, Rows};
-use crate::kv_cache::{Head, PAGE};
-use crate::math::LANES;
+use crate::simd::LANES;
 use crate::simd::kernel;
 use crate::simd::lanes::Lanes;
 use crate::tensor::{Bf16, Dtype, F16, F32, Matrix, Number};
+use crate::tensor::{Head, PAGE};
 
 /// Rows that share what is read.
 pub const ROWS: usize = 8;

@@ -37,7 +37,7 @@ mod rows;
 mod sums;
 
 use super::{Disjoint, pieces};
-use crate::math::LANES;
+use crate::simd::LANES;
 use crate::simd::kernel;
 use crate::tensor::{GROUP, Int8, LINE, Matrix};
 use rayon::prelude::*;

@@ -20,7 +20,7 @@ mod x_blocks;
 
 use super::tile::{self, Factors, Rows, Turned};
 use super::{Disjoint, K_BLOCK};
-use crate::math::LANES;
+use crate::simd::LANES;
 use crate::simd::kernel;
 use crate::simd::lanes::Lanes;
 use crate::tensor::{F32, Matrix, Number};

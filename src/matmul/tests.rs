@@ -1,7 +1,7 @@
 //! Every version of the product gives the bits of the plain loop.
 
 use super::*;
-use crate::checkpoint::Bytes;
+use crate::format::Bytes;
 use crate::simd::{Simd, tests::under_each};
 use crate::tensor::Dtype;
 use proptest::prelude::*;

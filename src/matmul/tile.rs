@@ -8,7 +8,7 @@
 //! Neighbouring `j` are the lanes of a register. `W` consecutive `k` are taken together, so that a sum stays in
 //! its register for `W` products; each weight that is read serves all `R` rows.
 
-use crate::math::LANES;
+use crate::simd::LANES;
 use crate::simd::lanes::Lanes;
 use crate::tensor::Number;
 

@@ -63,11 +63,11 @@ impl Processors {
     /// Checks every option for a model with `vocab_size` tokens.
     ///
     /// # Errors
-    /// [`Error::Input`] that names the option and its range.
+    /// [`Error::Option`] that names the option and its range.
     pub fn check(&self, vocab_size: usize) -> Result<()> {
         let known = |option: &str, id: TokenId| match (id as usize) < vocab_size {
             true => Ok(()),
-            false => Err(Error::input(format!(
+            false => Err(Error::option(format!(
                 "{option}: token id {id} is not below the model's vocab_size {vocab_size}"
             ))),
         };
@@ -82,7 +82,7 @@ impl Processors {
         in_range("frequency-penalty", Some(self.frequency_penalty.into()), f64::is_finite, "finite")?;
         for word in &self.bad_words {
             if word.is_empty() {
-                return Err(Error::input(
+                return Err(Error::option(
                     "bad-words: an empty text cannot be avoided; give at least one token",
                 ));
             }

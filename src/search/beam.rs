@@ -142,7 +142,7 @@ impl<'m> BeamSearch<'m> {
     fn step(&mut self) -> Result<Step> {
         let len = self.prompt_len + self.steps;
         if self.options.context_policy == ContextPolicy::Error && len >= self.model.config.n_positions {
-            return Err(generate::no_more_positions(self.model));
+            return Err(Error::NoPositions { n_positions: self.model.config.n_positions });
         }
         let open = self.groups.iter_mut().filter(|group| !group.closed);
         let mut beams: Vec<&mut Beam<'m>> = open.flat_map(|group| &mut group.running).collect();
@@ -281,7 +281,7 @@ impl<'m> BeamSearch<'m> {
             })
             .collect();
         if scored.iter().any(|(sum, _)| !sum.is_sound()) {
-            return Err(generate::damaged());
+            return Err(Error::NotFinite);
         }
         if scored.iter().any(|(_, row)| row.iter().any(|(_, score)| *score == f32::INFINITY)) {
             return Err(Error::input(

@@ -86,37 +86,37 @@ impl Beams {
     /// Checks every option, for texts of up to `longest` new tokens.
     ///
     /// # Errors
-    /// [`Error::Input`] that names the option and its range.
+    /// [`Error::Option`] that names the option and its range.
     pub fn check(&self, longest: usize) -> Result<()> {
         let &Self { num_beams, num_beam_groups: groups, num_return_sequences: wanted, .. } = self;
         if num_beams == 0 || num_beams > MOST_BEAMS {
-            return Err(Error::input(format!("num-beams {num_beams} must be from 1 to {MOST_BEAMS}")));
+            return Err(Error::option(format!("num-beams {num_beams} must be from 1 to {MOST_BEAMS}")));
         }
         if wanted == 0 || wanted > num_beams {
-            return Err(Error::input(format!(
+            return Err(Error::option(format!(
                 "num-return-sequences {wanted} must be from 1 to num-beams, which is {num_beams}"
             )));
         }
         if groups == 0 || !num_beams.is_multiple_of(groups) {
-            return Err(Error::input(format!(
+            return Err(Error::option(format!(
                 "num-beam-groups {groups} must divide num-beams, which is {num_beams}"
             )));
         }
         let penalty = f64::from(self.diversity_penalty);
         in_range("diversity-penalty", Some(penalty), |p| p >= 0.0 && p.is_finite(), "from 0 and finite")?;
         if groups > 1 && penalty == 0.0 {
-            return Err(Error::input(
+            return Err(Error::option(
                 "num-beam-groups: without a diversity-penalty above 0 all groups would find the same",
             ));
         }
         if groups == 1 && penalty > 0.0 {
-            return Err(Error::input(format!(
+            return Err(Error::option(format!(
                 "diversity-penalty {penalty} is between groups of beams; num-beam-groups must be at least 2"
             )));
         }
         in_range("length-penalty", Some(self.length_penalty), f64::is_finite, "finite")?;
         if !self.divisor(longest.max(1)).is_normal() {
-            return Err(Error::input(format!(
+            return Err(Error::option(format!(
                 "length-penalty {} is too extreme: scores cannot be divided by {longest} to the power of it",
                 self.length_penalty
             )));

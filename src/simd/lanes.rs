@@ -11,8 +11,7 @@
 //! | `Neon` | four of 4, arm64 |
 //! | [`Plain`] | an array |
 
-use crate::math::LANES;
-use crate::tensor::{Bf16, F16, Number};
+use super::{LANES, widen_bf16, widen_f16};
 
 /// Sixteen f32, lane by lane.
 ///
@@ -117,12 +116,12 @@ impl Lanes for Plain {
     #[inline(always)]
     unsafe fn load_bf16(from: *const u16) -> Self {
         // SAFETY: as above.
-        Self(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }.map(Bf16::widen))
+        Self(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }.map(widen_bf16))
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const u16) -> Self {
         // SAFETY: as above.
-        Self(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }.map(F16::widen))
+        Self(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }.map(widen_f16))
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -253,7 +252,7 @@ mod tests {
             let to = turned_from(&wide, &half);
             for (i, j) in (0..LANES).flat_map(|i| (0..LANES).map(move |j| (i, j))) {
                 let from = half[at(i, j)];
-                let expected = [wide[at(i, j)], Bf16::widen(from), F16::widen(from)];
+                let expected = [wide[at(i, j)], widen_bf16(from), widen_f16(from)];
                 for (tile, expected) in expected.into_iter().enumerate() {
                     let got = to[(tile * LANES + i) * LANES + j];
                     assert_eq!(got, expected.to_bits(), "{simd:?}: tile {tile}, row {i}, lane {j}");
@@ -266,9 +265,9 @@ mod tests {
     fn every_instruction_set_computes_the_same() {
         for first in (0..0x7c00u16).step_by(LANES) {
             let half: Vec<u16> = (first..).take(LANES).map(|h| h | (h & 1) << 15).collect();
-            let wide: Vec<f32> = half.iter().map(|h| Bf16::widen(*h)).collect();
+            let wide: Vec<f32> = half.iter().map(|h| widen_bf16(*h)).collect();
             let mut expected: Vec<f32> = wide.clone();
-            expected.extend(half.iter().map(|h| F16::widen(*h)));
+            expected.extend(half.iter().map(|h| widen_f16(*h)));
             expected.extend(wide.iter().map(|x| x.mul_add(3.0, 1.0)));
             expected.extend(wide.iter().map(|x| x + 0.1));
             expected.extend(wide.iter().map(|x| x * 0.1));

@@ -16,8 +16,8 @@
 //! ```
 
 use super::{Dtype, Weights};
-use crate::checkpoint::Bytes;
-use crate::math::LANES;
+use crate::format::Bytes;
+use crate::simd::LANES;
 use crate::simd::kernel;
 use rayon::prelude::*;
 use std::sync::Arc;

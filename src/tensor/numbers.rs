@@ -1,17 +1,10 @@
-//! How are numbers stored? In 32 bits as they are computed with, or in 16 that stand for fewer numbers.
-//!
-//! ```text
-//! f32     1 sign   8 exponent   23 mantissa
-//! bf16    1 sign   8 exponent    7 mantissa         # the upper half of an f32
-//! f16     1 sign   5 exponent   10 mantissa         # finer, and at most 65,504
-//! ```
+//! How are numbers stored? In 32 bits as they are computed with, or in 16 or 8 that stand for fewer numbers.
 //!
 //! Widening to f32 is exact. Rounding takes the nearest number, of two equally near ones the even.
 
 use crate::error::{Error, Result};
-use crate::math::LANES;
-use crate::simd::kernel;
 use crate::simd::lanes::Lanes;
+use crate::simd::{LANES, kernel, round_bf16, round_f16, widen_bf16, widen_f16};
 
 /// How a checkpoint or a cache stores a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,18 +109,11 @@ impl Number for Bf16 {
     type Bits = u16;
     #[inline(always)]
     fn widen(bits: u16) -> f32 {
-        f32::from_bits(u32::from(bits) << 16)
+        widen_bf16(bits)
     }
     #[inline(always)]
     fn round(number: f32) -> u16 {
-        const LARGEST: f32 = f32::from_bits(0x7f7f << 16);
-        if number.is_nan() {
-            return 0x7fc0;
-        }
-        let finite = if number.is_finite() { number.clamp(-LARGEST, LARGEST) } else { number };
-        let bits = finite.to_bits();
-        // half of what is cut off, less a hair where the kept part is even: a carry goes where it belongs
-        ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+        round_bf16(number)
     }
     #[inline(always)]
     unsafe fn load<L: Lanes>(from: *const u16) -> L {
@@ -143,32 +129,13 @@ impl Number for Bf16 {
 
 impl Number for F16 {
     type Bits = u16;
-    /// Exponent and mantissa move to their places in an f32; the product with 2^112 mends the exponent's
-    /// bias, and makes subnormal numbers normal.
     #[inline(always)]
     fn widen(bits: u16) -> f32 {
-        const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
-        let bits = u32::from(bits);
-        let (sign, rest) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
-        let finite = (f32::from_bits(rest) * REBIAS).to_bits();
-        let whole = if rest >= 0x7c00 << 13 { rest | 0x7f80_0000 } else { finite };
-        f32::from_bits(sign | whole)
+        widen_f16(bits)
     }
     #[inline(always)]
     fn round(number: f32) -> u16 {
-        const LARGEST: f32 = 65_504.0;
-        const SMALLEST_NORMAL: f32 = 1.0 / 16_384.0;
-        let (sign, size) = ((number.to_bits() >> 16 & 0x8000) as u16, number.abs());
-        sign | match size {
-            _ if size.is_nan() => 0x7e00,
-            f32::INFINITY => 0x7c00,
-            // between 0.5 and 1 neighbours of f32 are as far apart as subnormal f16: the sum is rounded as wanted
-            _ if size < SMALLEST_NORMAL => ((size + 0.5).to_bits() - 0.5f32.to_bits()) as u16,
-            _ => {
-                let bits = size.min(LARGEST).to_bits() - ((127 - 15) << 23); // the exponent's bias
-                ((bits + 0xfff + (bits >> 13 & 1)) >> 13) as u16
-            }
-        }
+        round_f16(number)
     }
     #[inline(always)]
     unsafe fn load<L: Lanes>(from: *const u16) -> L {
@@ -220,36 +187,5 @@ mod tests {
                 assert!(same, "{simd:?}: {bits:#06x} became {got}, not {truth}");
             }
         });
-    }
-
-    /// Every number of the type comes back, and between neighbours the middle is where rounding turns.
-    fn rounds_to_the_nearest<N: Number<Bits = u16>>(largest: u16) {
-        for bits in 0..=largest {
-            let (number, even) = (N::widen(bits), bits & 1 == 0);
-            assert_eq!(N::round(number), bits);
-            assert_eq!(N::round(-number), bits | 0x8000);
-            let middle = ((f64::from(number) + f64::from(N::widen(bits + 1))) / 2.0) as f32; // exact: one bit more
-            if bits < largest {
-                assert_eq!(N::round(middle.next_down()), bits, "{number} and a little less than a half");
-                assert_eq!(N::round(middle), bits + u16::from(!even), "{middle}, a tie");
-                assert_eq!(N::round(middle.next_up()), bits + 1, "{number} and a little more than a half");
-            }
-        }
-        assert_eq!((N::round(f32::MAX), N::round(f32::MIN)), (largest, largest | 0x8000));
-        assert_eq!(
-            (N::round(f32::INFINITY), N::widen(N::round(f32::NEG_INFINITY))),
-            (largest + 1, f32::NEG_INFINITY)
-        );
-        assert!(
-            [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001)]
-                .iter()
-                .all(|nan| N::widen(N::round(*nan)).is_nan())
-        );
-    }
-
-    #[test]
-    fn every_half_is_rounded_to_the_nearest() {
-        rounds_to_the_nearest::<F16>(0x7bff);
-        rounds_to_the_nearest::<Bf16>(0x7f7f);
     }
 }

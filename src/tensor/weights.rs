@@ -2,7 +2,7 @@
 
 use super::int8::{Channels, Int8};
 use super::numbers::{Bf16, Dtype, F16, F32, widen};
-use crate::checkpoint::Bytes;
+use crate::format::Bytes;
 
 /// Weights: a row-major matrix where the checkpoint has it, in its own number type.
 ///

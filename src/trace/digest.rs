@@ -109,7 +109,8 @@ impl fmt::Display for Digest {
 /// of one's own, with [`insta`](https://docs.rs/insta) or by comparing strings:
 ///
 /// ```
-/// use gpt2::trace::{Recorder, next_token, render};
+/// use gpt2::trace::{Recorder, render};
+/// use gpt2::inspect::next_token;
 ///
 /// let lm = gpt2::checkpoint::bundled();
 /// let mut recorder = Recorder::new();

@@ -13,10 +13,7 @@
 //! |---|---|
 //! | [`NoTrace`] | nothing: the calls are empty and compile to nothing |
 //! | [`Recorder`] | keeps it in memory |
-//! | [`TraceFile`] | writes it into a safetensors file, for NumPy, PyTorch and [`diff`](diff()) |
-//! | [`StepsFile`] | writes all steps of a generation into one |
-//! | [`debugger`] | shows it, on the way forward and back |
-//! | [`Lens`] | reads the residual stream as if the model ended there |
+//! | those of [`inspect`](crate::inspect) | write files, compare them, step through a generation, read the logit lens |
 //!
 //! A stage has the name that Hugging Face's module has. So a program that shares nothing with this one but the
 //! checkpoint can write the same file, and the first stage that differs is where one of the two is wrong:
@@ -27,14 +24,15 @@
 //!         the mistake is in this stage: what it was computed from is still equal
 //! ```
 //!
-//! [`diff`](diff()) is this loop. [`Digest`] says of a stage in one line what changes when any bit of it does; a
+//! [`diff`](crate::inspect::diff()) is this loop. [`Digest`] says of a stage in one line what changes when any bit of it does; a
 //! forward pass [`render`]ed as such lines can be kept as the snapshot of a test.
 //!
 //! A trace receives the numbers themselves and may change them: what the forward pass goes on with is what the trace
 //! leaves (only scores and weights are copies, made to be looked at). This is how a head is switched off, to see what it was good for:
 //!
 //! ```
-//! use gpt2::trace::{NoTrace, Stage, Trace, next_token};
+//! use gpt2::trace::{NoTrace, Stage, Trace};
+//! use gpt2::inspect::next_token;
 //!
 //! /// Replaces what one head found by zeros.
 //! struct WithoutHead { block: usize, head: usize, size: usize, here: Option<usize> }
@@ -65,28 +63,15 @@
 //! # Ok::<(), gpt2::error::Error>(())
 //! ```
 
-pub mod debugger;
-pub mod diff;
 mod digest;
-mod file;
-pub mod lens;
-mod metadata;
 mod place;
 mod recorder;
 mod stage;
-mod step;
-mod steps_file;
 
-pub use diff::diff;
 pub use digest::{Digest, number, render};
-pub use file::TraceFile;
-pub use lens::Lens;
-pub use metadata::{describe, metadata};
 pub use place::Place;
 pub use recorder::{Recorded, Recorder};
 pub use stage::{Description, Stage};
-pub use step::{next_token, next_token_watched};
-pub use steps_file::{Choices, StepsFile};
 
 use crate::tensor::Matrix;
 

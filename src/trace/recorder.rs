@@ -31,7 +31,7 @@ impl Recorded {
 
 /// A [`Trace`] that keeps everything it is shown, in order.
 ///
-/// A long prompt has large scores, weights and logits; [`TraceFile`](super::TraceFile) writes them to a file instead.
+/// A long prompt has large scores, weights and logits; [`TraceFile`](crate::inspect::TraceFile) writes them to a file.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     block: Option<usize>,

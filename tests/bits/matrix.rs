@@ -3,7 +3,8 @@
 use crate::models::{self, Named, prompts};
 use gpt2::bpe::TokenId;
 use gpt2::kv_cache::KvCache;
-use gpt2::model::{Gpt2, Sequence};
+use gpt2::kv_cache::Sequence;
+use gpt2::model::Gpt2;
 use gpt2::simd::Simd;
 use gpt2::tensor::Matrix;
 use gpt2::trace::NoTrace;

@@ -1,6 +1,6 @@
 //! What the machine can do at best, measured on the spot: each time anew, beside what is compared with it.
 
-use gpt2::checkpoint::Bytes;
+use gpt2::format::Bytes;
 use gpt2::model::Gpt2;
 use gpt2::simd::{Simd, kernel};
 use gpt2::tensor::Dtype;

@@ -2,7 +2,7 @@
 
 mod words;
 
-use gpt2::trace::debugger::Edit;
+use gpt2::inspect::debugger::Edit;
 use std::ops::RangeInclusive;
 use words::{Word, count, number, one, range, split};
 

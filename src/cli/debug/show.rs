@@ -5,10 +5,11 @@ use super::command::Print;
 use super::heat::{self, shorten};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
+use gpt2::inspect::debugger::Session;
+use gpt2::inspect::describe;
 use gpt2::sampling::Explanation;
 use gpt2::sampling::candidates::{list, percent, top};
-use gpt2::trace::debugger::Session;
-use gpt2::trace::{Place, Recorded, Stage, describe, number};
+use gpt2::trace::{Place, Recorded, Stage, number};
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 

@@ -14,7 +14,7 @@
 
 use super::super::K_BLOCK;
 use super::sums::Row;
-use crate::math::LANES;
+use crate::simd::LANES;
 use crate::simd::kernel;
 use crate::tensor::{GROUP, Matrix};
 use rayon::prelude::*;

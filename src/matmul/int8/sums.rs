@@ -14,8 +14,8 @@
 //!
 //! AVX2's `vpmaddubsw` would multiply bytes, but its sums of two products saturate at 32,767; 2 * 255 * 127 is more.
 
-use crate::math::LANES;
 use crate::matmul::K_BLOCK;
+use crate::simd::LANES;
 use crate::simd::Simd;
 use crate::tensor::{GROUP, LINE};
 

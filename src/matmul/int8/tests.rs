@@ -2,7 +2,7 @@
 
 use super::super::tests::{bits, numbers};
 use super::*;
-use crate::checkpoint::Bytes;
+use crate::format::Bytes;
 use crate::matmul;
 use crate::simd::tests::under_each;
 use crate::tensor::{Outputs, Weights};

@@ -1,7 +1,7 @@
 //! Panels that are multiplied with next: copied, some rows with each few rows of `x`, so that they come from memory while
 //! sums are computed.
 
-use crate::math::LANES;
+use crate::simd::LANES;
 use std::ops::Range;
 
 /// What is copied of the next step's panels while rows go by.

@@ -1,8 +1,7 @@
 //! NEON, which every arm64 processor has.
 
 use super::Lanes;
-use crate::math::LANES;
-use crate::tensor::{F16, Number};
+use crate::simd::{LANES, widen_f16};
 use std::arch::aarch64::*;
 
 /// Four registers of 4 lanes.
@@ -37,7 +36,7 @@ impl Lanes for Neon {
         // The conversion has an instruction, but stable Rust has no name for it yet.
         // SAFETY: sixteen u16 by the caller's promise, then sixteen f32 of an array.
         unsafe {
-            let wide = from.cast::<[u16; LANES]>().read_unaligned().map(F16::widen);
+            let wide = from.cast::<[u16; LANES]>().read_unaligned().map(widen_f16);
             Self::load(wide.as_ptr())
         }
     }

@@ -1,7 +1,7 @@
 //! AVX-512 and AVX2. What the intrinsics need of the processor, the callers' copy of the kernel has made sure of.
 
 use super::Lanes;
-use crate::math::LANES;
+use crate::simd::LANES;
 use std::arch::x86_64::*;
 
 /// One register of 16 lanes.

@@ -1,6 +1,5 @@
 //! One turn of the loop, from ids to the next id, with every stage shown.
 
-use super::{Stage, Trace};
 use crate::bpe::TokenId;
 use crate::error::{Error, Result};
 use crate::generate::{Options, check_ids};
@@ -8,6 +7,7 @@ use crate::kv_cache::KvCache;
 use crate::model::Gpt2;
 use crate::sampling::{History, NoWatch, Sampling, Watch};
 use crate::softmax::log_softmax;
+use crate::trace::{Stage, Trace};
 
 /// Reads all `ids` at once and chooses the next token; `trace` sees every stage, the logits of all positions included.
 ///

@@ -1,8 +1,9 @@
 //! The stepper's [`Trace`]: changes what is to be changed, and keeps what is to be seen.
 
-use super::super::{Digest, Lens, Place, Recorded, Stage, Trace};
+use super::super::Lens;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::trace::{Digest, Place, Recorded, Stage, Trace};
 
 /// A part of the model that is switched off: what it found is replaced by zeros, and the residual stream passes it by.
 ///

@@ -85,7 +85,7 @@ impl Growing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Bytes, safetensors::SafeTensors};
+    use crate::format::{Bytes, safetensors::SafeTensors};
 
     fn slot(name: &str, dtype: &'static str, shape: &[usize]) -> Slot {
         Slot { name: name.into(), dtype, shape: shape.to_vec() }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::checkpoint::Bytes;
+use crate::format::Bytes;
 use crate::trace::Stage;
 
 fn tensor(dtype: &str, shape: &[usize], bytes: &[u8]) -> Tensor {

@@ -5,11 +5,18 @@
 //! the text, so the bits are the same whichever copy runs. Which one runs is decided once, at start:
 //! the widest that the processor has, or what the environment variable `GPT2_SIMD` names.
 
+mod half;
 #[doc(hidden)]
 pub mod lanes;
 
+pub(crate) use half::{round_bf16, round_f16, widen_bf16, widen_f16};
+
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
+
+/// Numbers that advance together, whatever the registers: a sum over a row is kept in this many partial sums, element `i`
+/// in partial sum `i mod 16`.
+pub const LANES: usize = 16;
 
 /// An instruction set that a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -226,7 +226,7 @@ pub(super) fn beside(path: &Path) -> io::Result<(File, Unfinished)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Bytes, safetensors::SafeTensors};
+    use crate::format::{Bytes, safetensors::SafeTensors};
 
     fn slot(name: &str, dtype: &'static str, shape: &[usize]) -> Slot {
         Slot { name: name.into(), dtype, shape: shape.to_vec() }

@@ -22,8 +22,8 @@ mod table;
 
 pub use compare::Compared;
 
-use super::Place;
-use crate::checkpoint::safetensors::{SafeTensors, Tensor};
+use crate::format::safetensors::{SafeTensors, Tensor};
+use crate::trace::Place;
 use std::collections::BTreeMap;
 
 /// What is usual between two implementations in f32.

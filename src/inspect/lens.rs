@@ -13,11 +13,10 @@
 //! near the end. That is the *logit lens* (nostalgebraist, "interpreting GPT: the logit lens", 2020). It is a way of
 //! looking, no part of the computation: the model was trained to be read at its end only.
 
-use super::{Stage, Trace};
 use crate::model::Gpt2;
 pub use crate::sampling::candidates::{Candidate, top};
 use crate::tensor::Matrix;
-use crate::trace::NoTrace;
+use crate::trace::{NoTrace, Stage, Trace};
 
 /// A [`Trace`] that reads the residual stream after every block.
 #[derive(Clone, Debug)]
@@ -68,7 +67,8 @@ impl Trace for Lens<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Place, Recorder, next_token};
+    use crate::inspect::next_token;
+    use crate::trace::{Place, Recorder};
 
     /// After the last block the lens sees what the model says.
     #[test]

@@ -1,7 +1,7 @@
 //! One stage of two traces.
 
 use super::{Outcome, numbers};
-use crate::checkpoint::safetensors::Tensor;
+use crate::format::safetensors::Tensor;
 use crate::trace::{Place, Stage};
 
 /// In `attn.scores`, this and less is masked.

@@ -18,7 +18,7 @@
 //!
 //! ```
 //! use gpt2::generate::{Options, StopStrings};
-//! use gpt2::trace::debugger::{Edit, Session, Settings};
+//! use gpt2::inspect::debugger::{Edit, Session, Settings};
 //!
 //! let lm = gpt2::checkpoint::bundled();
 //! let prompt = lm.bpe.encode("Once upon a");
@@ -38,14 +38,15 @@ mod eye;
 
 pub use eye::Edit;
 
+use super::Lens;
 use super::lens::Candidate;
-use super::{Digest, Lens, Place, Recorded};
 use crate::bpe::TokenId;
 use crate::checkpoint::LanguageModel;
 use crate::error::{Error, Result};
 use crate::generate::rewind::Mark;
 use crate::generate::{FinishReason, Generation, Options, StopStrings, TextStream};
 use crate::sampling::Explanation;
+use crate::trace::{Digest, Place, Recorded};
 use eye::{Eye, Look};
 
 /// Candidates of each distribution that an explanation names, unless more are asked for.

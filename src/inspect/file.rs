@@ -9,10 +9,10 @@
 //! Each stage goes to the disk as soon as it is computed. Beside the model, memory holds one stage, not all of them;
 //! the largest are a block's scores and weights, 8 * H * T * T bytes together, and the logits, 4 * T * V bytes.
 
-use super::{Place, Stage, Trace};
-use crate::checkpoint::safetensors::{Slot, Writer};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::format::safetensors::{Slot, Writer};
+use crate::trace::{Place, Stage, Trace};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -98,9 +98,10 @@ impl Trace for TraceFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Bytes, safetensors::SafeTensors};
+    use crate::format::{Bytes, safetensors::SafeTensors};
+    use crate::inspect::next_token;
     use crate::sampling::Sampling;
-    use crate::trace::{Recorder, next_token};
+    use crate::trace::Recorder;
 
     fn open(path: &Path) -> SafeTensors {
         SafeTensors::parse(path, &Bytes::map(path).expect("a file")).expect("tensors")

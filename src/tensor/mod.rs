@@ -10,6 +10,7 @@
 mod int8;
 mod matrix;
 mod numbers;
+mod page;
 mod weights;
 
 pub use int8::Outputs;
@@ -17,5 +18,6 @@ pub(crate) use int8::{GROUP, Int8, LINE};
 pub use matrix::Matrix;
 pub use numbers::Dtype;
 pub(crate) use numbers::{Bf16, F16, F32, Number};
+pub(crate) use page::{Head, PAGE, Page};
 pub(crate) use weights::Numbers;
 pub use weights::Weights;

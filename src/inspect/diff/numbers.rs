@@ -1,6 +1,6 @@
 //! The numbers of a tensor as f64, a piece at a time, whatever their type: no second copy of a large stage is made.
 
-use crate::checkpoint::safetensors::Tensor;
+use crate::format::safetensors::Tensor;
 use crate::tensor::{Bf16, F16, Number};
 
 /// Numbers a piece.
@@ -64,7 +64,7 @@ fn widen(dtype: &str, bytes: &[u8], wide: &mut Vec<f64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Bytes;
+    use crate::format::Bytes;
 
     #[test]
     fn every_type_is_widened_by_value() {

@@ -16,13 +16,14 @@
 //! Each stage goes to the disk as soon as it is computed; memory holds one at a time. A step of GPT-2 124M takes about
 //! 1 MB on the disk, 0.4 MB of it logits and probabilities.
 
-use super::{Place, Stage, Trace, metadata};
+use super::metadata;
 use crate::bpe::{Bpe, TokenId};
 use crate::checkpoint::LanguageModel;
-use crate::checkpoint::safetensors::{Growing, Slot};
 use crate::error::{Error, Result};
+use crate::format::safetensors::{Growing, Slot};
 use crate::generate::Options;
 use crate::sampling::{Choice, Explanation, Step, Watch};
+use crate::trace::{Place, Stage, Trace};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -43,7 +44,7 @@ impl StepsFile {
     /// Begins a file.
     ///
     /// # Errors
-    /// As [`Writer::create`](crate::checkpoint::safetensors::Writer::create).
+    /// As [`Writer::create`](crate::format::safetensors::Writer::create).
     pub fn create(path: &Path) -> Result<Self> {
         Ok(Self { file: Growing::create(path)?, sequence: 0, step: 0, block: None, problem: None })
     }
@@ -137,10 +138,11 @@ impl Watch for Choices<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Bytes, safetensors::SafeTensors};
+    use crate::format::{Bytes, safetensors::SafeTensors};
     use crate::generate::Generation;
+    use crate::inspect::next_token;
     use crate::sampling::{NoWatch, Sampling};
-    use crate::trace::{Recorder, next_token};
+    use crate::trace::Recorder;
 
     #[test]
     fn every_stage_of_every_step() {

@@ -6,10 +6,7 @@
 //!
 //! Largest errors against f64, over every (exp, tanh) or every 64th (gelu) f32: see the tests.
 
-use crate::simd::kernel;
-
-/// A sum is kept in this many partial sums: element `i` goes into partial sum `i mod 16`.
-pub const LANES: usize = 16;
+use crate::simd::{LANES, kernel};
 
 /// `if c { a } else { b }` that compiles to a select.
 #[inline(always)]
@@ -181,6 +178,49 @@ kernel! {
             }
         }
         rest.iter().chain(&largest.clone()).fold(f32::NEG_INFINITY, |m, x| pick(*x > m, *x, m))
+    }
+}
+
+/// x `[n]` -> probabilities, in place.
+///
+/// If no score is above -inf, there is nothing to share out and all become 0.
+pub fn softmax(x: &mut [f32]) {
+    let largest = max(x);
+    if largest == f32::NEG_INFINITY {
+        return x.fill(0.0);
+    }
+    shifted_exp(x, largest);
+    let sum = sum(x);
+    divide(x, sum);
+}
+
+kernel! {
+    fn shifted_exp(x: &mut [f32], shift: f32) {
+        for x in x {
+            *x = exp(*x - shift);
+        }
+    }
+}
+
+kernel! {
+    pub(crate) fn sum_of_exp(x: &[f32], shift: f32) -> f32 {
+        sum_of(x, |x| exp(x - shift))
+    }
+}
+
+kernel! {
+    pub(crate) fn shift(x: &mut [f32], by: f32) {
+        for x in x {
+            *x -= by;
+        }
+    }
+}
+
+kernel! {
+    pub(crate) fn divide(x: &mut [f32], by: f32) {
+        for x in x {
+            *x /= by;
+        }
     }
 }
 

@@ -17,7 +17,6 @@ pub use writer::{Slot, Writer, remove_unfinished};
 
 use super::Bytes;
 use crate::error::{Error, Result};
-use crate::tensor::Dtype;
 use byteorder::{ByteOrder, LittleEndian};
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::Path};
@@ -185,18 +184,6 @@ fn check(entry: &Entry, data: &Bytes) -> std::result::Result<Tensor, String> {
         ));
     }
     Ok(Tensor { dtype: dtype.clone(), shape: shape.clone(), bytes: data.slice(*begin..*end) })
-}
-
-impl Tensor {
-    /// The number type, if weights can be stored in it.
-    pub fn weight_dtype(&self) -> Option<Dtype> {
-        match self.dtype.as_str() {
-            "F32" => Some(Dtype::F32),
-            "F16" => Some(Dtype::F16),
-            "BF16" => Some(Dtype::Bf16),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! values [H, PAGE, D]      a position a row: it is added as a whole, times its weight
 //! ```
 
-use crate::tensor::{Bf16, Dtype, F16, F32, Number};
+use super::{Bf16, Dtype, F16, F32, Number};
 use std::sync::Arc;
 
 /// Positions a page.
@@ -22,18 +22,18 @@ pub(crate) struct Page {
 
 impl Page {
     /// An empty page of keys and values of `c` numbers each.
-    pub(super) fn new(dtype: Dtype, c: usize) -> Self {
+    pub fn new(dtype: Dtype, c: usize) -> Self {
         let words = c * PAGE * dtype.size() / size_of::<u32>();
         Self { keys: vec![0; words], values: vec![0; words] }
     }
 
     /// Keeps a key and a value at place `s`, rounded to `dtype`. `key`, `value` `[C]`, heads of `d` numbers side by side.
-    pub(super) fn put(&mut self, dtype: Dtype, s: usize, d: usize, key: &[f32], value: &[f32]) {
+    pub fn put(&mut self, dtype: Dtype, s: usize, d: usize, key: &[f32], value: &[f32]) {
         match dtype {
             Dtype::F32 => self.put_as::<F32>(s, d, key, value),
             Dtype::F16 => self.put_as::<F16>(s, d, key, value),
             Dtype::Bf16 => self.put_as::<Bf16>(s, d, key, value),
-            Dtype::I8 => unreachable!("refused by KvCache::new"),
+            Dtype::I8 => unreachable!("refused by the cache"),
         }
     }
 
@@ -61,7 +61,7 @@ pub(crate) struct Head<'a> {
 
 impl<'a> Head<'a> {
     /// Head `h`, of `d` dimensions.
-    pub(super) fn new(pages: &'a [Arc<Page>], h: usize, d: usize, dtype: Dtype) -> Self {
+    pub fn new(pages: &'a [Arc<Page>], h: usize, d: usize, dtype: Dtype) -> Self {
         Self { pages, h, d, dtype }
     }
 
