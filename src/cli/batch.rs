@@ -10,12 +10,11 @@ mod request;
 mod sums;
 
 use super::failure::Failure;
-use super::generate::{Report, Stats, ms};
-use super::remark;
+use super::report::{Report, Written, json, remark};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::error::{Error, Result};
-use gpt2::generate::{Batch, Chosen, FinishReason, Generation, Options, StopStrings, TextStream};
+use gpt2::generate::{Batch, Chosen, Generation, Options, StopStrings, TextStream};
 use lines::{Line, Lines, Next};
 use order::InOrder;
 use request::Request;
@@ -48,12 +47,7 @@ struct Running<'a> {
     prompt_ids: Vec<TokenId>,
     seed: u64,
     generation: Generation<'a>,
-    stream: TextStream<'a>,
-    text: String,
-    logprobs: Vec<f64>,
-    begin: Instant,
-    /// Until the first token.
-    first: Duration,
+    written: Written,
     error: Option<Error>,
 }
 
@@ -115,12 +109,13 @@ impl Job<'_> {
                     ));
                 }
                 sums.prompt_tokens += running.prompt_ids.len();
-                sums.new_tokens += running.logprobs.len();
+                sums.new_tokens += running.written.logprobs.len();
+                let place = running.place;
                 let result = match running.error.take() {
-                    None => json(&running.report(self.load))?,
+                    None => running.result(self.load)?,
                     Some(error) => sums.bad(running.line, &error)?,
                 };
-                results.put(running.place, result);
+                results.put(place, result);
             }
             results.print()?;
         }
@@ -148,13 +143,10 @@ impl Job<'_> {
             line: line.number,
             place,
             seed,
-            generation: Generation::new(&lm.model, &prompt_ids, options)?,
+            generation: Generation::new(&lm.model, &prompt_ids, options)?
+                .with_text(TextStream::new(&lm.bpe, stop)),
             prompt_ids,
-            stream: TextStream::new(&lm.bpe, stop),
-            text: String::new(),
-            logprobs: Vec::new(),
-            begin,
-            first: Duration::ZERO,
+            written: Written::since(begin),
             error: None,
         })
     }
@@ -169,49 +161,15 @@ impl<'a> AsMut<Generation<'a>> for Running<'a> {
 impl Running<'_> {
     /// One token more, or the end.
     fn token(&mut self, chosen: Result<Chosen>) {
-        let chosen = match chosen {
-            Ok(chosen) => chosen,
-            Err(error) => return self.error = Some(error),
-        };
-        if self.logprobs.is_empty() {
-            self.first = self.begin.elapsed();
-        }
-        self.logprobs.push(chosen.logprob);
-        if self.generation.finish_reason() != Some(FinishReason::Eos) {
-            self.text.push_str(&self.stream.push(chosen.id));
-        }
-        if self.stream.stopped() {
-            self.generation.finish(FinishReason::Stop);
+        match chosen {
+            Ok(chosen) => drop(self.written.token(chosen, &mut self.generation)),
+            Err(error) => self.error = Some(error),
         }
     }
 
     /// The finished text.
-    fn report(&mut self, load: Duration) -> Good<'_> {
-        let all = self.begin.elapsed();
-        self.text.push_str(&self.stream.finish());
-        let first = if self.logprobs.is_empty() { all } else { self.first };
-        let report = Report {
-            prompt_ids: &self.prompt_ids,
-            ids: self.generation.new_ids().to_vec(),
-            text: std::mem::take(&mut self.text),
-            seed: self.seed,
-            finish_reason: self.generation.finish_reason().unwrap_or(FinishReason::Length).name(),
-            logprobs: std::mem::take(&mut self.logprobs),
-            score: None,
-            stats: Stats {
-                load_ms: ms(load),
-                prefill_tokens: self.prompt_ids.len(),
-                prefill_ms: ms(first),
-                decode_tokens: self.generation.new_ids().len().saturating_sub(1),
-                decode_ms: ms(all - first),
-                speculated: None,
-            },
-        };
-        Good { line: self.line, report }
+    fn result(self, load: Duration) -> std::result::Result<String, Failure> {
+        let report = self.written.report(&self.generation, &self.prompt_ids, self.seed, load);
+        json(&Good { line: self.line, report })
     }
-}
-
-/// One line.
-fn json(result: &impl Serialize) -> std::result::Result<String, Failure> {
-    serde_json::to_string(result).map_err(|e| Failure::Work(e.to_string()))
 }

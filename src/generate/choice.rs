@@ -2,19 +2,20 @@
 
 use super::Options;
 use crate::bpe::TokenId;
-use crate::sampling::{Choice, History, Uniform, Watch, argmax, draw};
+use crate::sampling::{Choice, History, Watch, argmax, draw};
 use crate::softmax::softmax;
 use crate::trace::{Stage, Trace};
 
 impl Options {
-    /// scores `[V]` as the model gives them -> an id, by the processors, the filters and the draw.
+    /// scores `[V]` as the model gives them -> an id, by the processors, the filters and the draw; `u` in [0, 1) is the
+    /// position's number, which greedy decoding does not use.
     ///
     /// Each step is shown to `watch`, the distribution at the end to `trace`. `None` if no token can be chosen.
     pub fn choose(
         &self,
         scores: &mut [f32],
         history: &History<'_>,
-        uniform: &mut Uniform,
+        u: f64,
         trace: &mut impl Trace,
         watch: &mut (impl Watch + ?Sized),
     ) -> Option<TokenId> {
@@ -33,8 +34,7 @@ impl Options {
                 sampling.warp(scores, 1, watch);
                 softmax(scores);
                 trace.record(Stage::Probs, &[scores.len()], scores);
-                let uniform = uniform.draw();
-                (draw(scores, uniform), Some(uniform))
+                (draw(scores, u), Some(u))
             }
         };
         if let Some(logits) = &logits {

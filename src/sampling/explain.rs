@@ -193,9 +193,9 @@ mod tests {
         let history = History { ids: &[1], prompt_len: 1, eos: &[] };
         let (mut explanation, mut scores) = (Explanation::new(2), logits.to_vec());
         let id =
-            options.choose(&mut scores, &history, &mut options.uniform(), &mut NoTrace, &mut explanation);
+            options.choose(&mut scores, &history, options.uniform().at(0), &mut NoTrace, &mut explanation);
         let mut unseen = logits.to_vec();
-        let same = options.choose(&mut unseen, &history, &mut options.uniform(), &mut NoTrace, &mut NoWatch);
+        let same = options.choose(&mut unseen, &history, options.uniform().at(0), &mut NoTrace, &mut NoWatch);
         assert_eq!(id, same, "looking changes nothing");
         (id, explanation)
     }

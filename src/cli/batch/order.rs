@@ -1,7 +1,7 @@
 //! Results come as they are ready and leave in order.
 
 use super::super::failure::Failure;
-use super::super::generate::print;
+use super::super::report::print;
 use std::collections::VecDeque;
 
 /// Results from the first that is not printed.

@@ -1,9 +1,8 @@
 //! What a batch did in all.
 
 use super::super::failure::Failure;
-use super::super::generate::{Stats, ms};
-use super::super::remark;
-use super::{Bad, json};
+use super::super::report::{Stats, json, ms, remark};
+use super::Bad;
 use gpt2::error::Error;
 use gpt2::generate::batch::Turn;
 use std::time::Duration;
