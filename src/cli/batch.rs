@@ -5,9 +5,8 @@
 //! for one result before it writes the next line.
 
 mod lines;
-mod order;
 mod request;
-mod sums;
+mod results;
 
 use super::failure::Failure;
 use super::report::{Report, Written, json, remark};
@@ -16,13 +15,12 @@ use gpt2::checkpoint::LanguageModel;
 use gpt2::error::{Error, Result};
 use gpt2::generate::{Batch, Chosen, Generation, Options, StopStrings, TextStream};
 use lines::{Line, Lines, Next};
-use order::InOrder;
 use request::Request;
+use results::Results;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use sums::Sums;
 
 /// Results that wait for an earlier line may take so many bytes; then no new line is read until that one is done.
 const HELD: usize = 64 << 20;
@@ -59,13 +57,6 @@ struct Good<'a> {
     report: Report<'a>,
 }
 
-/// The result of a bad one.
-#[derive(Serialize)]
-struct Bad {
-    line: u64,
-    error: String,
-}
-
 impl Job<'_> {
     /// Works through the file, or standard input where it is `-`.
     pub fn run(
@@ -76,19 +67,17 @@ impl Job<'_> {
     ) -> std::result::Result<(), Failure> {
         let mut lines = Lines::open(path)?;
         let mut batch = Batch::new(&self.lm.model);
-        let (mut results, mut sums) = (InOrder::default(), Sums::default());
-        let (mut end, mut slid) = (None, false);
+        let (mut results, mut end, mut slid) = (Results::default(), None, false);
         while !interrupted.load(Ordering::Relaxed) {
-            while end.is_none() && batch.len() < self.size && results.bytes() < HELD {
+            while end.is_none() && batch.len() < self.size && results.bytes < HELD {
                 match if batch.is_empty() { lines.wait(interrupted) } else { lines.now() } {
                     Next::Line(line) => {
                         let place = results.expect();
-                        sums.lines += 1;
                         match self.begin(&line, place) {
                             Ok(running) => batch.push(running),
-                            Err(error) => results.put(place, sums.bad(line.number, &error)?),
+                            Err(error) => results.bad(place, line.number, &error)?,
                         }
-                        results.print()?;
+                        results.print(false)?;
                     }
                     Next::NotYet => break,
                     Next::End(result) => end = Some(result),
@@ -99,7 +88,7 @@ impl Job<'_> {
             }
             let begin = Instant::now();
             let turn = batch.step(Running::token);
-            sums.add(turn, begin.elapsed());
+            results.turn(turn, begin.elapsed());
             for mut running in batch.take_finished() {
                 if running.generation.slides() > 0 && !slid {
                     slid = true;
@@ -108,26 +97,24 @@ impl Job<'_> {
                         running.line, self.lm.model.config.n_positions
                     ));
                 }
-                sums.prompt_tokens += running.prompt_ids.len();
-                sums.new_tokens += running.written.logprobs.len();
-                let place = running.place;
-                let result = match running.error.take() {
-                    None => running.result(self.load)?,
-                    Some(error) => sums.bad(running.line, &error)?,
-                };
-                results.put(place, result);
+                let (place, prompt, new) =
+                    (running.place, running.prompt_ids.len(), running.written.logprobs.len());
+                match running.error.take() {
+                    None => results.good(place, running.result(self.load)?, prompt, new),
+                    Some(error) => results.bad(place, running.line, &error)?,
+                }
             }
-            results.print()?;
+            results.print(false)?;
         }
-        results.print_all()?; // after Ctrl-C some may be finished whose turn it was not
+        results.print(true)?; // after Ctrl-C some may be finished whose turn it was not
         if stats {
-            sums.print(self.seed, self.load);
+            results.print_sums(self.seed, self.load);
         }
         if interrupted.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted);
         }
         end.unwrap_or(Ok(()))?;
-        sums.verdict()
+        results.verdict()
     }
 
     /// A line's text, before its first token.
