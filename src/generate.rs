@@ -11,19 +11,19 @@
 //! That is *autoregression*: each token is conditioned on everything before it, the model's own choices
 //! included. [`Generation`] is this loop as an iterator; each turn gives one token.
 //!
-//! [`options`] says what may be asked for; [`stop`] finds where a text is to end, between the tokens; [`batch`]
+//! [`Options`] say what may be asked for; [`stop`] finds where a text is to end, between the tokens; [`batch`]
 //! takes the same turns for several texts at once.
 
 pub mod ahead;
 pub mod batch;
-mod choice;
-pub mod options;
+mod finish;
 pub(crate) mod rewind;
 pub mod stop;
 
 pub use ahead::View;
 pub use batch::Batch;
-pub use options::{ContextPolicy, FinishReason, Options};
+pub use crate::sampling::{ContextPolicy, Options};
+pub use finish::FinishReason;
 pub use stop::{StopStrings, TextStream};
 
 use crate::bpe::TokenId;
@@ -116,10 +116,7 @@ impl<'m, T: Trace> Generation<'m, T> {
     where
         T: Clone,
     {
-        let mut options = self.options.clone();
-        if let Some(sampling) = &mut options.sampling {
-            sampling.stream = stream;
-        }
+        let options = self.options.clone().stream(stream);
         Self {
             model: self.model,
             uniform: options.uniform(),
@@ -227,7 +224,8 @@ impl<'m, T: Trace> Generation<'m, T> {
         scores.copy_from_slice(logits);
         let history =
             History { ids: &self.ids, prompt_len: self.prompt_len, eos: self.options.ends(self.model) };
-        let id = self.options.choose(scores, &history, &mut self.uniform, &mut self.trace, watch);
+        let u = if self.options.sample { self.uniform.draw() } else { 0.0 };
+        let id = self.options.choose(scores, &history, u, &mut self.trace, watch);
         let id = self.forced.take().or(id);
         self.append(logits, id)
     }

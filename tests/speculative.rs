@@ -6,7 +6,7 @@ use gpt2::config::Config;
 use gpt2::generate::{ContextPolicy, FinishReason, Generation, Options, View};
 use gpt2::kv_cache::KvCache;
 use gpt2::model::Gpt2;
-use gpt2::sampling::{History, NoWatch, Processors, Sampling, Uniform, draw};
+use gpt2::sampling::{History, Uniform, draw};
 use gpt2::search::draft::{Draft, DraftModel, Guess, PromptLookup};
 use gpt2::search::speculative::{Passes, Speculation, accept};
 use gpt2::tensor::Dtype;
@@ -106,7 +106,7 @@ impl Draft for Oracle {
 }
 
 fn greedy(max_new_tokens: usize) -> Options {
-    Options { max_new_tokens, ignore_eos: true, ..Options::default() }
+    Options::default().max_new_tokens(max_new_tokens).ignore_eos(true)
 }
 
 /// Prompt lookup, other models, the model itself, oracles: all against the plain text, `most` tokens at a time.
@@ -118,7 +118,7 @@ fn compare(model: &Gpt2, prompt: &[TokenId], options: &Options, most: usize, dra
         let oracle = Oracle::new(prompt, &truth.0, right);
         assert_eq!(speculative(model, prompt, options, oracle, most).0, truth, "an oracle, right {right}");
     }
-    if options.sampling.is_some() {
+    if options.sample {
         return; // a draft that draws gives another text of the same law
     }
     for (i, draft) in drafts.iter().chain([model]).enumerate() {
@@ -147,8 +147,8 @@ fn the_bits_are_those_of_plain_decoding() {
 fn sampled_bits_are_those_of_plain_decoding_where_the_draft_does_not_draw() {
     let model = fixture("base");
     for seed in 0..6 {
-        let sampling = Sampling { temperature: 0.3, ..Sampling::with_seed(seed) };
-        compare(&model, &[7, 8], &Options { sampling: Some(sampling), ..greedy(150) }, 6, &[]);
+        let options = Options::sampled(seed).temperature(0.3).max_new_tokens(150).ignore_eos(true);
+        compare(&model, &[7, 8], &options, 6, &[]);
     }
 }
 
@@ -159,18 +159,17 @@ fn the_end_may_be_guessed() {
     for at in [0, 1, 7, 30] {
         model.config.eos_token_ids = vec![ids[at]];
         for max_new_tokens in [1, 2, 5, 60] {
-            let options = Options { max_new_tokens, ..Options::default() };
-            for processors in [
-                Processors::default(),
-                Processors { min_new_tokens: max_new_tokens.min(9), ..Processors::default() },
-                Processors { repetition_penalty: 1.3, no_repeat_ngram_size: 3, ..Processors::default() },
+            let plain = || Options::default().max_new_tokens(max_new_tokens);
+            for options in [
+                plain(),
+                plain().min_new_tokens(max_new_tokens.min(9)),
+                plain().repetition_penalty(1.3).no_repeat_ngram_size(3),
             ] {
-                let options = Options { processors, ..options.clone() };
                 compare(&model, &[5, 6], &options, 5, &[fixture("f16")]);
             }
         }
     }
-    let ended = plain(&model, &[5, 6], &Options { max_new_tokens: 60, ..Options::default() });
+    let ended = plain(&model, &[5, 6], &Options::default().max_new_tokens(60));
     assert_eq!(ended.2, Some(FinishReason::Eos), "the last of them ends early");
 }
 
@@ -180,7 +179,7 @@ fn positions_end_as_in_plain_decoding() {
     for context_policy in ContextPolicy::ALL {
         for prompt in [1, 50, 62, 63, 64] {
             let prompt: Vec<TokenId> = (0..prompt).map(|i| i % 3).collect();
-            let options = Options { context_policy, ..greedy(100) };
+            let options = greedy(100).context_policy(context_policy);
             compare(&model, &prompt, &options, 9, &[tiny(1, 7, Dtype::F32)]);
         }
     }
@@ -217,12 +216,12 @@ fn errors_come_where_plain_decoding_has_them() {
     compare(&model, &[1], &greedy(9), 4, std::slice::from_ref(&sound));
     compare(&sound, &[1], &greedy(40), 4, std::slice::from_ref(&model)); // the draft is the damaged one
     let draft = DraftModel::new(&model, &sound).expect("a vocabulary shared");
-    let options = Options { sampling: Some(Sampling::plain(1)), ..greedy(40) };
+    let options = greedy(40).sample(true).seed(1);
     let (written, passes) = speculative(&sound, &[1], &options, draft, 4);
     assert_eq!((written.0.len(), written.4, passes.drafted), (40, None, 0));
     // each token once: after 210 none is left
-    let once = Processors { no_repeat_ngram_size: 1, ..Processors::default() };
-    compare(&sound, &[1], &Options { processors: once, ..greedy(300) }, 4, &[tiny(1, 9, Dtype::F32)]);
+    let once = greedy(300).no_repeat_ngram_size(1);
+    compare(&sound, &[1], &once, 4, &[tiny(1, 9, Dtype::F32)]);
 }
 
 #[test]
@@ -255,10 +254,7 @@ fn vocabularies_must_be_shared() {
 fn forks_are_runs_of_their_own_stream() {
     let model = fixture("base");
     let small = near(&model);
-    let options = |stream| {
-        let sampling = Sampling { stream, ..Sampling::with_seed(4) };
-        Options { sampling: Some(sampling), ..greedy(30) }
-    };
+    let options = |stream| Options::sampled(4).stream(stream).max_new_tokens(30).ignore_eos(true);
     let begin = |stream| {
         let text = Generation::new(&model, &[1, 2, 3], options(stream)).expect("a prompt");
         Speculation::new(text, DraftModel::new(&small, &model).expect("a vocabulary shared"), 4)
@@ -284,10 +280,8 @@ proptest! {
     ) {
         let dtype = [Dtype::F32, Dtype::Bf16, Dtype::F16][shape.2];
         let model = tiny(shape.0, shape.1, dtype);
-        let processors = Processors {
-            repetition_penalty: penalty.unwrap_or(1.0), no_repeat_ngram_size: ngram, ..Processors::default()
-        };
-        let options = Options { max_new_tokens, processors, ..Options::default() };
+        let options = Options::default()
+            .repetition_penalty(penalty.unwrap_or(1.0)).no_repeat_ngram_size(ngram).max_new_tokens(max_new_tokens);
         compare(&model, &prompt, &options, most, &[tiny(drafts.0, drafts.1, Dtype::F32)]);
     }
 }
@@ -303,8 +297,7 @@ fn law(model: &Gpt2, prompt: &[TokenId], options: &Options) -> BTreeMap<Vec<Toke
             let ids = [prompt, &text].concat();
             let mut p = model.next_logits(&ids, &mut KvCache::new(&model.config), &mut NoTrace);
             let history = History { ids: &ids, prompt_len: prompt.len(), eos: &[] };
-            options.processors.apply(&history, p.row_mut(0), &mut NoWatch);
-            options.sampling.as_ref().expect("sampling").distribution(p.row_mut(0));
+            options.distribution(p.row_mut(0), &history);
             for (id, p) in p.row(0).iter().enumerate().filter(|(_, p)| **p > 0.0) {
                 longer.insert([&text[..], &[id as TokenId]].concat(), probability * f64::from(*p));
             }
@@ -413,9 +406,8 @@ fn sample<D: Draft + Clone>(model: &Gpt2, options: &Options, draft: &D, n: u64) 
 
 /// Options under which four tokens have some 200 outcomes.
 fn narrow(temperature: f32) -> Options {
-    let sampling = Sampling { temperature, top_k: Some(4), top_p: Some(0.95), ..Sampling::plain(11) };
-    let processors = Processors { repetition_penalty: 1.2, ..Processors::default() };
-    Options { sampling: Some(sampling), processors, ..greedy(4) }
+    let options = greedy(4).sample(true).seed(11).repetition_penalty(1.2);
+    options.temperature(temperature).top_k(4).top_p(0.95)
 }
 
 #[test]

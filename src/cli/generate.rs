@@ -33,9 +33,6 @@ pub struct Args {
     decoding: DecodingArgs,
     #[command(flatten)]
     speculation: SpeculationArgs,
-    /// End the text before TEXT, wherever it appears in the continuation (repeatable)
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
     /// Write N continuations, each with its own stream of the seed's random numbers; with beams, the N best
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     num_return_sequences: u64,
@@ -94,14 +91,14 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let draft = args.speculation.open(&lm)?;
     let load = begin.elapsed();
     let beams = args.beams.are_wanted()?;
-    let (options, seed) = match beams {
+    let options = match beams {
         true => args.beams.options(&args.decoding, &lm.bpe)?,
         false => args.decoding.options(&lm.bpe)?,
     };
     options.check(&lm.model).map_err(usage)?;
-    let stop = StopStrings::new(&args.stop).map_err(usage)?;
+    let (seed, stop) = (options.seed, StopStrings::new(&options.stop).map_err(usage)?);
     let count = args.num_return_sequences;
-    if args.decoding.choice.greedy && count > 1 && !beams {
+    if args.decoding.has("greedy") && count > 1 && !beams {
         return Err(Failure::Usage(format!(
             "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
         )));
@@ -113,7 +110,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             )));
         }
         let (size, allow_special) = (args.batch_size.unwrap_or(8).into(), args.prompt.allow_special());
-        let job = Job { lm: &lm, options, seed, stop, allow_special, size, load };
+        let job = Job { lm: &lm, options, allow_special, size, load };
         return job.run(path, args.stats, watch_for_interrupts()?);
     }
     if args.batch_size.is_some() {
@@ -189,7 +186,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     match traced {
         None => Ok(()),
         Some(Traced { file, choices }) => {
-            Ok(file.finish(&lm, &prompt_ids, &options, &args.stop, &choices)?)
+            Ok(file.finish(&lm, &prompt_ids, &options, &options.stop, &choices)?)
         }
     }
 }
@@ -281,10 +278,8 @@ impl Run<'_> {
         options: &Options,
         output: Output<'_>,
     ) -> Result<(Written, Traced), Failure> {
-        let (n, mut options) = (choices.len(), options.clone());
-        if let Some(sampling) = &mut options.sampling {
-            sampling.stream = n as u64; // as Generation::fork has it
-        }
+        let n = choices.len();
+        let options = options.clone().stream(n as u64); // as Generation::fork has it
         file.begin(n);
         let generation = Generation::with_trace(&self.lm.model, prompt, options, file)?;
         let (mut generation, mut watch) = (generation.whole(), Choices::new(&self.lm.bpe));

@@ -64,7 +64,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     }
     let lm = args.model.open_to_run(&args.cache)?;
     let ids = args.prompt.encode(&lm.bpe, true)?;
-    let options = args.choice.options(&lm.bpe, args.choice.seed.unwrap_or(0));
+    let options = args.choice.over(Options::sampled(0).max_new_tokens(usize::MAX), &lm.bpe)?;
     options.check(&lm.model).map_err(|e| Failure::Usage(e.to_string()))?;
 
     let slots = select(args, &lm, ids.len())?;

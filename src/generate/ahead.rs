@@ -77,14 +77,15 @@ impl<T: Trace> Generation<'_, T> {
         logits: &[f32],
         draw: impl FnOnce(&mut [f32], &mut Uniform) -> Option<TokenId>,
     ) -> Result<Chosen> {
-        let Some(sampling) = &self.options.sampling else { return self.choose(logits, &mut NoWatch) };
+        if !self.options.sample {
+            return self.choose(logits, &mut NoWatch);
+        }
         let mut p = Matrix::scratch(1, logits.len());
         let p = p.row_mut(0);
         p.copy_from_slice(logits);
         let history =
             History { ids: &self.ids, prompt_len: self.prompt_len, eos: self.options.ends(self.model) };
-        self.options.processors.apply(&history, p, &mut NoWatch);
-        sampling.distribution(p);
+        self.options.distribution(p, &history);
         let id = draw(p, &mut self.uniform);
         self.append(logits, id)
     }

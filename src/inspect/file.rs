@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::format::{Bytes, safetensors::SafeTensors};
     use crate::inspect::next_token;
-    use crate::sampling::Sampling;
+    use crate::sampling::Options;
     use crate::trace::Recorder;
 
     fn open(path: &Path) -> SafeTensors {
@@ -112,14 +112,14 @@ mod tests {
         let lm = crate::checkpoint::bundled();
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("trace.safetensors");
-        let (ids, sampling) = (lm.bpe.encode("Once upon a time"), Some(Sampling::with_seed(3)));
+        let (ids, options) = (lm.bpe.encode("Once upon a time"), Options::sampled(3));
         let slots = TraceFile::slots(&lm.model.config, ids.len());
         let mut file = TraceFile::create(&path, &slots, &BTreeMap::new()).expect("a file");
-        next_token(&lm.model, &ids, sampling.as_ref(), &mut file).expect("a token");
+        next_token(&lm.model, &ids, &options, &mut file).expect("a token");
         file.finish().expect("a file");
 
         let mut recorder = Recorder::new();
-        next_token(&lm.model, &ids, sampling.as_ref(), &mut recorder).expect("a token");
+        next_token(&lm.model, &ids, &options, &mut recorder).expect("a token");
         let found = open(&path);
         assert_eq!(found.tensors.len(), recorder.stages.len());
         for stage in &recorder.stages {
@@ -147,7 +147,7 @@ mod tests {
         assert!(!file.wants(Stage::AttnScores), "outside the blocks");
         file.enter_block(Some(1));
         assert!(file.wants(Stage::AttnScores) && !file.wants(Stage::AttnWeights));
-        next_token(&lm.model, &[1, 2], None, &mut file).expect("a prompt");
+        next_token(&lm.model, &[1, 2], &Options::default(), &mut file).expect("a prompt");
         file.write("more", &[1.5]);
         file.write("nobody asked for this", &[1.5]);
         file.finish().expect("a file");

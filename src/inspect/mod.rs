@@ -20,6 +20,6 @@ pub mod steps_file;
 pub use diff::diff;
 pub use file::TraceFile;
 pub use lens::Lens;
-pub use metadata::{describe, metadata};
+pub use metadata::metadata;
 pub use step::{next_token, next_token_watched};
 pub use steps_file::{Choices, StepsFile};

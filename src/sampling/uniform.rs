@@ -24,6 +24,15 @@ impl Uniform {
         self.0.set_word_pos(u128::from(n) * 2);
     }
 
+    /// Number `n` of its stream, from 0. What [`draw`](Self::draw) gives next does not change.
+    pub fn at(&mut self, n: u64) -> f64 {
+        let here = self.0.get_word_pos();
+        self.skip_to(n);
+        let number = self.draw();
+        self.0.set_word_pos(here);
+        number
+    }
+
     /// The next number in [0, 1): the upper 53 bits of a u64, times 2^-53.
     pub fn draw(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
@@ -40,7 +49,8 @@ mod tests {
         for n in 0..300 {
             let mut again = Uniform::with_stream(5, 3);
             again.skip_to(n);
-            assert_eq!(again.draw(), in_order.draw(), "{n}");
+            let (there, number) = (in_order.at(n), in_order.draw());
+            assert_eq!((again.draw(), there, in_order.at(n)), (number, number, number), "{n}");
         }
     }
 

@@ -1,7 +1,6 @@
 use super::*;
 use crate::checkpoint;
 use crate::generate::ContextPolicy;
-use crate::sampling::Sampling;
 use crate::trace::{Recorder, Stage};
 use std::path::Path;
 
@@ -12,7 +11,7 @@ fn small() -> LanguageModel {
 }
 
 fn options(max_new_tokens: usize) -> Options {
-    Options { max_new_tokens, ignore_eos: true, sampling: Some(Sampling::with_seed(4)), ..Options::default() }
+    Options::sampled(4).max_new_tokens(max_new_tokens).ignore_eos(true)
 }
 
 fn session<'m>(lm: &'m LanguageModel, prompt: &[TokenId], max_new_tokens: usize) -> Session<'m> {
@@ -184,7 +183,7 @@ fn another_seed_is_another_draw() {
     let plain = walk(&mut session);
     let with = |session: &Session<'_>, seed| {
         let mut settings = session.settings().clone();
-        settings.options.sampling.as_mut().expect("sampling").seed = seed;
+        settings.options.seed = seed;
         settings
     };
     let uniform = |session: &Session<'_>| session.explanation().chosen.as_ref().and_then(|c| c.uniform);
@@ -206,7 +205,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     }
     let (before, hash) = (session.settings().clone(), session.digest().hash);
     let mut cold = before.clone();
-    cold.options.sampling.as_mut().expect("sampling").temperature = 0.0;
+    cold.options.temperature = 0.0;
     let with = |edit| Settings { edits: vec![edit], ..before.clone() };
     for (settings, part) in [
         (cold, "temperature 0"),

@@ -115,12 +115,13 @@ impl Draft for DraftModel<'_> {
         let most = most.min(self.model.config.n_positions - self.kept() + 1);
         self.agree(&text, most);
         let mut ids = text.ids.to_vec(); // and the guess
-        let mut q = text.options.sampling.as_ref().map(|_| Matrix::zeros(most, self.model.config.vocab_size));
+        let mut q = text.options.sample.then(|| Matrix::zeros(most, self.model.config.vocab_size));
         for k in 0..most {
             let mut scores = self.next_logits(&ids[self.start + self.seen.len()..]); // [1, V]
             let scores = scores.row_mut(0);
             let history = text.history(&ids);
-            let id = text.options.choose(scores, &history, uniform, &mut NoTrace, &mut NoWatch);
+            let u = if text.options.sample { uniform.draw() } else { 0.0 };
+            let id = text.options.choose(scores, &history, u, &mut NoTrace, &mut NoWatch);
             if let Some(q) = &mut q {
                 q.row_mut(k).copy_from_slice(scores); // it was drawn from these
             }
