@@ -20,9 +20,9 @@ mod finish;
 pub(crate) mod rewind;
 pub mod stop;
 
+pub use crate::sampling::{ContextPolicy, Options};
 pub use ahead::View;
 pub use batch::Batch;
-pub use crate::sampling::{ContextPolicy, Options};
 pub use finish::FinishReason;
 pub use stop::{StopStrings, TextStream};
 

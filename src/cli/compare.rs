@@ -98,7 +98,8 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
             .map_err(|e| Failure::Work(format!("no random seed from the system: {e}")))?,
     };
     let greedy = Options::default().max_new_tokens(args.max_new_tokens).ignore_eos(args.ignore_eos);
-    let sampled = |temperature| greedy.clone().sample(true).seed(seed).top_k(args.top_k).temperature(temperature);
+    let sampled =
+        |temperature| greedy.clone().sample(true).seed(seed).top_k(args.top_k).temperature(temperature);
     for temperature in &args.temperatures {
         sampled(*temperature).check(&lm.model).map_err(|e| Failure::Usage(e.to_string()))?;
     }

@@ -6,7 +6,6 @@ use gpt2::bpe::Bpe;
 use gpt2::generate::Options;
 use gpt2::sampling::options::{Row, Scope};
 use rand::{TryRng, rngs::SysRng};
-use serde_json::Value;
 
 /// The options that were given, each with its values. `TEXT`: also those that are about more than one token.
 pub struct OptionArgs<const TEXT: bool>(Vec<(&'static Row, Vec<String>)>);
@@ -90,14 +89,12 @@ impl<const TEXT: bool> FromArgMatches for OptionArgs<TEXT> {
 
 /// A row as a flag.
 fn flag(row: &'static Row) -> Arg {
-    let default = match row.write(&Options::sampled(0)) {
-        _ if row.name == "seed" => " [default: drawn at random]".into(),
-        Value::Number(number) => format!(" [default: {number}]"),
-        Value::String(name) => format!(" [default: {name}]"),
-        _ if row.repeats => " (repeatable)".into(),
-        _ => String::new(),
+    let help = match row.default() {
+        Some(default) => format!("{} [default: {default}]", row.help.trim_end_matches('.')),
+        None if row.repeats => format!("{} (repeatable)", row.help.trim_end_matches('.')),
+        None => row.help.trim_end_matches('.').into(),
     };
-    let arg = Arg::new(row.name).long(row.name).help(row.help.trim_end_matches('.').to_string() + &default);
+    let arg = Arg::new(row.name).long(row.name).help(help);
     let only_when_drawn = Options::table().iter().filter(|row| row.only_when_drawn());
     match (row.value, row.name) {
         ("", "greedy") => {

@@ -1,3 +1,5 @@
+//! Why does a text end?
+
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {

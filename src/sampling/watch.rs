@@ -58,12 +58,7 @@ impl Watch for NoWatch {
 }
 
 /// Takes one step and shows it.
-pub(super) fn watched(
-    step: &str,
-    x: &mut [f32],
-    watch: &mut dyn Watch,
-    change: impl FnOnce(&mut [f32]),
-) {
+pub(super) fn watched(step: &str, x: &mut [f32], watch: &mut dyn Watch, change: impl FnOnce(&mut [f32])) {
     if !watch.looks() {
         return change(x);
     }

@@ -272,11 +272,8 @@ impl<'m> BeamSearch<'m> {
                     self.options.warp(x, keep, &mut NoWatch);
                 }
                 x.iter_mut().for_each(|x| *x += beam.score);
-                let row = if self.options.sample {
-                    candidates::alive(x)
-                } else {
-                    candidates::largest(x, most)
-                };
+                let row =
+                    if self.options.sample { candidates::alive(x) } else { candidates::largest(x, most) };
                 (sum, row)
             })
             .collect();

@@ -1,7 +1,7 @@
 //! What kinds of values do options have? Each is made of a text or of JSON, becomes JSON, and can be checked.
 
-use super::row::{Row, in_range};
 use super::ContextPolicy;
+use super::row::{Row, in_range};
 use crate::bpe::TokenId;
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
@@ -48,9 +48,9 @@ macro_rules! number {
                 text.parse().ok()
             }
             fn read(json: &Value, _: Encode<'_>) -> std::result::Result<Self, String> {
-                json.$from_json().and_then(|x| x.try_into().ok()).ok_or_else(|| {
-                    format!("expected {}, {}", stringify!($type), $what)
-                })
+                json.$from_json()
+                    .and_then(|x| x.try_into().ok())
+                    .ok_or_else(|| format!("expected {}, {}", stringify!($type), $what))
             }
             fn write(&self) -> Value {
                 json!(self)

@@ -59,8 +59,7 @@ pub(super) const HEAT: Range =
 pub(super) const ABOVE_0_TO_1: Range =
     Range { within: |x| x > 0.0 && x <= 1.0, says: "above 0 and at most 1" };
 pub(super) const FROM_0_TO_1: Range = Range { within: |x| (0.0..=1.0).contains(&x), says: "from 0 to 1" };
-pub(super) const BELOW_1: Range =
-    Range { within: |x| (0.0..1.0).contains(&x), says: "from 0 to below 1" };
+pub(super) const BELOW_1: Range = Range { within: |x| (0.0..1.0).contains(&x), says: "from 0 to below 1" };
 
 /// Rows of the table are told apart by their names.
 impl PartialEq for Row {
@@ -79,6 +78,16 @@ impl Row {
     pub fn values(&self) -> String {
         let comma = if self.range.says.is_empty() { "" } else { ", " };
         format!("{}{comma}{}", self.what, self.range.says)
+    }
+
+    /// Its value on the command line if it is left out, in words; `None` where that is no value.
+    pub fn default(&self) -> Option<String> {
+        match self.write(&Options::sampled(0)) {
+            _ if self.name == "seed" => Some("drawn at random".into()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::String(name) => Some(name),
+            _ => None,
+        }
     }
 
     /// Whether it changes scores, and only those that a token is drawn from: nothing greedy decoding could use.

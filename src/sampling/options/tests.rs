@@ -88,7 +88,10 @@ fn options_out_of_range_are_named() {
     for (options, part) in [
         (off().temperature(0.0), "temperature 0"),
         (off().temperature(f32::NAN), "temperature NaN"),
-        (off().temperature(-0.1), "temperature -0.1 must be above 0 and finite; for the likeliest token use greedy"),
+        (
+            off().temperature(-0.1),
+            "temperature -0.1 must be above 0 and finite; for the likeliest token use greedy",
+        ),
         (off().top_k(0), "top-k 0"),
         (off().top_p(0.0), "top-p 0 must be above 0 and at most 1"),
         (off().min_p(1.5), "min-p 1.5 must be from 0 to 1"),
@@ -139,7 +142,8 @@ fn options_that_are_on_are_said() {
         json!({"greedy": false, "temperature": 0.8, "top_k": 40, "top_p": null, "seed": 3})
     );
     let few = Options::default().max_new_tokens(3).context_policy(ContextPolicy::Stop);
-    let greedy = json!(few.logit_bias(vec![(5, GONE), (6, 0.5)]).no_repeat_ngram_size(2).top_k(40).min_p(0.5));
+    let greedy =
+        json!(few.logit_bias(vec![(5, GONE), (6, 0.5)]).no_repeat_ngram_size(2).top_k(40).min_p(0.5));
     assert_eq!((&greedy["max_new_tokens"], &greedy["context_policy"]), (&json!(3), &json!("stop")));
     assert_eq!(greedy["logit_bias"], json!([[5, "-inf"], [6, 0.5]]));
     assert_eq!((&greedy["greedy"], &greedy["no_repeat_ngram_size"]), (&json!(true), &json!(2)));
@@ -155,7 +159,8 @@ fn what_is_written_can_be_read() {
         let written: Map<String, Value> = serde_json::from_str(&json!(options).to_string()).expect("JSON");
         let mut read = Options::sampled(9).min_p(0.5).stop(vec!["x".into()]);
         for row in TABLE {
-            row.read(&mut read, written.get(&row.key()).unwrap_or(&Value::Null), &encode).expect("its own value");
+            row.read(&mut read, written.get(&row.key()).unwrap_or(&Value::Null), &encode)
+                .expect("its own value");
         }
         let usual = Options::default();
         let fixed = |row: &&Row| row.off.is_none() && !written.contains_key(&row.key());
