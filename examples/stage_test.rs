@@ -3,6 +3,7 @@
 //! The port here is a layer norm in five lines. Snapshots work in the same way: `render` gives a text with a hash of every
 //! stage, which is the same on every machine and can be kept with `insta::assert_snapshot!`.
 
+use gpt2::generate::Options;
 use gpt2::inspect::next_token;
 use gpt2::trace::Recorder;
 
@@ -21,7 +22,7 @@ fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f32> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let lm = gpt2::checkpoint::bundled();
     let mut recorder = Recorder::new();
-    next_token(&lm.model, &lm.bpe.encode("Once upon a time"), None, &mut recorder)?;
+    next_token(&lm.model, &lm.bpe.encode("Once upon a time"), &Options::default(), &mut recorder)?;
     for (i, block) in lm.model.h.iter().enumerate() {
         let stage = |name: &str| recorder.get(&format!("transformer.h.{i}.{name}")).ok_or("no such stage");
         let (read, ours) = (stage("attn_residual")?, stage("ln_2")?);

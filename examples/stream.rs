@@ -7,7 +7,7 @@ use std::io::Write;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let lm = gpt2::checkpoint::bundled();
-    let options = Options::sampled(3).temperature(0.7).top_p(0.95).stop("\n\n");
+    let options = Options::sampled(3).temperature(0.7).top_p(0.95).stop(vec!["\n\n".into()]);
     let mut out = std::io::stdout();
     for piece in lm.generate("The king said, ", options)? {
         write!(out, "{}", piece?)?;

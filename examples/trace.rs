@@ -1,5 +1,6 @@
 //! Every number between the prompt and the next token: `cargo run --release --example trace`.
 
+use gpt2::generate::Options;
 use gpt2::inspect::next_token;
 use gpt2::trace::{Recorder, render};
 
@@ -7,7 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let lm = gpt2::checkpoint::bundled();
     let ids = lm.bpe.encode("Once upon a");
     let mut recorder = Recorder::new();
-    let next = next_token(&lm.model, &ids, None, &mut recorder)?;
+    let next = next_token(&lm.model, &ids, &Options::default(), &mut recorder)?;
     print!("{}", render(&recorder.stages)); // a line for each stage
 
     let weights = recorder.get("transformer.h.2.attn.weights").ok_or("no such stage")?; // [H, T, T]

@@ -12,22 +12,22 @@
 //! texts, and reads all of them in one pass; a single text is a batch of one. With a [`draft`], a guess is read with the
 //! newest token, and a turn can give several tokens.
 //!
-//! [`text`] is a text as the model sees it, `generation` the rest of what belongs to one; [`options`] says what may be
-//! asked for; [`stop`] finds where a text ends between the tokens.
+//! [`text`] is a text as the model sees it, `generation` the rest of what belongs to one; [`Options`] say what may
+//! be asked for; [`stop`] finds where a text ends between the tokens.
 
 pub mod batch;
-mod choice;
 pub mod draft;
+mod finish;
 mod generation;
-pub mod options;
 pub mod stop;
 pub mod text;
 
+pub use crate::sampling::{ContextPolicy, Options};
 pub use batch::Batch;
-pub use draft::{Draft, Passes, View};
-pub use generation::check_ids;
+pub use draft::{Draft, Passes, Rejection, View};
+pub use finish::FinishReason;
 pub(crate) use generation::{Mark, check_prompt};
-pub use options::{ContextPolicy, FinishReason, Options};
+pub use generation::{Pieces, check_ids};
 pub use stop::{StopStrings, TextStream};
 pub use text::Text;
 
@@ -39,6 +39,7 @@ use crate::softmax::log_softmax;
 use crate::tensor::Matrix;
 use crate::trace::{NoTrace, Stage, Trace};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use text::read_to_end;
 
 /// A token that was chosen.
@@ -60,6 +61,8 @@ pub struct Generation<'m, T: Trace = NoTrace> {
     /// The text of the new tokens, where it is wanted or watched for stop strings.
     stream: Option<TextStream<'m>>,
     draft: Option<Box<dyn Draft + 'm>>,
+    /// Guesses are kept by the ratio of probabilities.
+    rejection: bool,
     passes: Passes,
     /// This turn's guess, while the model reads.
     guess: Option<Vec<TokenId>>,
@@ -112,7 +115,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         }
         let room = self.room_for_guess();
         let (view, draft) = self.view();
-        let guess = draft.map_or_else(Vec::new, |draft| draft.guess(view, room));
+        let guess = draft.map_or_else(Vec::new, |draft| draft.guess(&view, room));
         self.text.guess(&guess);
         self.guess = Some(guess);
         Ok(())
@@ -130,7 +133,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         self.text.take_back(guess.len());
         let (mut right, mut result) = (0, Ok(()));
         for k in 0..=guess.len() {
-            match self.choose(logits.row(first + k), watch) {
+            match self.choose(logits.row(first + k), self.rejection(&guess, k), watch) {
                 Ok(chosen) => self.ready.push_back(chosen),
                 Err(error) => {
                     result = Err(error);
@@ -158,14 +161,25 @@ impl<'m, T: Trace> Generation<'m, T> {
     }
 
     /// logits `[V]` of the last position -> the next token, which joins the text, and its piece of the text.
-    fn choose(&mut self, logits: &[f32], watch: &mut (impl Watch + ?Sized)) -> Result<(Chosen, String)> {
+    fn choose(
+        &mut self,
+        logits: &[f32],
+        rejection: Option<Rejection>,
+        watch: &mut (impl Watch + ?Sized),
+    ) -> Result<(Chosen, String)> {
         let mut scores = Matrix::scratch(1, logits.len());
         let scores = scores.row_mut(0); // [V], what comes of what the model said
         scores.copy_from_slice(logits);
         let (ids, prompt_len) = (self.text.ids(), self.text.prompt_len());
         let history = History { ids, prompt_len, eos: self.options.ends(self.model) };
         let u = self.uniform.at((ids.len() - prompt_len) as u64);
-        let id = self.options.choose(scores, &history, u, &mut self.trace, watch);
+        let id = match rejection {
+            None => self.options.choose(scores, &history, u, &mut self.trace, watch),
+            Some(rejection) => {
+                let options = self.options.clone().sampler(Arc::new(rejection));
+                options.choose(scores, &history, u, &mut self.trace, watch)
+            }
+        };
         let id = self.forced.take().or(id);
 
         let logprob = id.map_or(f64::NAN, |id| log_softmax(logits, id as usize));

@@ -56,11 +56,10 @@
 //!
 //! ```
 //! use gpt2::generate::{Generation, Options};
-//! use gpt2::sampling::Sampling;
 //!
 //! let lm = gpt2::checkpoint::bundled(); // or checkpoint::open("path/to/gpt2")?
 //! let prompt = lm.bpe.encode("Once upon a time");
-//! let options = Options { max_new_tokens: 20, sampling: Some(Sampling::with_seed(1)), ..Options::default() };
+//! let options = Options::sampled(1).max_new_tokens(20);
 //! let mut generation = Generation::new(&lm.model, &prompt, options)?;
 //! while let Some(token) = generation.next() {
 //!     print!("{}", lm.bpe.decode_lossy(&[token?.id])?);

@@ -8,7 +8,6 @@ use gpt2::generate::{Generation, Options};
 use gpt2::kv_cache::KvCache;
 use gpt2::kv_cache::Sequence;
 use gpt2::model::Gpt2;
-use gpt2::sampling::Sampling;
 use gpt2::score::{MeanNll, Windows, score_each};
 use gpt2::trace::NoTrace;
 use serde_json::{Map, Value, json};
@@ -169,8 +168,7 @@ fn perplexity_stays_within_half_a_percent() {
     let lm = bundled();
     let mut ids = Vec::new();
     for seed in 1..=4 {
-        let sampling = Sampling { temperature: 1.0, top_k: None, ..Sampling::with_seed(seed) };
-        let options = Options { max_new_tokens: 500, sampling: Some(sampling), ..Options::default() };
+        let options = Options::plain(seed).max_new_tokens(500);
         let mut generation =
             Generation::new(&lm.model, &lm.bpe.encode("Once upon a time"), options).expect("a prompt");
         for token in generation.by_ref() {

@@ -79,7 +79,7 @@ fn greedy_continuations() {
         let (lm, reference) = open(&folder);
         for case in reference["greedy"].as_array().expect("cases") {
             let (prompt, expected) = (ids(&case["prompt_ids"]), ids(&case["ids"]));
-            let options = Options { max_new_tokens: expected.len(), ignore_eos: true, ..Options::default() };
+            let options = Options::default().max_new_tokens(expected.len()).ignore_eos(true);
             let generation = Generation::new(&lm.model, &prompt, options).expect("a prompt");
             let got: Vec<u32> = generation.map(|chosen| chosen.expect("a token").id).collect();
             assert_eq!(got, expected, "{} after {} ids", folder.display(), prompt.len());

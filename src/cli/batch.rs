@@ -29,8 +29,6 @@ const HELD: usize = 64 << 20;
 pub struct Job<'a> {
     pub lm: &'a LanguageModel,
     pub options: Options,
-    pub seed: u64,
-    pub stop: StopStrings,
     pub allow_special: bool,
     /// Texts that are written together, at most.
     pub size: usize,
@@ -108,7 +106,7 @@ impl Job<'_> {
         }
         results.print(true)?; // after Ctrl-C some may be finished whose turn it was not
         if stats {
-            results.print_sums(self.seed, self.load);
+            results.print_sums(self.options.seed, self.load);
         }
         if interrupted.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted);
@@ -123,9 +121,9 @@ impl Job<'_> {
         let bytes = line.text.as_ref().map_err(|problem| Error::input(problem.clone()))?;
         let request = Request::parse(bytes)?;
         let prompt_ids = request.prompt_ids(&lm.bpe, self.allow_special)?;
-        let (options, seed) = request.options(&self.options, self.seed, &lm.bpe)?;
-        let stop = request.stop()?.unwrap_or_else(|| self.stop.clone());
+        let options = request.options(&self.options, &lm.bpe)?;
         options.check(&lm.model)?;
+        let (seed, stop) = (options.seed, StopStrings::new(&options.stop)?);
         Ok(Running {
             line: line.number,
             place,

@@ -91,8 +91,8 @@ impl BeamArgs {
     }
 
     /// As [`DecodingArgs::options`], but with chance only where it is asked for.
-    pub fn options(&self, decoding: &DecodingArgs, bpe: &Bpe) -> Result<(Options, u64), Failure> {
-        if let Some(flag) = decoding.choice.explicit_sampling().filter(|_| !self.beam_sampling) {
+    pub fn options(&self, decoding: &DecodingArgs, bpe: &Bpe) -> Result<Options, Failure> {
+        if let Some(flag) = decoding.explicit_sampling().filter(|_| !self.beam_sampling) {
             return Err(Failure::Usage(format!(
                 "--{flag} does nothing in a beam search without chance; leave it out or add --beam-sampling"
             )));

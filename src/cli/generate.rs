@@ -33,9 +33,6 @@ pub struct Args {
     decoding: DecodingArgs,
     #[command(flatten)]
     speculation: SpeculationArgs,
-    /// End the text before TEXT, wherever it appears in the continuation (repeatable)
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
     /// Write N continuations, each with its own stream of the seed's random numbers; with beams, the N best
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     num_return_sequences: u64,
@@ -69,14 +66,14 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let draft = args.speculation.open(&lm)?;
     let load = begin.elapsed();
     let beams = args.beams.are_wanted()?;
-    let (options, seed) = match beams {
+    let options = match beams {
         true => args.beams.options(&args.decoding, &lm.bpe)?,
         false => args.decoding.options(&lm.bpe)?,
     };
     options.check(&lm.model).map_err(usage)?;
-    let stop = StopStrings::new(&args.stop).map_err(usage)?;
+    let (seed, stop) = (options.seed, StopStrings::new(&options.stop).map_err(usage)?);
     let count = args.num_return_sequences;
-    if args.decoding.choice.greedy && count > 1 && !beams {
+    if args.decoding.has("greedy") && count > 1 && !beams {
         return Err(Failure::Usage(format!(
             "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
         )));
@@ -88,7 +85,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             )));
         }
         let (size, allow_special) = (args.batch_size.unwrap_or(8).into(), args.prompt.allow_special());
-        let job = Job { lm: &lm, options, seed, stop, allow_special, size, load };
+        let job = Job { lm: &lm, options, allow_special, size, load };
         return job.run(path, args.stats, watch_for_interrupts()?);
     }
     if args.batch_size.is_some() {
@@ -121,7 +118,8 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let stream = TextStream::new(&lm.bpe, stop);
     let mut prompt = Generation::new(&lm.model, &prompt_ids, options.clone())?
         .with_text(stream.clone())
-        .with_any_draft(args.speculation.draft(&lm.model, draft.as_ref())?);
+        .with_any_draft(args.speculation.draft(&lm.model, draft.as_ref())?)
+        .with_rejection(args.speculation.draft_rejection);
     if count > 1 && args.trace.is_none() {
         prompt.prefill();
     }
@@ -137,10 +135,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
                 None
             }
             Some(Traced { mut file, mut choices }) => {
-                let mut options = options.clone();
-                if let Some(sampling) = &mut options.sampling {
-                    sampling.stream = n; // as `fork` has it
-                }
+                let options = options.clone().stream(n); // as `fork` has it
                 file.begin(choices.len());
                 let generation = Generation::with_trace(&lm.model, &prompt_ids, options, file)?;
                 let mut generation = generation.with_text(stream.clone()).whole();
@@ -153,7 +148,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         begin = Instant::now();
     }
     if let Some(Traced { file, choices }) = traced {
-        file.finish(&metadata(&lm, &prompt_ids, &options, &args.stop, &choices))?;
+        file.finish(&metadata(&lm, &prompt_ids, &options, &choices))?;
     }
     Ok(())
 }

@@ -23,6 +23,10 @@ pub struct SpeculationArgs {
     /// Guess up to N tokens at a time, as many as pay, from what came before in the text [default: 0, off]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, group = "draft")]
     prompt_lookup: usize,
+    /// Keep a sampled guess by the ratio of its probabilities: more guesses are kept, and the text is another one of the
+    /// same distribution
+    #[arg(long, requires = "draft")]
+    pub draft_rejection: bool,
 }
 
 impl SpeculationArgs {

@@ -10,6 +10,7 @@ use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::config::Config;
 use gpt2::format::safetensors::remove_unfinished;
+use gpt2::generate::Options;
 use gpt2::inspect::{Lens, TraceFile, metadata, next_token_watched};
 use gpt2::sampling::Explanation;
 use gpt2::sampling::candidates::{Candidate, list};
@@ -64,7 +65,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     }
     let lm = args.model.open_to_run(&args.cache)?;
     let ids = args.prompt.encode(&lm.bpe, true)?;
-    let options = args.choice.options(&lm.bpe, args.choice.seed.unwrap_or(0));
+    let options = args.choice.over(Options::sampled(0).max_new_tokens(usize::MAX), &lm.bpe)?;
     options.check(&lm.model).map_err(|e| Failure::Usage(e.to_string()))?;
 
     let names = select(args, &lm.model.config)?;
@@ -83,7 +84,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let next_id = next_token_watched(&lm.model, &ids, &options, &mut view, &mut explanation)?;
     if let Some(file) = view.file.take() {
         let choice = explanation.json(|id| lm.bpe.decode_lossy(&[id]).unwrap_or_default());
-        file.finish(&metadata(&lm, &ids, &options, &[], &[vec![choice]]))?;
+        file.finish(&metadata(&lm, &ids, &options, &[vec![choice]]))?;
     }
     if next_id.is_none() {
         remark(format_args!("note: the logits are not finite numbers; no next token could be chosen"));

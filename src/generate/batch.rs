@@ -30,7 +30,7 @@ use rayon::prelude::*;
 /// let lm = gpt2::checkpoint::bundled();
 /// let mut batch = Batch::new(&lm.model);
 /// for prompt in ["Once upon a time", "The cat"] {
-///     let options = Options { max_new_tokens: 5, ..Options::default() };
+///     let options = Options::default().max_new_tokens(5);
 ///     batch.push(Generation::new(&lm.model, &lm.bpe.encode(prompt), options)?);
 /// }
 /// while !batch.is_empty() {
@@ -144,7 +144,6 @@ mod tests {
     use super::*;
     use crate::bpe::TokenId;
     use crate::generate::{ContextPolicy, FinishReason, Options};
-    use crate::sampling::Processors;
     use std::sync::Mutex;
 
     /// A text and its tokens: ids, and log-probabilities by their bits.
@@ -190,22 +189,12 @@ mod tests {
         let prompt = (0..len).map(|i| ((i + number) * 7 % 211) as TokenId).collect();
         let sampled = sampled(number as u64, [40, 100, 3, 1, 150][number % 5]);
         let options = match number % 6 {
-            0 => Options { sampling: None, ..sampled },
+            0 => sampled.sample(false),
             1 => Options { ignore_eos: false, ..sampled },
             2 if len < 64 => Options { context_policy: ContextPolicy::Error, ..sampled },
             3 if len < 64 => Options { context_policy: ContextPolicy::Stop, ..sampled },
-            4 => Options {
-                processors: Processors {
-                    repetition_penalty: 1.2,
-                    no_repeat_ngram_size: 2,
-                    ..Default::default()
-                },
-                ..sampled
-            },
-            5 => {
-                let ban = (0..211).map(|id| (id, f32::NEG_INFINITY)).collect();
-                Options { processors: Processors { logit_bias: ban, ..Default::default() }, ..sampled }
-            }
+            4 => sampled.repetition_penalty(1.2).no_repeat_ngram_size(2),
+            5 => sampled.logit_bias((0..211).map(|id| (id, f32::NEG_INFINITY)).collect::<Vec<_>>()),
             _ => sampled,
         };
         (prompt, options)

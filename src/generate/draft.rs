@@ -7,7 +7,7 @@
 
 use super::Options;
 use crate::config::TokenId;
-use crate::sampling::{History, NoWatch, Uniform};
+use crate::sampling::{History, NoWatch, Sampler, Uniform, draw};
 use crate::trace::NoTrace;
 
 /// Guesses how a text goes on. A draft can be wrong at will: the text stays the same.
@@ -15,13 +15,18 @@ pub trait Draft: Send {
     /// Up to `room` tokens that may follow the text; none where a guess does not pay.
     ///
     /// Between two calls the text grows; a guess need not have become a part of it.
-    fn guess(&mut self, text: View<'_>, room: usize) -> Vec<TokenId>;
+    fn guess(&mut self, text: &View<'_>, room: usize) -> Vec<TokenId>;
+
+    /// The distribution `[V]` that token `k` of the newest guess was drawn from; `None` where it was not drawn.
+    fn drawn_from(&self, _k: usize) -> Option<&[f32]> {
+        None
+    }
 
     /// How many tokens of the newest guess were right, of how many.
     fn learn(&mut self, right: usize, guessed: usize);
 
     /// Reads the text before the first guess is asked for.
-    fn prepare(&mut self, text: View<'_>);
+    fn prepare(&mut self, text: &View<'_>);
 
     /// A draft of its own for a copy of the text.
     fn fork<'d>(&self) -> Box<dyn Draft + 'd>
@@ -30,7 +35,7 @@ pub trait Draft: Send {
 }
 
 /// A text as a draft sees it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct View<'a> {
     /// Prompt and new tokens. `[S]`
     pub ids: &'a [TokenId],
@@ -42,16 +47,51 @@ pub struct View<'a> {
     pub options: &'a Options,
     /// The ids that end the text.
     pub eos: &'a [TokenId],
-    pub(super) uniform: &'a Uniform,
+    pub(super) uniform: Uniform,
 }
 
 impl View<'_> {
     /// The token that the text's options choose after `ids` from scores `[V]`, with the number that the text will use at
-    /// this position. `None` if no token can be chosen.
+    /// this position. The scores become the distribution that it was drawn from, if it was drawn. `None` if no token can be
+    /// chosen.
     pub fn choose(&self, ids: &[TokenId], scores: &mut [f32]) -> Option<TokenId> {
         let history = History { ids, prompt_len: self.prompt_len, eos: self.eos };
         let u = self.uniform.at((ids.len() - self.prompt_len) as u64);
         self.options.choose(scores, &history, u, &mut NoTrace, &mut NoWatch)
+    }
+}
+
+/// Keeps a guess `x` that was drawn from `q` with probability `min(1, p(x) / q(x))`, and else draws from
+/// `norm(max(p - q, 0))`.
+///
+/// Why is the result distributed as p, whatever q is? A token x comes either from the draft, with probability
+/// `q(x) min(1, p(x)/q(x)) = min(p(x), q(x))`, or after a rejection, with what that leaves of `p(x)`. Sources: Leviathan,
+/// Kalman and Matias, "Fast Inference from Transformers via Speculative Decoding" (2023); Chen et al., "Accelerating Large
+/// Language Model Decoding with Speculative Sampling" (2023).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejection {
+    /// The distribution of the guess. `[V]`
+    pub q: Vec<f32>,
+    /// The guess.
+    pub guess: TokenId,
+    /// A uniform number from \[0, 1), for the draw after a rejection.
+    pub v: f64,
+}
+
+impl Sampler for Rejection {
+    /// p `[V]` -> an id. Both distributions may be off by a factor.
+    fn draw(&self, p: &[f32], u: f64) -> Option<TokenId> {
+        let whole = |x: &[f32]| x.iter().filter(|x| **x > 0.0).map(|x| f64::from(*x)).sum::<f64>();
+        let (p_whole, q_whole, i) = (whole(p), whole(&self.q), self.guess as usize);
+        if u * f64::from(self.q[i]) * p_whole < f64::from(p[i]) * q_whole {
+            return Some(self.guess);
+        }
+        let rest = |(p, q): (&f32, &f32)| {
+            let q = if *q > 0.0 { f64::from(*q) / q_whole } else { 0.0 };
+            (f64::from(*p) / p_whole - q).max(0.0) as f32
+        };
+        let residual: Vec<f32> = p.iter().zip(&self.q).map(rest).collect();
+        draw(&residual, self.v).or_else(|| draw(p, self.v)) // p and q are the same but for their rounding
     }
 }
 

@@ -1,10 +1,13 @@
 //! What belongs to a text in the making beside the loop: how it begins, what is known of it, how it goes back.
 
 use super::text::read_all_but_newest;
-use super::{ContextPolicy, Draft, FinishReason, Generation, Options, Passes, Text, TextStream, View, text};
+use super::{
+    ContextPolicy, Draft, FinishReason, Generation, Options, Passes, Rejection, Text, TextStream, View, text,
+};
 use crate::config::TokenId;
 use crate::error::{Error, Result};
 use crate::model::Gpt2;
+use crate::sampling::Uniform;
 use crate::trace::{NoTrace, Trace};
 use std::collections::VecDeque;
 
@@ -36,7 +39,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         check_prompt(model, prompt, &options)?;
         let (uniform, text) = (options.uniform(), Text::new(model, prompt));
         let (stream, draft, guess, failed, finished, forced) = Default::default();
-        let (passes, ready, pieces) = Default::default();
+        let (passes, rejection, ready, pieces) = Default::default();
         let mut new = Self {
             model,
             options,
@@ -44,6 +47,7 @@ impl<'m, T: Trace> Generation<'m, T> {
             uniform,
             stream,
             draft,
+            rejection,
             passes,
             guess,
             ready,
@@ -74,6 +78,14 @@ impl<'m, T: Trace> Generation<'m, T> {
         self
     }
 
+    /// Keeps a guess that was drawn by the ratio of its probabilities ([`Rejection`]) instead of where it equals the
+    /// text's own draw: more guesses are kept, and the text is another one from the same distribution. A text with a
+    /// [`Sampler`](crate::sampling::Sampler) of its own is drawn by that.
+    pub fn with_rejection(mut self, rejection: bool) -> Self {
+        self.rejection = rejection && self.options.sampler.is_none();
+        self
+    }
+
     /// Reads each piece of text at once and computes the logits of all its positions: the same bits, and every stage is
     /// shown to the trace once a step.
     pub fn whole(mut self) -> Self {
@@ -91,10 +103,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         T: Clone,
     {
         assert!(self.ready.is_empty(), "a fork between two turns");
-        let mut options = self.options.clone();
-        if let Some(sampling) = &mut options.sampling {
-            sampling.stream = stream;
-        }
+        let options = self.options.clone().stream(stream);
         Self {
             model: self.model,
             uniform: options.uniform(),
@@ -102,6 +111,7 @@ impl<'m, T: Trace> Generation<'m, T> {
             text: self.text.clone(),
             stream: self.stream.clone(),
             draft: self.draft.as_ref().map(|draft| draft.fork()),
+            rejection: self.rejection,
             passes: self.passes,
             guess: None,
             ready: VecDeque::new(),
@@ -164,6 +174,18 @@ impl<'m, T: Trace> Generation<'m, T> {
         self.draft.as_ref().map(|_| self.passes)
     }
 
+    /// Random numbers beside the text's own: for a draft's draws, and for what is drawn after a rejection.
+    fn other_numbers(&self, n: u64) -> Uniform {
+        Uniform::with_stream(self.options.seed, self.options.stream ^ (n << 62))
+    }
+
+    /// How token `k` of a guess is kept, if not by the text's own draw.
+    pub(super) fn rejection(&self, guess: &[TokenId], k: usize) -> Option<Rejection> {
+        let (guess, draft) = (*guess.get(k)?, self.draft.as_ref().filter(|_| self.rejection)?);
+        let q = draft.drawn_from(k).filter(|_| self.options.sample)?.to_vec();
+        Some(Rejection { q, guess, v: self.other_numbers(2).at(self.text.new_ids().len() as u64) })
+    }
+
     /// The text as its draft sees it, and the draft.
     pub(super) fn view(&mut self) -> (View<'_>, Option<&mut (dyn Draft + 'm)>) {
         let view = View {
@@ -172,14 +194,14 @@ impl<'m, T: Trace> Generation<'m, T> {
             start: self.text.start(),
             options: &self.options,
             eos: self.options.ends(self.model),
-            uniform: &self.uniform,
+            uniform: if self.rejection { self.other_numbers(1) } else { self.uniform.clone() },
         };
         (view, self.draft.as_deref_mut())
     }
 
     pub(super) fn prepare_draft(&mut self) {
         if let (view, Some(draft)) = self.view() {
-            draft.prepare(view);
+            draft.prepare(&view);
         }
     }
 
@@ -229,6 +251,34 @@ impl<'m, T: Trace> Generation<'m, T> {
     /// `id` will come next, whatever is chosen.
     pub(crate) fn force(&mut self, id: Option<TokenId>) {
         self.forced = id;
+    }
+}
+
+/// The text of a generation, piece by piece: see [`Generation::pieces`].
+#[derive(Debug)]
+pub struct Pieces<'m>(Generation<'m>);
+
+impl<'m> Generation<'m> {
+    /// The text of the new tokens as they are chosen, in pieces of whole characters. A token that makes no text certain gives
+    /// no piece.
+    pub fn pieces(self) -> Pieces<'m> {
+        Pieces(self)
+    }
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Err(error) = self.0.next()? {
+                return Some(Err(error));
+            }
+            let piece = self.0.take_text();
+            if !piece.is_empty() {
+                return Some(Ok(piece));
+            }
+        }
     }
 }
 

@@ -17,6 +17,6 @@ mod trace_file;
 
 pub use diff::diff;
 pub use lens::Lens;
-pub use metadata::{describe, metadata};
+pub use metadata::metadata;
 pub use step::{next_token, next_token_watched};
 pub use trace_file::{Choices, TraceFile};

@@ -19,7 +19,7 @@
 use crate::bpe::Bpe;
 use crate::error::{Error, Result};
 use crate::format::safetensors::{Growing, Slot};
-use crate::sampling::{Choice, Explanation, Step, Watch};
+use crate::sampling::{Choice, Explanation, Watch};
 use crate::trace::{Place, Stage, Trace};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,7 +137,7 @@ impl<'a> Choices<'a> {
 }
 
 impl Watch for Choices<'_> {
-    fn saw(&mut self, step: Step, before: &[f32], after: &[f32]) {
+    fn saw(&mut self, step: &str, before: &[f32], after: &[f32]) {
         self.now.saw(step, before, after);
     }
 
@@ -156,7 +156,7 @@ mod tests {
     use crate::generate::{Generation, Options};
     use crate::inspect::metadata;
     use crate::inspect::next_token;
-    use crate::sampling::{NoWatch, Sampling};
+    use crate::sampling::NoWatch;
     use crate::trace::Recorder;
 
     #[test]
@@ -165,8 +165,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("trace.safetensors");
         let prompt = lm.bpe.encode("Once upon a time");
-        let sampling = Some(Sampling::with_seed(3));
-        let options = Options { max_new_tokens: 3, sampling: sampling.clone(), ..Options::default() };
+        let options = Options::sampled(3).max_new_tokens(3);
         let file = TraceFile::create(&path).expect("a file");
         let generation = Generation::with_trace(&lm.model, &prompt, options.clone(), file).expect("a prompt");
         let (mut generation, mut choices) = (generation.whole(), Choices::new(&lm.bpe));
@@ -174,13 +173,13 @@ mod tests {
             chosen.expect("a token");
         }
         let ids = generation.ids().to_vec();
-        generation.trace.finish(&metadata(&lm, &prompt, &options, &[], &[choices.all])).expect("a file");
+        generation.trace.finish(&metadata(&lm, &prompt, &options, &[choices.all])).expect("a file");
 
         let found = SafeTensors::parse(&path, &Bytes::map(&path).expect("a file")).expect("tensors");
         let places = Place::all(lm.model.config.n_layer).count();
         assert_eq!(found.tensors.len(), 3 * places);
         let mut recorder = Recorder::new();
-        next_token(&lm.model, &prompt, sampling.as_ref(), &mut recorder).expect("a token");
+        next_token(&lm.model, &prompt, &options, &mut recorder).expect("a token");
         for stage in recorder.stages.iter().filter(|stage| !stage.stage.is_ids()) {
             let tensor = &found.tensors[&stage.name()];
             assert_eq!(tensor.shape, stage.shape);
@@ -205,7 +204,7 @@ mod tests {
         assert!(!file.wants(Stage::AttnScores), "outside the blocks");
         file.enter_block(Some(1));
         assert!(file.wants(Stage::AttnScores) && !file.wants(Stage::AttnWeights));
-        next_token(&lm.model, &[1, 2], None, &mut file).expect("a prompt");
+        next_token(&lm.model, &[1, 2], &Options::default(), &mut file).expect("a prompt");
         file.write("more", &[1], &[1.5]);
         file.write("not asked for", &[1], &[1.5]);
         file.finish(&BTreeMap::new()).expect("a file");
@@ -222,8 +221,7 @@ mod tests {
     fn whole_is_the_same_text() {
         let lm = crate::checkpoint::bundled();
         let prompt: Vec<TokenId> = (0..300).collect();
-        let options =
-            || Options { max_new_tokens: 4, sampling: Some(Sampling::with_seed(1)), ..Options::default() };
+        let options = || Options::sampled(1).max_new_tokens(4);
         let plain = Generation::new(&lm.model, &prompt, options()).expect("a prompt");
         let mut whole = Generation::new(&lm.model, &prompt, options()).expect("a prompt").whole();
         for chosen in plain {

@@ -15,7 +15,7 @@
 //!
 //! The rules are those of HF `transformers` 5.23 (`GenerationMixin._beam_search`), ties go to the lowest beam and id.
 //! Two things HF leaves open: where fewer candidates than beams exist, fewer beams run (HF goes on with placeholders of
-//! score -1e9); a text that outgrows the positions slides (HF fails). With a sampling, the m candidates are
+//! score -1e9); a text that outgrows the positions slides (HF fails). Where the options sample, the m candidates are
 //! drawn instead, as in HF's `do_sample`.
 //!
 //! Beams often differ by little. *Diverse* beam search (Vijayakumar et al., 2016) lets groups of beams search
@@ -46,7 +46,7 @@ use rayon::prelude::*;
 ///
 /// let lm = gpt2::checkpoint::bundled();
 /// let prompt = lm.bpe.encode("Once upon a time");
-/// let options = Options { max_new_tokens: 8, ..Options::default() };
+/// let options = Options::default().max_new_tokens(8);
 /// let mut search = BeamSearch::new(&lm.model, &prompt, options, Beams { num_beams: 3, ..Beams::default() })?;
 /// for step in &mut search {
 ///     assert!(step?.rounds[0].candidates.len() <= 6);
@@ -78,7 +78,7 @@ struct Group<'m> {
 }
 
 impl<'m> BeamSearch<'m> {
-    /// Begins after `prompt`. With a sampling in `options` candidates are drawn, else the best are taken.
+    /// Begins after `prompt`. Where `options` sample, candidates are drawn, else the best are taken.
     ///
     /// # Errors
     /// [`Error::Input`] if the prompt is empty, has an id that the model does not know, or an option is out
@@ -90,7 +90,7 @@ impl<'m> BeamSearch<'m> {
             ContextPolicy::Slide | ContextPolicy::Error => options.max_new_tokens,
         };
         beams.check(longest)?;
-        if beams.num_beam_groups > 1 && options.sampling.is_some() {
+        if beams.num_beam_groups > 1 && options.sample {
             return Err(Error::input(
                 "num-beam-groups: groups take the best continuations, they do not draw; leave out one of the two",
             ));
@@ -178,9 +178,9 @@ impl<'m> BeamSearch<'m> {
         let (size, ends) = (self.beams.group_size(), self.options.ends(self.model));
         let most = size.saturating_mul(2.max(1 + ends.len())); // m
         let (sums, rows) = self.scores(&self.groups[number].running, logits, taken, most)?;
-        let candidates = match self.options.sampling {
-            None => candidates::best(&rows, most),
-            Some(_) => candidates::drawn(&rows, most, &mut self.uniform),
+        let candidates = match self.options.sample {
+            false => candidates::best(&rows, most),
+            true => candidates::drawn(&rows, most, &mut self.uniform),
         };
 
         let group = &mut self.groups[number];
@@ -260,16 +260,13 @@ impl<'m> BeamSearch<'m> {
                 sum.log_probabilities(x);
                 taken.iter().for_each(|id| x[*id as usize] -= self.beams.diversity_penalty);
                 let history = History { ids: beam.text.ids(), prompt_len: self.prompt_len, eos: ends };
-                self.options.processors.apply(&history, x, &mut NoWatch);
-                if let Some(sampling) = &self.options.sampling {
-                    sampling.warp(x, keep, &mut NoWatch);
+                self.options.process(x, &history, &mut NoWatch);
+                if self.options.sample {
+                    self.options.warp(x, keep, &mut NoWatch);
                 }
                 x.iter_mut().for_each(|x| *x += beam.score);
-                let row = if self.options.sampling.is_some() {
-                    candidates::alive(x)
-                } else {
-                    candidates::largest(x, most)
-                };
+                let row =
+                    if self.options.sample { candidates::alive(x) } else { candidates::largest(x, most) };
                 (sum, row)
             })
             .collect();

@@ -7,7 +7,6 @@ use gpt2::bpe::TokenId;
 use gpt2::generate::{Chosen, Generation, Options};
 use gpt2::kv_cache::KvCache;
 use gpt2::model::Gpt2;
-use gpt2::sampling::Sampling;
 use gpt2::tensor::{Dtype, Matrix};
 use gpt2::trace::{Digest, NoTrace, Recorder};
 
@@ -48,7 +47,7 @@ fn prompts(Named { name, model }: &Named) -> String {
 /// A text that slides past the last position.
 fn text(name: &str, model: &Gpt2, what: &str, options: Options) -> String {
     let prompt = ids(model, model.config.n_positions - 4, 1);
-    let options = Options { max_new_tokens: 12, ignore_eos: true, ..options };
+    let options = options.max_new_tokens(12).ignore_eos(true);
     let mut generation = Generation::new(model, &prompt, options).expect("a prompt");
     let chosen: Vec<Chosen> = generation.by_ref().map(|chosen| chosen.expect("a token")).collect();
     assert_eq!(generation.slides(), 1);
@@ -60,12 +59,11 @@ fn text(name: &str, model: &Gpt2, what: &str, options: Options) -> String {
 }
 
 fn texts(Named { name, model }: &Named) -> String {
-    let plain = Sampling { typical_p: Some(0.9), min_p: Some(0.001), ..Sampling::plain(5) };
-    let cut = Sampling { top_k: Some(50), top_p: Some(0.95), eta_cutoff: Some(3e-4), ..Sampling::plain(6) };
-    let sampled = |sampling| Options { sampling: Some(sampling), ..Options::default() };
+    let plain = Options::plain(5).typical_p(0.9).min_p(0.001);
+    let cut = Options::plain(6).top_k(50).top_p(0.95).eta_cutoff(3e-4);
     text(name, model, "greedy", Options::default())
-        + &text(name, model, "typical, min-p", sampled(plain))
-        + &text(name, model, "top-k, top-p, eta", sampled(cut))
+        + &text(name, model, "typical, min-p", plain)
+        + &text(name, model, "top-k, top-p, eta", cut)
 }
 
 #[test]

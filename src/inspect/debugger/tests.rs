@@ -2,7 +2,7 @@ use super::*;
 use crate::checkpoint;
 use crate::generate::ContextPolicy;
 use crate::kv_cache::KvCache;
-use crate::sampling::{History, NoWatch, Sampling};
+use crate::sampling::{History, NoWatch};
 use crate::trace::{NoTrace, Recorder, Stage};
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn small() -> LanguageModel {
 }
 
 fn options(max_new_tokens: usize) -> Options {
-    Options { max_new_tokens, ignore_eos: true, sampling: Some(Sampling::with_seed(4)), ..Options::default() }
+    Options::sampled(4).max_new_tokens(max_new_tokens).ignore_eos(true)
 }
 
 fn session<'m>(lm: &'m LanguageModel, prompt: &[TokenId], max_new_tokens: usize) -> Session<'m> {
@@ -190,7 +190,7 @@ fn another_seed_is_another_draw() {
     let plain = walk(&mut session);
     let with = |session: &Session<'_>, seed| {
         let mut settings = session.settings().clone();
-        settings.options.sampling.as_mut().expect("sampling").seed = seed;
+        settings.options.seed = seed;
         settings
     };
     let uniform = |session: &Session<'_>| session.explanation().chosen.as_ref().and_then(|c| c.uniform);
@@ -212,7 +212,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     }
     let (before, hash) = (session.settings().clone(), session.digest().hash);
     let mut cold = before.clone();
-    cold.options.sampling.as_mut().expect("sampling").temperature = 0.0;
+    cold.options.temperature = 0.0;
     let with = |edit| Settings { edits: vec![edit], ..before.clone() };
     for (settings, part) in [
         (cold, "temperature 0"),

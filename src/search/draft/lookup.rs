@@ -68,11 +68,11 @@ fn key(ids: &[TokenId], n: usize) -> [TokenId; LONGEST] {
 }
 
 impl Guesser for PromptLookup {
-    fn guess(&mut self, text: View<'_>, most: usize) -> Vec<TokenId> {
+    fn guess(&mut self, text: &View<'_>, most: usize) -> Vec<TokenId> {
         self.look_up(text.ids, most)
     }
 
-    fn prepare(&mut self, text: View<'_>) {
+    fn prepare(&mut self, text: &View<'_>) {
         self.learn(text.ids);
     }
 

@@ -33,6 +33,8 @@ pub struct DraftModel<'m> {
     model: &'m Gpt2,
     /// The text as far as the draft has read it, and its guess.
     text: Text,
+    /// What each guess was drawn from. `[K, V]`
+    q: Vec<Vec<f32>>,
 }
 
 impl<'m> DraftModel<'m> {
@@ -47,7 +49,7 @@ impl<'m> DraftModel<'m> {
                 "the draft model has {ours} tokens and the model {theirs}; a draft must share the model's vocabulary"
             )));
         }
-        Ok(Self { model, text: Text::new(model, &[]) })
+        Ok(Self { model, text: Text::new(model, &[]), q: Vec::new() })
     }
 
     /// Where the draft's window begins, if there are to be positions for `most` tokens more.
@@ -67,28 +69,36 @@ impl<'m> DraftModel<'m> {
 }
 
 impl Guesser for DraftModel<'_> {
-    fn guess(&mut self, text: View<'_>, most: usize) -> Vec<TokenId> {
+    fn guess(&mut self, text: &View<'_>, most: usize) -> Vec<TokenId> {
         let most = most.min(self.model.config.n_positions - self.kept() + 1);
-        self.text.follow(text.ids, self.window(&text, most));
+        self.text.follow(text.ids, self.window(text, most));
+        self.q.clear();
         for _ in 0..most {
             let x = read_to_end(self.model, &mut self.text, &mut NoTrace); // [1, C]
             let mut scores = self.model.head(&x, &mut NoTrace); // [1, V]
             // damaged weights, or nothing allowed: no guess
             let Some(id) = text.choose(self.text.ids(), scores.row_mut(0)) else { break };
             self.text.push(id);
+            if text.options.sample {
+                self.q.push(scores.row(0).to_vec());
+            }
         }
         self.text.ids()[text.ids.len()..].to_vec()
     }
 
-    fn prepare(&mut self, text: View<'_>) {
+    fn drawn_from(&self, k: usize) -> Option<&[f32]> {
+        self.q.get(k).map(Vec::as_slice)
+    }
+
+    fn prepare(&mut self, text: &View<'_>) {
         let (len, n_positions) = (text.ids.len(), self.model.config.n_positions);
         let newest = len - (n_positions / 2).max(1).min(len); // there should be positions left for what comes
         self.text.follow(text.ids, if len - text.start > n_positions / 4 * 3 { newest } else { text.start });
         read_all_but_newest(self.model, &mut self.text, &mut NoTrace);
     }
 
-    fn behind(&self, text: View<'_>) -> usize {
-        let start = self.window(&text, 1);
+    fn behind(&self, text: &View<'_>) -> usize {
+        let start = self.window(text, 1);
         text.ids.len() - 1 - start - self.text.known(text.ids, start)
     }
 

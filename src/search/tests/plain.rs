@@ -41,13 +41,13 @@ pub fn plain(model: &Gpt2, prompt: &[TokenId], options: &Options, beams: &Beams)
                 log_probabilities(&mut x);
                 taken.iter().for_each(|id| x[*id as usize] -= beams.diversity_penalty);
                 let history = History { ids, prompt_len: prompt.len(), eos: ends };
-                options.processors.apply(&history, &mut x, &mut NoWatch);
-                if let Some(sampling) = &options.sampling {
-                    sampling.warp(&mut x, 2.max(1 + ends.len()), &mut NoWatch);
+                options.process(&mut x, &history, &mut NoWatch);
+                if options.sample {
+                    options.warp(&mut x, 2.max(1 + ends.len()), &mut NoWatch);
                 }
                 all.extend((0..).zip(x).map(|(id, x)| (beam, id, x + score)));
             }
-            if options.sampling.is_some() {
+            if options.sample {
                 let mut weights: Vec<f32> = all.iter().map(|c| c.2).collect();
                 softmax(&mut weights);
                 let mut next = || {
