@@ -165,7 +165,7 @@ impl<'m, T: Trace> Generation<'m, T> {
     }
 
     /// The next token, with every change of the scores shown to `watch`. [`Iterator::next`] does the same unwatched.
-    pub fn next_watched(&mut self, watch: &mut (impl Watch + ?Sized)) -> Option<Result<Chosen>> {
+    pub fn next_watched(&mut self, watch: &mut dyn Watch) -> Option<Result<Chosen>> {
         if self.finished.is_some() {
             return None;
         }
@@ -177,7 +177,7 @@ impl<'m, T: Trace> Generation<'m, T> {
     }
 
     /// One turn of the loop.
-    fn step(&mut self, watch: &mut (impl Watch + ?Sized)) -> Result<Chosen> {
+    fn step(&mut self, watch: &mut dyn Watch) -> Result<Chosen> {
         self.begin_turn()?;
         let model = self.model;
         if self.whole {
@@ -218,7 +218,7 @@ impl<'m, T: Trace> Generation<'m, T> {
     }
 
     /// What comes after reading: logits `[V]` of the last position -> the next token, which joins the text.
-    fn choose(&mut self, logits: &[f32], watch: &mut (impl Watch + ?Sized)) -> Result<Chosen> {
+    fn choose(&mut self, logits: &[f32], watch: &mut dyn Watch) -> Result<Chosen> {
         let mut scores = Matrix::scratch(1, logits.len());
         let scores = scores.row_mut(0); // [V], what comes of what the model said
         scores.copy_from_slice(logits);

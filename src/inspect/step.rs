@@ -35,7 +35,7 @@ pub fn next_token_watched(
     ids: &[TokenId],
     options: &Options,
     trace: &mut impl Trace,
-    watch: &mut (impl Watch + ?Sized),
+    watch: &mut dyn Watch,
 ) -> Result<Option<TokenId>> {
     check_ids(model, ids)?;
     let most = model.config.n_positions;

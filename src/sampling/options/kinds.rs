@@ -9,6 +9,12 @@ use serde_json::{Value, json};
 /// text -> ids, for options that are about tokens and given as text.
 pub type Encode<'a> = &'a dyn Fn(&str) -> Vec<TokenId>;
 
+/// What a user gives for an option.
+pub(super) enum Given<'a> {
+    Text(&'a str),
+    Json(&'a Value),
+}
+
 /// A type of values.
 pub(super) trait Kind: Sized {
     /// What they are, in words.
@@ -18,110 +24,73 @@ pub(super) trait Kind: Sized {
 
     fn parse(text: &str, encode: Encode<'_>) -> Option<Self>;
 
-    fn read(json: &Value, encode: Encode<'_>) -> std::result::Result<Self, String> {
-        json.as_str().and_then(|text| Self::parse(text, encode)).ok_or_else(expected::<Self>)
+    fn read(json: &Value, encode: Encode<'_>) -> Option<Self> {
+        Self::parse(json.as_str()?, encode)
     }
 
     fn write(&self) -> Value;
 
-    /// Whether it is in the range of its row, and knows no ids from `vocab_size` on.
+    /// Whether it is in the range of its row, and names no id from `vocab_size` on.
     fn check(&self, _: &Row, _vocab_size: usize) -> Result<()> {
         Ok(())
     }
 
-    /// Takes the value of one more flag.
-    fn add(&mut self, text: &str, encode: Encode<'_>) -> Option<()> {
-        *self = Self::parse(text, encode)?;
+    fn set(&mut self, given: Given<'_>, encode: Encode<'_>) -> Option<()> {
+        *self = match given {
+            Given::Text(text) => Self::parse(text, encode)?,
+            Given::Json(json) => Self::read(json, encode)?,
+        };
         Some(())
     }
 }
 
-fn expected<K: Kind>() -> String {
-    format!("expected {}", K::WHAT)
-}
-
-macro_rules! number {
-    ($type:ty, $what:literal, $from_json:ident) => {
+/// A number is rounded once: from its digits in a file as from those of a flag. It is written with the digits that name
+/// it (0.8, not 0.800000011920929), as a text where JSON has no such number.
+macro_rules! numbers {
+    ($($type:ty: $what:literal),*) => {$(
         impl Kind for $type {
             const WHAT: &'static str = $what;
             fn parse(text: &str, _: Encode<'_>) -> Option<Self> {
                 text.parse().ok()
             }
-            fn read(json: &Value, _: Encode<'_>) -> std::result::Result<Self, String> {
-                json.$from_json()
-                    .and_then(|x| x.try_into().ok())
-                    .ok_or_else(|| format!("expected {}, {}", stringify!($type), $what))
+            fn read(json: &Value, encode: Encode<'_>) -> Option<Self> {
+                Self::parse(&json.as_number()?.to_string(), encode).filter(|x| x.write().is_number())
             }
             fn write(&self) -> Value {
-                json!(self)
+                self.to_string().parse().unwrap_or_else(|_| json!(self.to_string()))
             }
             fn check(&self, row: &Row, _: usize) -> Result<()> {
-                in_range(row.name, Some(*self as f64), row.range.within, row.range.says)
+                in_range(row.name, self.to_string().parse().ok(), row.range.within, row.range.says)
             }
         }
-    };
+    )*};
 }
-number!(usize, "a whole number", as_u64);
-number!(u64, "a whole number", as_u64);
-number!(f64, "a number", as_f64);
-
-impl Kind for f32 {
-    const WHAT: &'static str = f64::WHAT;
-
-    fn parse(text: &str, _: Encode<'_>) -> Option<Self> {
-        text.parse().ok()
-    }
-
-    /// The digits as in the file, rounded once.
-    fn read(json: &Value, encode: Encode<'_>) -> std::result::Result<Self, String> {
-        let number = json.as_number().and_then(|number| Self::parse(&number.to_string(), encode));
-        match number.ok_or_else(expected::<Self>)? {
-            x if x.is_finite() => Ok(x),
-            _ => Err("number out of range".into()),
-        }
-    }
-
-    /// The digits that name it: 0.8, not 0.800000011920929.
-    fn write(&self) -> Value {
-        serde_json::from_str(&self.to_string()).unwrap_or_else(|_| json!(self.to_string()))
-    }
-
-    fn check(&self, row: &Row, _: usize) -> Result<()> {
-        in_range(row.name, self.to_string().parse().ok(), row.range.within, row.range.says)
-    }
-}
+numbers!(usize: "a whole number", u64: "u64, a whole number", f32: "a number", f64: "a number");
 
 impl<K: Kind> Kind for Option<K> {
     const WHAT: &'static str = K::WHAT;
-
     fn parse(text: &str, encode: Encode<'_>) -> Option<Self> {
         if text == "off" { Some(None) } else { K::parse(text, encode).map(Some) }
     }
-
-    fn read(json: &Value, encode: Encode<'_>) -> std::result::Result<Self, String> {
+    fn read(json: &Value, encode: Encode<'_>) -> Option<Self> {
         K::read(json, encode).map(Some)
     }
-
     fn write(&self) -> Value {
         self.as_ref().map_or(Value::Null, K::write)
     }
-
     fn check(&self, row: &Row, vocab_size: usize) -> Result<()> {
-        self.as_ref().map_or(Ok(()), |value| value.check(row, vocab_size))
+        self.iter().try_for_each(|value| value.check(row, vocab_size))
     }
 }
 
 impl Kind for bool {
     const WHAT: &'static str = "on or off";
-
     fn parse(text: &str, _: Encode<'_>) -> Option<Self> {
         ["off", "on"].iter().position(|word| *word == text).map(|place| place == 1)
     }
-
-    fn read(json: &Value, _: Encode<'_>) -> std::result::Result<Self, String> {
-        json.as_bool().ok_or_else(|| "expected true or false".into())
+    fn read(json: &Value, _: Encode<'_>) -> Option<Self> {
+        json.as_bool()
     }
-
     fn write(&self) -> Value {
         json!(self)
     }
@@ -129,122 +98,103 @@ impl Kind for bool {
 
 impl Kind for ContextPolicy {
     const WHAT: &'static str = "slide, stop or error";
-
     fn parse(text: &str, _: Encode<'_>) -> Option<Self> {
         Self::from_name(text)
     }
-
     fn write(&self) -> Value {
         json!(self.name())
     }
 }
 
-/// Each flag adds one; JSON has a list of them, or one.
+/// Each flag adds one; JSON has a list of all, or one.
 impl<K: Kind> Kind for Vec<K> {
     const WHAT: &'static str = K::WHAT;
     const REPEATS: bool = true;
-
     fn parse(text: &str, encode: Encode<'_>) -> Option<Self> {
-        K::parse(text, encode).map(|one| vec![one])
+        Some(vec![K::parse(text, encode)?])
     }
-
-    fn read(json: &Value, encode: Encode<'_>) -> std::result::Result<Self, String> {
+    fn read(json: &Value, encode: Encode<'_>) -> Option<Self> {
         let all = json.as_array().map_or(std::slice::from_ref(json), Vec::as_slice);
         all.iter().map(|one| K::read(one, encode)).collect()
     }
-
     fn write(&self) -> Value {
         self.iter().map(K::write).collect()
     }
-
     fn check(&self, row: &Row, vocab_size: usize) -> Result<()> {
         self.iter().try_for_each(|one| one.check(row, vocab_size))
     }
-
-    fn add(&mut self, text: &str, encode: Encode<'_>) -> Option<()> {
-        self.push(K::parse(text, encode)?);
+    fn set(&mut self, given: Given<'_>, encode: Encode<'_>) -> Option<()> {
+        match given {
+            Given::Text(text) => self.push(K::parse(text, encode)?),
+            Given::Json(json) => *self = Self::read(json, encode)?,
+        }
         Some(())
     }
 }
 
 impl Kind for String {
     const WHAT: &'static str = "a text";
-
     fn parse(text: &str, _: Encode<'_>) -> Option<Self> {
         Some(text.into())
     }
-
     fn write(&self) -> Value {
         json!(self)
     }
-
     fn check(&self, row: &Row, _: usize) -> Result<()> {
-        not_empty(self.is_empty(), row, "is found everywhere; give at least one character")
+        let problem = "an empty text is found everywhere; give at least one character";
+        if self.is_empty() { Err(Error::option(format!("{}: {problem}", row.name))) } else { Ok(()) }
     }
 }
 
 /// The tokens of a text.
 impl Kind for Vec<TokenId> {
     const WHAT: &'static str = String::WHAT;
-
     fn parse(text: &str, encode: Encode<'_>) -> Option<Self> {
         Some(encode(text))
     }
-
-    fn read(json: &Value, encode: Encode<'_>) -> std::result::Result<Self, String> {
-        let text = json.as_str().map(encode);
-        text.or_else(|| serde_json::from_value(json.clone()).ok()).ok_or_else(expected::<Self>)
+    fn read(json: &Value, encode: Encode<'_>) -> Option<Self> {
+        json.as_str().map(encode).or_else(|| serde_json::from_value(json.clone()).ok())
     }
-
     fn write(&self) -> Value {
         json!(self)
     }
-
     fn check(&self, row: &Row, vocab_size: usize) -> Result<()> {
-        not_empty(self.is_empty(), row, "cannot be avoided; give at least one token")?;
-        self.iter().try_for_each(|id| known(*id, row, vocab_size))
+        let problem = "an empty text cannot be avoided; give at least one token";
+        if self.is_empty() {
+            Err(Error::option(format!("{}: {problem}", row.name)))
+        } else {
+            known(self, row, vocab_size)
+        }
     }
 }
 
-/// A token and what is added to its score.
+/// A token, and what is added to its score: `"5=-inf"` or `[5, "-inf"]`.
 impl Kind for (TokenId, f32) {
     const WHAT: &'static str = "ID=VALUE, for example 50256=-5";
-
     fn parse(text: &str, _: Encode<'_>) -> Option<Self> {
         let (id, bias) = text.split_once('=')?;
         Some((id.trim().parse().ok()?, bias.trim().parse().ok()?))
     }
-
-    /// `"5=-inf"` or `[5, "-inf"]`.
-    fn read(json: &Value, encode: Encode<'_>) -> std::result::Result<Self, String> {
-        let pair = |pair: &Value| {
-            let text = |part: &Value| part.as_str().map_or_else(|| part.to_string(), String::from);
-            Some(format!("{}={}", text(pair.get(0)?), text(pair.get(1)?)))
-        };
-        let text = json.as_str().map(String::from).or_else(|| pair(json));
-        text.and_then(|text| Self::parse(&text, encode)).ok_or_else(expected::<Self>)
+    fn read(json: &Value, encode: Encode<'_>) -> Option<Self> {
+        let text = |part: &Value| part.as_str().map_or_else(|| part.to_string(), String::from);
+        let parts = json.as_array().map_or(std::slice::from_ref(json), Vec::as_slice);
+        Self::parse(&parts.iter().map(text).collect::<Vec<_>>().join("="), encode)
     }
-
     fn write(&self) -> Value {
         json!([self.0, self.1.write()])
     }
-
     fn check(&self, row: &Row, vocab_size: usize) -> Result<()> {
         let &(id, bias) = self;
-        known(id, row, vocab_size)?;
+        known(&[id], row, vocab_size)?;
         let within = |bias| bias < f64::INFINITY; // -inf bans; NaN is no number
         in_range(&format!("{} of id {id}:", row.name), Some(bias.into()), within, "a number or -inf")
     }
 }
 
-fn not_empty(empty: bool, row: &Row, problem: &str) -> Result<()> {
-    if empty { Err(Error::option(format!("{}: an empty text {problem}", row.name))) } else { Ok(()) }
-}
-
-fn known(id: TokenId, row: &Row, vocab_size: usize) -> Result<()> {
-    match (id as usize) < vocab_size {
-        true => Ok(()),
-        false => Err(Error::option(format!(
+fn known(ids: &[TokenId], row: &Row, vocab_size: usize) -> Result<()> {
+    match ids.iter().find(|id| **id as usize >= vocab_size) {
+        None => Ok(()),
+        Some(id) => Err(Error::option(format!(
             "{}: token id {id} is not below the model's vocab_size {vocab_size}",
             row.name
         ))),
