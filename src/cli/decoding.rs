@@ -91,7 +91,7 @@ impl<const TEXT: bool> FromArgMatches for OptionArgs<TEXT> {
 fn flag(row: &'static Row) -> Arg {
     let help = match row.default() {
         Some(default) => format!("{} [default: {default}]", row.help.trim_end_matches('.')),
-        None if row.repeats => format!("{} (repeatable)", row.help.trim_end_matches('.')),
+        None if row.repeats() => format!("{} (repeatable)", row.help.trim_end_matches('.')),
         None => row.help.trim_end_matches('.').into(),
     };
     let arg = Arg::new(row.name).long(row.name).help(help);
@@ -103,7 +103,7 @@ fn flag(row: &'static Row) -> Arg {
         ("", _) => arg.action(ArgAction::SetTrue),
         (value, _) => arg
             .value_name(value)
-            .action(if row.repeats { ArgAction::Append } else { ArgAction::Set })
+            .action(if row.repeats() { ArgAction::Append } else { ArgAction::Set })
             .value_parser(move |text: &str| {
                 // what is wrong is said before a model is opened; which tokens a text has is not known yet
                 row.parse(&mut Options::default(), text, &|_| Vec::new()).map(|()| text.to_string())

@@ -95,11 +95,9 @@ macro_rules! options {
             scope: Scope::$scope,
             range: row::$range,
             what: <$type>::WHAT,
-            repeats: <$type>::REPEATS,
             off: options!(@off $off options.$field $default),
             set: |options, given, encode| options.$field.set(given, encode),
             write: |options| options.$field.write(),
-            check: |options, row, vocab_size| options.$field.check(row, vocab_size),
             apply: options!(@apply $field $name $($(as $step)? ($($pattern),+) $(if $on)? => $change)?),
         } ),*];
     };
@@ -169,7 +167,6 @@ const GREEDY: Row = Row {
     scope: Scope::Choice,
     range: row::ANY,
     what: bool::WHAT,
-    repeats: false,
     off: Some(|options| options.sample = true),
     set: |options, given, encode| {
         let mut greedy = !options.sample;
@@ -178,7 +175,6 @@ const GREEDY: Row = Row {
         Some(())
     },
     write: |options| json!(!options.sample),
-    check: |_, _, _| Ok(()),
     apply: None,
 };
 
@@ -246,7 +242,32 @@ impl Options {
     /// # Errors
     /// [`Error::Option`] that names the option and its range.
     pub fn check(&self, model: &Gpt2) -> Result<()> {
-        TABLE.iter().try_for_each(|row| (row.check)(self, row, model.config.vocab_size))?;
+        for row in TABLE {
+            let value = row.write(self);
+            let number = value.as_f64().or_else(|| value.as_str()?.parse().ok()); // inf and NaN are texts
+            in_range(row.name, number, row.range.within, row.range.says)?;
+        }
+        let size = model.config.vocab_size;
+        let known = |option: &str, id: TokenId| match (id as usize) < size {
+            true => Ok(()),
+            false => Err(Error::option(format!(
+                "{option}: token id {id} is not below the model's vocab_size {size}"
+            ))),
+        };
+        for &(id, bias) in &self.logit_bias {
+            known("logit-bias", id)?;
+            let within = |bias| bias < f64::INFINITY; // -inf bans; NaN is no number
+            in_range(&format!("logit-bias of id {id}:"), Some(bias.into()), within, "a number or -inf")?;
+        }
+        self.bad_words.iter().flatten().try_for_each(|id| known("bad-words", *id))?;
+        if self.bad_words.iter().any(Vec::is_empty) {
+            return Err(Error::option("bad-words: an empty text cannot be avoided; give at least one token"));
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return Err(Error::option(
+                "stop: an empty text is found everywhere; give at least one character",
+            ));
+        }
         let (least, most) = (self.min_new_tokens, self.max_new_tokens);
         if least > most {
             return Err(Error::option(format!(

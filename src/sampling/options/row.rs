@@ -17,14 +17,11 @@ pub struct Row {
     pub help: &'static str,
     /// What it is about.
     pub scope: Scope,
-    /// Whether it can be given several times.
-    pub repeats: bool,
     pub(super) what: &'static str,
     pub(super) range: Range,
     pub(super) off: Option<fn(&mut Options)>,
     pub(super) set: fn(&mut Options, Given<'_>, Encode<'_>) -> Option<()>,
     pub(super) write: fn(&Options) -> Value,
-    pub(super) check: fn(&Options, &Self, usize) -> Result<()>,
     pub(in crate::sampling) apply: Option<Apply>,
 }
 
@@ -120,6 +117,11 @@ impl Row {
         let problem =
             || format!("{} {json}: wrong type or out of range; expected {}", self.key(), self.values());
         (self.set)(options, Given::Json(json), encode).ok_or_else(|| Error::input(problem()))
+    }
+
+    /// Whether it can be given several times.
+    pub fn repeats(&self) -> bool {
+        self.write(&Options::default()).is_array()
     }
 
     /// Switches it off. `false` if no value of it means that.
