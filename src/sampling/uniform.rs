@@ -1,8 +1,8 @@
-//! Where does chance come from? One number a token, from a named generator: the same on every machine.
+//! Where does chance come from? One number per token, from a named generator: the same on every machine.
 
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 
-/// The generator of a run: ChaCha with 12 rounds, one number a token.
+/// The generator of a run: ChaCha with 12 rounds, one number per token.
 pub struct Uniform(ChaCha12Rng);
 
 impl Uniform {

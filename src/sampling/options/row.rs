@@ -86,7 +86,7 @@ impl Row {
         }
     }
 
-    /// Whether it changes scores, and only those that a token is drawn from: greedy decoding has no use for it.
+    /// Whether it changes only scores that a token is drawn from: greedy decoding does not use it.
     pub fn only_when_drawn(&self) -> bool {
         self.scope == Scope::Draw && self.apply.is_some()
     }
@@ -94,15 +94,10 @@ impl Row {
     /// Sets it to the value in a text; of an option that repeats, adds the value. `encode`: text -> ids.
     ///
     /// # Errors
-    /// What a value is.
-    pub fn parse(
-        &self,
-        options: &mut Options,
-        text: &str,
-        encode: Encode<'_>,
-    ) -> std::result::Result<(), String> {
-        (self.set)(options, Given::Text(text), encode)
-            .ok_or_else(|| format!("{} is {}", self.name, self.values()))
+    /// [`Error::Option`] that says what its values are.
+    pub fn parse(&self, options: &mut Options, text: &str, encode: Encode<'_>) -> Result<()> {
+        let problem = || Error::option(format!("{} is {}", self.name, self.values()));
+        (self.set)(options, Given::Text(text), encode).ok_or_else(problem)
     }
 
     /// Sets it to a value from JSON; null switches it off, if it can be off.
@@ -114,9 +109,11 @@ impl Row {
             self.switch_off(options);
             return Ok(());
         }
-        let problem =
-            || format!("{} {json}: wrong type or out of range; expected {}", self.key(), self.values());
-        (self.set)(options, Given::Json(json), encode).ok_or_else(|| Error::input(problem()))
+        let problem = || {
+            let (key, values) = (self.key(), self.values());
+            Error::input(format!("{key} {json}: wrong type or out of range; expected {values}"))
+        };
+        (self.set)(options, Given::Json(json), encode).ok_or_else(problem)
     }
 
     /// Whether it can be given several times.
