@@ -81,7 +81,7 @@ pub struct Generation<'m, T: Trace = NoTrace> {
 
 impl<'m, T: Trace> Generation<'m, T> {
     /// The next token, with every change of the scores shown to `watch`. [`Iterator::next`] does the same unwatched.
-    pub fn next_watched(&mut self, watch: &mut (impl Watch + ?Sized)) -> Option<Result<Chosen>> {
+    pub fn next_watched(&mut self, watch: &mut dyn Watch) -> Option<Result<Chosen>> {
         if self.wants_turn() {
             self.failed = self.turn(watch).err();
         }
@@ -89,7 +89,7 @@ impl<'m, T: Trace> Generation<'m, T> {
     }
 
     /// One turn of the loop.
-    fn turn(&mut self, watch: &mut (impl Watch + ?Sized)) -> Result<()> {
+    fn turn(&mut self, watch: &mut dyn Watch) -> Result<()> {
         self.begin()?;
         let x = read_to_end(self.model, &mut self.text, &mut self.trace); // [1 + guess, C]
         let logits = self.model.head(&x, &mut self.trace); // [1 + guess, V]
@@ -128,7 +128,7 @@ impl<'m, T: Trace> Generation<'m, T> {
 
     /// The last part of a turn: logits from row `first` on -> the next token, and those after it as far as the guess was
     /// right. All join the text.
-    fn end(&mut self, logits: &Matrix, first: usize, watch: &mut (impl Watch + ?Sized)) -> Result<()> {
+    fn end(&mut self, logits: &Matrix, first: usize, watch: &mut dyn Watch) -> Result<()> {
         let guess = self.guess.take().unwrap_or_default();
         self.text.take_back(guess.len());
         let (mut right, mut result) = (0, Ok(()));
@@ -165,7 +165,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         &mut self,
         logits: &[f32],
         rejection: Option<Rejection>,
-        watch: &mut (impl Watch + ?Sized),
+        watch: &mut dyn Watch,
     ) -> Result<(Chosen, String)> {
         let mut scores = Matrix::scratch(1, logits.len());
         let scores = scores.row_mut(0); // [V], what comes of what the model said

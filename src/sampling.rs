@@ -21,7 +21,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`options`] | all options in one table; its order is the order of the steps |
-//! | [`choice`] | the steps that are on, then the draw; processors and samplers of your own |
+//! | [`choice`] | the steps that are on, then the draw; your own processors and sampler |
 //! | [`penalties`] | logit bias; repetition, presence and frequency penalties |
 //! | [`bans`] | no repeated n-gram, bad words, no end before a least length |
 //! | [`filters`] | further ways to cut the tail: min-p, typical-p, epsilon, eta; and top-p without sorting everything |
@@ -81,7 +81,7 @@ pub fn top_k(x: &mut [f32], k: usize) {
 /// `[V]`, in place
 ///
 /// Sort everything, sum, cut. Among equals the lowest id goes first (HF's sort leaves that open).
-/// [`filters::top_p`] does the same, and sorts only what comes into question.
+/// [`filters::top_p`] does the same without sorting every token.
 pub fn top_p(x: &mut [f32], p: f64, keep: usize) {
     let probabilities = probabilities(x); // [1, V]
     let mut ascending: Vec<usize> = (0..x.len()).collect();

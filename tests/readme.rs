@@ -22,7 +22,7 @@ fn the_table_of_options_is_complete() {
     let row = |row: &gpt2::sampling::options::Row| {
         let flag = format!("--{} {}", row.name, row.value);
         let values = if row.value.is_empty() { String::new() } else { row.values() };
-        let values = if row.repeats { values + "; repeatable" } else { values };
+        let values = if row.repeats() { values + "; repeatable" } else { values };
         let default = row.default().unwrap_or_default();
         format!("| `{}` | {values} | {default} | {} |\n", flag.trim_end(), row.help)
     };

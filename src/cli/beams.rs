@@ -97,7 +97,7 @@ impl BeamArgs {
                 "--{flag} does nothing in a beam search without chance; leave it out or add --beam-sampling"
             )));
         }
-        decoding.options_with(bpe, self.beam_sampling)
+        decoding.options(bpe, self.beam_sampling)
     }
 
     /// Searches, and prints the best `wanted` texts.

@@ -1,6 +1,6 @@
 //! How tokens are chosen, as flags: the library's table of options, whose names are those of HF's `generate`.
 
-use super::failure::Failure;
+use super::failure::{Failure, usage};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use gpt2::bpe::Bpe;
 use gpt2::generate::Options;
@@ -33,11 +33,11 @@ impl<const TEXT: bool> OptionArgs<TEXT> {
         self.0.iter().map(|(row, _)| row).find(|row| row.only_when_drawn()).map(|row| row.name)
     }
 
-    /// `options` with what was given. The library checks the ranges.
+    /// `options` with those that were given. The library checks the ranges.
     pub fn over(&self, mut options: Options, bpe: &Bpe) -> Result<Options, Failure> {
         for (row, values) in &self.0 {
             for value in values {
-                row.parse(&mut options, value, &|text| bpe.encode(text)).map_err(Failure::Usage)?;
+                row.parse(&mut options, value, &|text| bpe.encode(text)).map_err(usage)?;
             }
         }
         Ok(options)
@@ -45,15 +45,10 @@ impl<const TEXT: bool> OptionArgs<TEXT> {
 }
 
 impl DecodingArgs {
-    /// The options for the library. A seed is drawn if none is given.
-    pub fn options(&self, bpe: &Bpe) -> Result<Options, Failure> {
-        self.options_with(bpe, !self.has("greedy"))
-    }
-
-    /// The same, with or without chance whatever `--greedy` says.
-    pub fn options_with(&self, bpe: &Bpe, chance: bool) -> Result<Options, Failure> {
-        let options = self.over(Options::sampled(0), bpe)?.sample(chance);
-        if !chance || self.has("seed") {
+    /// The options for the library. To `sample`, a seed is drawn if none is given.
+    pub fn options(&self, bpe: &Bpe, sample: bool) -> Result<Options, Failure> {
+        let options = self.over(Options::sampled(0), bpe)?.sample(sample);
+        if !sample || self.has("seed") {
             return Ok(options);
         }
         let seed = SysRng.try_next_u64();
@@ -89,10 +84,11 @@ impl<const TEXT: bool> FromArgMatches for OptionArgs<TEXT> {
 
 /// A row as a flag.
 fn flag(row: &'static Row) -> Arg {
+    let help = row.help.trim_end_matches('.');
     let help = match row.default() {
-        Some(default) => format!("{} [default: {default}]", row.help.trim_end_matches('.')),
-        None if row.repeats => format!("{} (repeatable)", row.help.trim_end_matches('.')),
-        None => row.help.trim_end_matches('.').into(),
+        Some(default) => format!("{help} [default: {default}]"),
+        None if row.repeats() => format!("{help} (repeatable)"),
+        None => help.into(),
     };
     let arg = Arg::new(row.name).long(row.name).help(help);
     let only_when_drawn = Options::table().iter().filter(|row| row.only_when_drawn());
@@ -103,9 +99,9 @@ fn flag(row: &'static Row) -> Arg {
         ("", _) => arg.action(ArgAction::SetTrue),
         (value, _) => arg
             .value_name(value)
-            .action(if row.repeats { ArgAction::Append } else { ArgAction::Set })
+            .action(if row.repeats() { ArgAction::Append } else { ArgAction::Set })
             .value_parser(move |text: &str| {
-                // what is wrong is said before a model is opened; which tokens a text has is not known yet
+                // before a model is opened; which tokens a text has is not known yet
                 row.parse(&mut Options::default(), text, &|_| Vec::new()).map(|()| text.to_string())
             }),
     }

@@ -68,7 +68,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let beams = args.beams.are_wanted()?;
     let options = match beams {
         true => args.beams.options(&args.decoding, &lm.bpe)?,
-        false => args.decoding.options(&lm.bpe)?,
+        false => args.decoding.options(&lm.bpe, !args.decoding.has("greedy"))?,
     };
     options.check(&lm.model).map_err(usage)?;
     let (seed, stop) = (options.seed, StopStrings::new(&options.stop).map_err(usage)?);

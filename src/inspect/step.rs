@@ -33,7 +33,7 @@ pub fn next_token_watched(
     ids: &[TokenId],
     options: &Options,
     trace: &mut impl Trace,
-    watch: &mut (impl Watch + ?Sized),
+    watch: &mut dyn Watch,
 ) -> Result<Option<TokenId>> {
     let most = model.config.n_positions;
     if ids.is_empty() || ids.len() > most {

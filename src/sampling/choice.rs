@@ -15,7 +15,6 @@ use crate::bpe::TokenId;
 use crate::softmax::softmax;
 use crate::trace::{Stage, Trace};
 use std::fmt::Debug;
-use std::sync::Arc;
 
 /// What was written so far, for the steps that look back.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,29 +50,26 @@ pub trait Sampler: Send + Sync + Debug {
     fn draw(&self, probabilities: &[f32], u: f64) -> Option<TokenId>;
 }
 
-/// Something of your own among [`Options`]. It is equal to itself alone.
-#[derive(Debug)]
-pub struct Own<T: ?Sized>(pub Arc<T>);
-
-impl<T: ?Sized> Clone for Own<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
+/// What is your own is equal to itself alone.
+impl PartialEq for dyn Processor {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::addr_eq(self, other)
     }
 }
 
-impl<T: ?Sized> PartialEq for Own<T> {
+impl PartialEq for dyn Sampler {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        std::ptr::addr_eq(self, other)
     }
 }
 
 impl Options {
     /// scores `[V]` -> scores `[V]`, in place: the steps for every way of decoding, your own the last. Each is shown to
     /// `watch`.
-    pub fn process(&self, x: &mut [f32], history: &History<'_>, mut watch: &mut (impl Watch + ?Sized)) {
-        self.apply(Scope::Choice, x, history, 1, &mut watch);
-        for Own(processor) in &self.processors {
-            watched(processor.name(), x, &mut watch, |x| processor.apply(x, history));
+    pub fn process(&self, x: &mut [f32], history: &History<'_>, watch: &mut dyn Watch) {
+        self.apply(Scope::Choice, x, history, 1, watch);
+        for processor in &self.processors {
+            watched(processor.name(), x, watch, |x| processor.apply(x, history));
         }
     }
 
@@ -82,8 +78,8 @@ impl Options {
     ///
     /// At least `keep` tokens survive every cut: 1, or with beams one more than there are end tokens, so that a
     /// beam can always go on.
-    pub fn warp(&self, x: &mut [f32], keep: usize, mut watch: &mut (impl Watch + ?Sized)) {
-        self.apply(Scope::Draw, x, &History::default(), keep, &mut watch);
+    pub fn warp(&self, x: &mut [f32], keep: usize, watch: &mut dyn Watch) {
+        self.apply(Scope::Draw, x, &History::default(), keep, watch);
     }
 
     fn apply(&self, scope: Scope, x: &mut [f32], history: &History<'_>, keep: usize, watch: &mut dyn Watch) {
@@ -102,9 +98,7 @@ impl Options {
     pub fn draw(&self, probabilities: &[f32], u: f64) -> Option<TokenId> {
         match &self.sampler {
             None => draw(probabilities, u),
-            Some(Own(sampler)) => {
-                sampler.draw(probabilities, u).filter(|id| (*id as usize) < probabilities.len())
-            }
+            Some(sampler) => sampler.draw(probabilities, u).filter(|id| (*id as usize) < probabilities.len()),
         }
     }
 
@@ -118,7 +112,7 @@ impl Options {
         history: &History<'_>,
         u: f64,
         trace: &mut impl Trace,
-        watch: &mut (impl Watch + ?Sized),
+        watch: &mut dyn Watch,
     ) -> Option<TokenId> {
         let logits = watch.looks().then(|| scores.to_vec());
         self.process(scores, history, watch);
@@ -145,6 +139,7 @@ mod tests {
     use super::*;
     use crate::sampling::Effects;
     use crate::trace::NoTrace;
+    use std::sync::Arc;
 
     /// Forbids to write the newest token again.
     #[derive(Debug)]
@@ -189,7 +184,7 @@ mod tests {
         let drawn = own.clone().sample(true).top_k(1);
         let steps = ["no-repeat-ngram-size", "not-twice", "temperature", "top-k"];
         assert_eq!(choose(&drawn), (Some(3), steps.map(String::from).to_vec()));
-        assert_eq!(serde_json::json!(own)["processors"], serde_json::json!(["not-twice"]));
+        assert_eq!(serde_json::json!(own)["processors"], "[NotTwice]");
     }
 
     #[test]

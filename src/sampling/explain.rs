@@ -7,9 +7,9 @@
 //! the number drawn   0.8123 lies in [0.8031, 0.8967) of " day": rank 2 of 40, 9.4% (the model's own: rank 2, 11.3%)
 //! ```
 //!
-//! The probabilities of all tokens lie side by side, in the order of their ids, on a line from 0 to 1; the token on
-//! whose stretch the number drawn falls is the next one. So whatever makes a token's stretch longer or shorter, and
-//! whatever pushes it aside, has a share in the choice; an [`Explanation`] keeps what each step did.
+//! The probabilities of all tokens lie side by side, in the order of their ids, on a line from 0 to 1. The number drawn
+//! falls on the stretch of one token, which comes next. Each step that changes the length or the place of a stretch has a
+//! share in the choice; an [`Explanation`] keeps what each step did.
 
 use super::candidates::{Candidate, list, percent, top};
 use super::watch::{Choice, Effect, Watch};
@@ -18,7 +18,7 @@ use crate::bpe::TokenId;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// A [`Watch`] that keeps how one token was chosen. It keeps `n` candidates of each distribution, no rows of scores.
+/// A [`Watch`] that keeps how one token was chosen: `n` candidates of each distribution, no rows of scores.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explanation {
     n: usize,
@@ -30,7 +30,7 @@ pub struct Explanation {
     pub chosen: Option<Draw>,
 }
 
-/// A step, and what it left.
+/// A step and its result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Taken {
     /// What it did.

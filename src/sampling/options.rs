@@ -9,9 +9,9 @@ mod row;
 
 pub use kinds::Encode;
 pub(crate) use row::in_range;
-pub use row::{Range, Row, Scope};
+pub use row::{Row, Scope};
 
-use super::choice::{Own, Processor, Sampler};
+use super::choice::{Processor, Sampler};
 use super::watch::watched;
 use super::{Uniform, bans, filters, penalties, top_k};
 use crate::bpe::TokenId;
@@ -63,9 +63,9 @@ macro_rules! options {
             /// The stream of the seed's random numbers. Several texts from one seed take streams 0, 1, 2, ...
             pub stream: u64,
             /// Processors of your own, applied in this order after all others and before the temperature.
-            pub processors: Vec<Own<dyn Processor>>,
+            pub processors: Vec<Arc<dyn Processor>>,
             /// A draw of your own in place of [`draw`](super::draw).
-            pub sampler: Option<Own<dyn Sampler>>,
+            pub sampler: Option<Arc<dyn Sampler>>,
             $( $(#[doc = $doc])+ pub $field: $type, )*
         }
 
@@ -95,12 +95,9 @@ macro_rules! options {
             scope: Scope::$scope,
             range: row::$range,
             what: <$type>::WHAT,
-            repeats: <$type>::REPEATS,
             off: options!(@off $off options.$field $default),
-            parse: |options, text, encode| options.$field.add(text, encode),
-            read: |options, json, encode| Kind::read(json, encode).map(|value| options.$field = value),
+            set: |options, given, encode| options.$field.set(given, encode),
             write: |options| options.$field.write(),
-            check: |options, row, vocab_size| options.$field.check(row, vocab_size),
             apply: options!(@apply $field $name $($(as $step)? ($($pattern),+) $(if $on)? => $change)?),
         } ),*];
     };
@@ -170,12 +167,14 @@ const GREEDY: Row = Row {
     scope: Scope::Choice,
     range: row::ANY,
     what: bool::WHAT,
-    repeats: false,
     off: Some(|options| options.sample = true),
-    parse: |options, text, encode| bool::parse(text, encode).map(|greedy| options.sample = !greedy),
-    read: |options, json, encode| bool::read(json, encode).map(|greedy| options.sample = !greedy),
+    set: |options, given, encode| {
+        let mut greedy = !options.sample;
+        greedy.set(given, encode)?;
+        options.sample = !greedy;
+        Some(())
+    },
     write: |options| json!(!options.sample),
-    check: |_, _, _| Ok(()),
     apply: None,
 };
 
@@ -223,14 +222,14 @@ impl Options {
     /// One more processor of your own.
     #[must_use]
     pub fn processor(mut self, processor: Arc<dyn Processor>) -> Self {
-        self.processors.push(Own(processor));
+        self.processors.push(processor);
         self
     }
 
     /// A draw of your own.
     #[must_use]
     pub fn sampler(self, sampler: Arc<dyn Sampler>) -> Self {
-        Self { sampler: Some(Own(sampler)), ..self }
+        Self { sampler: Some(sampler), ..self }
     }
 
     /// All options that users can set, in the order in which they act.
@@ -243,7 +242,32 @@ impl Options {
     /// # Errors
     /// [`Error::Option`] that names the option and its range.
     pub fn check(&self, model: &Gpt2) -> Result<()> {
-        TABLE.iter().try_for_each(|row| (row.check)(self, row, model.config.vocab_size))?;
+        for row in TABLE {
+            let value = row.write(self);
+            let number = value.as_f64().or_else(|| value.as_str()?.parse().ok()); // inf and NaN are texts
+            in_range(row.name, number, row.range.within, row.range.says)?;
+        }
+        let size = model.config.vocab_size;
+        let known = |option: &str, id: TokenId| match (id as usize) < size {
+            true => Ok(()),
+            false => Err(Error::option(format!(
+                "{option}: token id {id} is not below the model's vocab_size {size}"
+            ))),
+        };
+        for &(id, bias) in &self.logit_bias {
+            known("logit-bias", id)?;
+            let within = |bias| bias < f64::INFINITY; // -inf bans; NaN is no number
+            in_range(&format!("logit-bias of id {id}:"), Some(bias.into()), within, "a number or -inf")?;
+        }
+        self.bad_words.iter().flatten().try_for_each(|id| known("bad-words", *id))?;
+        if self.bad_words.iter().any(Vec::is_empty) {
+            return Err(Error::option("bad-words: an empty text cannot be avoided; give at least one token"));
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return Err(Error::option(
+                "stop: an empty text is found everywhere; give at least one character",
+            ));
+        }
         let (least, most) = (self.min_new_tokens, self.max_new_tokens);
         if least > most {
             return Err(Error::option(format!(
@@ -280,12 +304,12 @@ impl Serialize for Options {
         if self.sample && self.stream != 0 {
             object.serialize_entry("stream", &self.stream)?;
         }
-        if !self.processors.is_empty() {
-            let names: Vec<&str> = self.processors.iter().map(|processor| processor.0.name()).collect();
-            object.serialize_entry("processors", &names)?;
-        }
-        if let Some(sampler) = &self.sampler {
-            object.serialize_entry("sampler", &format!("{sampler:?}"))?;
+        for (key, own) in
+            [("processors", format!("{:?}", self.processors)), ("sampler", format!("{:?}", self.sampler))]
+        {
+            if !["[]", "None"].contains(&&*own) {
+                object.serialize_entry(key, &own)?;
+            }
         }
         object.end()
     }

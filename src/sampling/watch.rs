@@ -21,18 +21,6 @@ pub trait Watch {
     fn chose(&mut self, _: &Choice<'_>) {}
 }
 
-impl<W: Watch + ?Sized> Watch for &mut W {
-    fn looks(&self) -> bool {
-        (**self).looks()
-    }
-    fn saw(&mut self, step: &str, before: &[f32], after: &[f32]) {
-        (**self).saw(step, before, after);
-    }
-    fn chose(&mut self, choice: &Choice<'_>) {
-        (**self).chose(choice);
-    }
-}
-
 /// How a token was chosen once all steps were taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {

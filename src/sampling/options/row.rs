@@ -1,5 +1,6 @@
 //! One option: its name, its values, what it does.
 
+use super::kinds::Given;
 use super::{Encode, Options};
 use crate::error::{Error, Result};
 use crate::sampling::{History, Watch};
@@ -16,19 +17,15 @@ pub struct Row {
     pub help: &'static str,
     /// What it is about.
     pub scope: Scope,
-    /// Whether it can be given several times.
-    pub repeats: bool,
-    pub(super) range: Range,
     pub(super) what: &'static str,
+    pub(super) range: Range,
     pub(super) off: Option<fn(&mut Options)>,
-    pub(super) parse: fn(&mut Options, &str, Encode<'_>) -> Option<()>,
-    pub(super) read: fn(&mut Options, &Value, Encode<'_>) -> std::result::Result<(), String>,
+    pub(super) set: fn(&mut Options, Given<'_>, Encode<'_>) -> Option<()>,
     pub(super) write: fn(&Options) -> Value,
-    pub(super) check: fn(&Options, &Self, usize) -> Result<()>,
     pub(in crate::sampling) apply: Option<Apply>,
 }
 
-/// Changes scores `[V]` if the option is on: those before it, the history, how many tokens must be kept, who watches.
+/// Changes scores `[V]` if the option is on. It knows the history, and how many tokens to keep; the change is shown.
 type Apply = fn(&Options, &mut [f32], &History<'_>, usize, &mut dyn Watch);
 
 /// What an option is about.
@@ -43,10 +40,10 @@ pub enum Scope {
 }
 
 /// Which numbers an option may have, and how that is said.
-#[derive(Clone, Copy, Debug)]
-pub struct Range {
-    pub(super) within: fn(f64) -> bool,
-    pub(super) says: &'static str,
+#[derive(Debug)]
+pub(super) struct Range {
+    pub within: fn(f64) -> bool,
+    pub says: &'static str,
 }
 
 pub(super) const ANY: Range = Range { within: |_| true, says: "" };
@@ -76,8 +73,7 @@ impl Row {
 
     /// The values it may have, in words.
     pub fn values(&self) -> String {
-        let comma = if self.range.says.is_empty() { "" } else { ", " };
-        format!("{}{comma}{}", self.what, self.range.says)
+        [self.what, self.range.says].join(", ").trim_end_matches(", ").into()
     }
 
     /// Its value on the command line if it is left out, in words; `None` where that is no value.
@@ -90,7 +86,7 @@ impl Row {
         }
     }
 
-    /// Whether it changes scores, and only those that a token is drawn from: nothing greedy decoding could use.
+    /// Whether it changes only scores that a token is drawn from: greedy decoding does not use it.
     pub fn only_when_drawn(&self) -> bool {
         self.scope == Scope::Draw && self.apply.is_some()
     }
@@ -98,19 +94,10 @@ impl Row {
     /// Sets it to the value in a text; of an option that repeats, adds the value. `encode`: text -> ids.
     ///
     /// # Errors
-    /// What a value is.
-    pub fn parse(
-        &self,
-        options: &mut Options,
-        text: &str,
-        encode: Encode<'_>,
-    ) -> std::result::Result<(), String> {
-        (self.parse)(options, text, encode).ok_or_else(|| format!("{} is {}", self.name, self.values()))
-    }
-
-    /// Switches it off. `false` if no value of it means that.
-    pub fn switch_off(&self, options: &mut Options) -> bool {
-        self.off.map(|off| off(options)).is_some()
+    /// [`Error::Option`] that says what its values are.
+    pub fn parse(&self, options: &mut Options, text: &str, encode: Encode<'_>) -> Result<()> {
+        let problem = || Error::option(format!("{} is {}", self.name, self.values()));
+        (self.set)(options, Given::Text(text), encode).ok_or_else(problem)
     }
 
     /// Sets it to a value from JSON; null switches it off, if it can be off.
@@ -122,8 +109,21 @@ impl Row {
             self.switch_off(options);
             return Ok(());
         }
-        (self.read)(options, json, encode)
-            .map_err(|problem| Error::input(format!("{} {json}: {problem}", self.key())))
+        let problem = || {
+            let (key, values) = (self.key(), self.values());
+            Error::input(format!("{key} {json}: wrong type or out of range; expected {values}"))
+        };
+        (self.set)(options, Given::Json(json), encode).ok_or_else(problem)
+    }
+
+    /// Whether it can be given several times.
+    pub fn repeats(&self) -> bool {
+        self.write(&Options::default()).is_array()
+    }
+
+    /// Switches it off. `false` if no value of it means that.
+    pub fn switch_off(&self, options: &mut Options) -> bool {
+        self.off.map(|off| off(options)).is_some()
     }
 
     /// Its value as JSON; null where it has none.

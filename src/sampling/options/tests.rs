@@ -202,10 +202,11 @@ fn texts_and_json_say_the_same() {
     assert_eq!(twice.stop, ["a", "b"], "each flag adds one");
     for (name, text, value, is) in [
         ("top-k", "-3", json!("3"), "top-k is a whole number, at least 1"),
-        ("seed", "-1", json!(-1), "seed is a whole number, from 0"),
+        ("seed", "-1", json!(-1), "seed is u64, a whole number, from 0"),
         ("temperature", "x", json!(1e300), "temperature is a number, above 0"),
         ("logit-bias", "5", json!([5, 1]), "logit-bias is ID=VALUE"),
         ("logit-bias", "x=1", json!("-1=1"), "logit-bias is ID=VALUE"),
+        ("logit-bias", "1=", json!([[5, 1, 1]]), "logit-bias is ID=VALUE"),
         ("bad-words", "x", json!([5]), ""),
         ("stop", "x", json!(5), ""),
         ("ignore-eos", "1", json!(1), "ignore-eos is on or off"),
@@ -213,7 +214,7 @@ fn texts_and_json_say_the_same() {
     ] {
         let mut options = Options::sampled(1);
         match row(name).parse(&mut options, text, &encode) {
-            Err(problem) => assert!(!is.is_empty() && problem.contains(is), "{problem}"),
+            Err(problem) => assert!(!is.is_empty() && problem.to_string().contains(is), "{problem}"),
             Ok(()) => assert!(is.is_empty(), "{name} {text}"),
         }
         let mut options = Options::sampled(1);
