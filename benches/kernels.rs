@@ -191,7 +191,7 @@ mod elements {
     fn gelu_tanh(bencher: Bencher<'_, '_>, rows: usize) {
         let x = numbers(rows, 4 * C);
         let inputs = bencher.counter(ItemsCount::new(rows * 4 * C)).with_inputs(|| x.clone());
-        inputs.bench_local_refs(|x| Activation::GeluTanh.apply(x));
+        inputs.bench_local_values(|x| Activation::GeluTanh.forward(x));
     }
 
     #[divan::bench]

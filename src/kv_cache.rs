@@ -143,13 +143,9 @@ impl<'a, 'b> LayerCache<'a, 'b> {
         }
     }
 
-    /// For each sequence: its first row, its new rows, and its cache.
-    pub(crate) fn sequences(&self) -> impl Iterator<Item = (usize, usize, &KvCache)> {
-        self.sequences.iter().scan(0, |row, sequence| {
-            let first = *row;
-            *row += sequence.ids.len();
-            Some((first, sequence.ids.len(), &*sequence.cache))
-        })
+    /// The sequences of the batch.
+    pub(crate) fn sequences(&self) -> &[Sequence<'b>] {
+        self.sequences
     }
 
     /// The layer's index, from 0.

@@ -74,33 +74,27 @@ impl Gpt2 {
         if trace.wants(Stage::InputIds) {
             trace.record_ids(Stage::InputIds, &ids.clone().collect::<Vec<_>>());
         }
-        let mut x = embedding::tokens(&self.wte, ids); // [T, C]
-        trace.tap(Stage::Wte, &mut x);
-        let mut p = embedding::positions(&self.wpe, positions); // [T, C]
-        trace.tap(Stage::Wpe, &mut p);
-        x.add(&p);
-        trace.tap(Stage::Drop, &mut x);
+        let tokens = trace.tap(Stage::Wte, embedding::tokens(&self.wte, ids)); // [T, C]
+        let places = trace.tap(Stage::Wpe, embedding::positions(&self.wpe, positions)); // [T, C]
+        let mut x = trace.tap(Stage::Drop, tokens + places); // [T, C]
         // many short products in a row: no thread falls asleep between them
-        matmul::awake(|| {
+        let x = matmul::awake(|| {
             for (i, block) in self.h.iter().enumerate() {
                 trace.enter_block(Some(i));
-                block.forward(&mut x, &mut LayerCache::new(batch, i), trace); // [T, C]
+                x = block.forward(x, &mut LayerCache::new(batch, i), trace); // [T, C]
             }
+            trace.enter_block(None);
+            x
         });
-        trace.enter_block(None);
         for Sequence { ids, cache } in batch {
             cache.advance(ids.len());
         }
-        let mut x = self.ln_f.forward(&x); // [T, C]
-        trace.tap(Stage::LnF, &mut x);
-        x
+        trace.tap(Stage::LnF, self.ln_f.forward(&x)) // [T, C]
     }
 
     /// x `[T, C]` -> logits `[T, V]`
     pub fn head(&self, x: &Matrix, trace: &mut impl Trace) -> Matrix {
-        let mut logits = matmul::by_rows(x, &self.lm_head); // [T, V]
-        trace.tap(Stage::LmHead, &mut logits);
-        logits
+        trace.tap(Stage::LmHead, matmul::by_rows(x, &self.lm_head)) // [T, V]
     }
 
     /// Bytes of all weights, as they are stored; a tied head counts once.
