@@ -88,7 +88,7 @@ impl<'m, T: Trace> Generation<'m, T> {
     pub fn with_trace(model: &'m Gpt2, prompt: &[TokenId], options: Options, trace: T) -> Result<Self> {
         check_prompt(model, prompt, &options)?;
         let uniform = options.uniform();
-        let cache = KvCache::new(&model.config);
+        let cache = model.new_cache();
         let (prompt_len, unread) = (prompt.len(), prompt.len());
         let mut ids = Vec::with_capacity(prompt_len + options.max_new_tokens.min(model.config.n_positions));
         ids.extend_from_slice(prompt);

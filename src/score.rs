@@ -19,7 +19,6 @@ use crate::bpe::TokenId;
 use crate::checkpoint::LanguageModel;
 use crate::error::{Error, Result};
 use crate::generate::check_ids;
-use crate::kv_cache::KvCache;
 use crate::kv_cache::Sequence;
 use crate::model::Gpt2;
 use crate::softmax::log_softmax;
@@ -116,7 +115,7 @@ pub fn score_each(
             }
             next += 1;
         }
-        let mut cache = KvCache::new(&model.config);
+        let mut cache = model.new_cache();
         let mut batch = [Sequence { ids: &ids[begin..end - 1], cache: &mut cache }];
         let hidden = model.hidden(&mut batch, &mut NoTrace); // [end - 1 - begin, C]
         for start in (next..end).step_by(ROWS) {

@@ -4,7 +4,6 @@ use gpt2::bpe::TokenId;
 use gpt2::checkpoint::{self, random};
 use gpt2::config::Config;
 use gpt2::generate::{ContextPolicy, FinishReason, Generation, Options, View};
-use gpt2::kv_cache::KvCache;
 use gpt2::model::Gpt2;
 use gpt2::sampling::{History, NoWatch, Processors, Sampling, Uniform, draw};
 use gpt2::search::draft::{Draft, DraftModel, Guess, PromptLookup};
@@ -301,7 +300,7 @@ fn law(model: &Gpt2, prompt: &[TokenId], options: &Options) -> BTreeMap<Vec<Toke
         let mut longer = BTreeMap::new();
         for (text, probability) in texts {
             let ids = [prompt, &text].concat();
-            let mut p = model.next_logits(&ids, &mut KvCache::new(&model.config), &mut NoTrace);
+            let mut p = model.next_logits(&ids, &mut model.new_cache(), &mut NoTrace);
             let history = History { ids: &ids, prompt_len: prompt.len(), eos: &[] };
             options.processors.apply(&history, p.row_mut(0), &mut NoWatch);
             options.sampling.as_ref().expect("sampling").distribution(p.row_mut(0));

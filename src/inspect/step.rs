@@ -3,7 +3,6 @@
 use crate::bpe::TokenId;
 use crate::error::{Error, Result};
 use crate::generate::{Options, check_ids};
-use crate::kv_cache::KvCache;
 use crate::model::Gpt2;
 use crate::sampling::{History, NoWatch, Sampling, Watch};
 use crate::softmax::log_softmax;
@@ -47,7 +46,7 @@ pub fn next_token_watched(
     }
     options.check(model)?;
 
-    let logits = model.forward(ids, &mut KvCache::new(&model.config), trace); // [T, V]
+    let logits = model.forward(ids, &mut model.new_cache(), trace); // [T, V]
     let last = logits.row(ids.len() - 1); // [V]
     let history = History { ids, prompt_len: ids.len(), eos: options.ends(model) };
     let id = options.choose(&mut last.to_vec(), &history, &mut options.uniform(), trace, watch);

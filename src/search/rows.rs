@@ -47,7 +47,7 @@ pub(super) struct Growth<'m> {
 impl<'m> Beam<'m> {
     /// The prompt, of which nothing is read yet.
     pub fn new(model: &Gpt2, prompt: &[TokenId]) -> Self {
-        let cache = KvCache::new(&model.config);
+        let cache = model.new_cache();
         Self { ids: prompt.into(), logprobs: vec![], score: 0.0, text: None, cache, unread: prompt.len() }
     }
 
@@ -100,7 +100,7 @@ fn make_room(model: &Gpt2, beams: &mut [&mut Beam<'_>]) -> bool {
     let slide = beams.iter().any(|beam| beam.cache.len() + beam.unread > n_positions);
     if slide {
         for beam in beams {
-            beam.cache = KvCache::new(&model.config);
+            beam.cache = model.new_cache();
             beam.unread = (n_positions / 2).max(1).min(beam.ids.len());
         }
     }
@@ -118,7 +118,7 @@ fn catch_up(model: &Gpt2, beams: &mut [&mut Beam<'_>]) {
     let one = beams[0].ids[range.clone()].to_vec();
     let same = |other: &[TokenId]| one.iter().zip(other).take_while(|(a, b)| a == b).count();
     let shared = beams.iter().map(|beam| same(&beam.ids[range.clone()])).min().unwrap_or(0);
-    let mut cache = mem::replace(&mut beams[0].cache, KvCache::new(&model.config));
+    let mut cache = mem::replace(&mut beams[0].cache, model.new_cache());
     for ids in one[..shared].chunks(PREFILL) {
         model.hidden(&mut [Sequence { ids, cache: &mut cache }], &mut NoTrace);
     }

@@ -56,7 +56,7 @@ impl<'m> DraftModel<'m> {
                 "the draft model has {ours} tokens and the model {theirs}; a draft must share the model's vocabulary"
             )));
         }
-        Ok(Self { model, cache: KvCache::new(&model.config), seen: Vec::new(), start: 0 })
+        Ok(Self { model, cache: model.new_cache(), seen: Vec::new(), start: 0 })
     }
 
     /// Where the draft's window begins, if there are to be positions for `most` tokens more.
