@@ -1,7 +1,6 @@
 //! The numbers that fix a model's shape, under the names of HF's `config.json`.
 
 use crate::activation::Activation;
-use crate::tensor::Dtype;
 use serde::Deserialize;
 
 /// The number of a token: a row of the embedding table.
@@ -34,9 +33,6 @@ pub struct Config {
     pub tie_word_embeddings: bool,
     /// Ids that end a text.
     pub eos_token_ids: Vec<TokenId>,
-    /// How [`KvCache`](crate::kv_cache::KvCache) keeps keys and values: a choice of whoever runs the model, which no
-    /// `config.json` makes. F32 unless set; never I8.
-    pub kv_cache_dtype: Dtype,
 }
 
 /// `config.json` as it is written; what is left out has HF's default.
@@ -151,11 +147,10 @@ impl Config {
             scale_attn_by_inverse_layer_idx: file.scale_attn_by_inverse_layer_idx,
             tie_word_embeddings: file.tie_word_embeddings,
             eos_token_ids: file.eos_token_id.map(Ids::into_vec).unwrap_or_default(),
-            kv_cache_dtype: Dtype::F32,
         })
     }
 
-    /// The text of a `config.json` that says the same, but how keys and values are kept.
+    /// The text of a `config.json` that says the same.
     pub fn to_json(&self) -> String {
         let ids = match &self.eos_token_ids[..] {
             [id] => serde_json::json!(id),

@@ -23,7 +23,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let (model, config) = (&lm.model, &lm.model.config);
     let tensors = &lm.tensors.tensors;
     let weight_bytes: usize = tensors.values().map(|t| t.bytes.len()).sum();
-    let cache_bytes = KvCache::bytes_for(config, config.n_positions);
+    let cache_bytes = KvCache::bytes_for(config, model.kv_cache_dtype, config.n_positions);
     let embedding = (model.wte.rows() + model.wpe.rows()) * config.n_embd;
     let threads = rayon::current_num_threads();
     let numbers = [

@@ -93,7 +93,7 @@ impl ModelArgs {
 
     fn open_to_run(&self, cache: &CacheArgs) -> gpt2::error::Result<LanguageModel> {
         let mut lm = self.open()?;
-        lm.model.config.kv_cache_dtype = cache.kv_cache_dtype;
+        lm.model.kv_cache_dtype = cache.kv_cache_dtype;
         Ok(lm)
     }
 
