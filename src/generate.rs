@@ -49,6 +49,7 @@ pub struct Chosen {
 }
 
 /// A text in the making. Iterate for its new tokens.
+#[derive(Debug)]
 pub struct Generation<'m, T: Trace = NoTrace> {
     model: &'m Gpt2,
     options: Options,

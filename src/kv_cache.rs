@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::config::TokenId;
 use crate::tensor::{Dtype, Head, Matrix, PAGE, Page};
 use rayon::prelude::*;
+use std::fmt;
 use std::sync::Arc;
 
 /// The keys and values of one sequence, for every layer.
@@ -30,6 +31,12 @@ pub struct KvCache {
     len: usize,
     head_size: usize,
     dtype: Dtype,
+}
+
+impl fmt::Debug for KvCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KvCache [{} of {} layers, {}]", self.len, self.layers.len(), self.dtype.name())
+    }
 }
 
 impl KvCache {
@@ -107,6 +114,7 @@ impl KvCache {
 }
 
 /// New tokens of one sequence, and its past.
+#[derive(Debug)]
 pub struct Sequence<'a> {
     /// The ids that come next. `[T]`
     pub ids: &'a [TokenId],
@@ -118,6 +126,7 @@ pub struct Sequence<'a> {
 ///
 /// The rows of a batch's matrices are the new positions of its first sequence, then those of the second,
 /// and so on. With one sequence, row `t` is simply its `t`-th new position.
+#[derive(Debug)]
 pub struct LayerCache<'a, 'b> {
     sequences: &'a mut [Sequence<'b>],
     layer: usize,

@@ -17,9 +17,10 @@ use crate::math::sum_of;
 use crate::simd::kernel;
 use crate::tensor::Matrix;
 use rayon::prelude::*;
+use std::fmt;
 
 /// A layer norm: `weight` and `bias` `[C]`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LayerNorm {
     /// `[C]`
     pub weight: Vec<f32>,
@@ -27,6 +28,12 @@ pub struct LayerNorm {
     pub bias: Vec<f32>,
     /// Keeps the square root away from zero: 1e-5 in GPT-2.
     pub eps: f32,
+}
+
+impl fmt::Debug for LayerNorm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LayerNorm [{}] eps {:e}", self.weight.len(), self.eps)
+    }
 }
 
 impl LayerNorm {

@@ -247,7 +247,7 @@ fn right_guesses_save_passes_and_wrong_ones_cost_few_rows() {
 fn vocabularies_must_be_shared() {
     let (model, mut other) = (fixture("base"), fixture("base"));
     other.config.vocab_size = 210;
-    let error = DraftModel::new(&other, &model).err().expect("another vocabulary").to_string();
+    let error = DraftModel::new(&other, &model).expect_err("another vocabulary").to_string();
     assert!(error.contains("210") && error.contains("211"), "{error}");
 }
 

@@ -9,6 +9,7 @@ use crate::format::safetensors::SafeTensors;
 use crate::model::Gpt2;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// A model with its tokenizer.
@@ -22,6 +23,17 @@ pub struct LanguageModel {
     pub model: Gpt2,
     /// The tensors of its files, by name, as they were found.
     pub tensors: SafeTensors,
+}
+
+impl fmt::Debug for LanguageModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, bpe, model, .. } = self;
+        f.debug_struct("LanguageModel")
+            .field("name", name)
+            .field("bpe", bpe)
+            .field("model", model)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Opens a folder, a single `.safetensors` file, or a name in the Hugging Face cache.

@@ -8,6 +8,7 @@ use crate::model::Gpt2;
 use crate::tensor::{Dtype, Weights};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 /// The key of `__metadata__` under which a file carries its `config.json`.
@@ -25,6 +26,7 @@ const COMPANIONS: [&str; 7] = [
 ];
 
 /// A safetensors file that is on its way to hold a model.
+#[derive(Debug)]
 pub struct Save<'a> {
     writer: Writer,
     parts: Vec<Part<'a>>,
@@ -34,6 +36,12 @@ pub struct Save<'a> {
 struct Part<'a> {
     slot: Slot,
     bytes: Cow<'a, [u8]>,
+}
+
+impl fmt::Debug for Part<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.slot.fmt(f)
+    }
 }
 
 impl<'a> Save<'a> {
@@ -177,10 +185,8 @@ mod tests {
         numbers[5 * 512 + 77] = f32::INFINITY;
         model.h[2].mlp.c_fc.weight = Weights::from_f32(128, 512, &numbers);
         let model = model.quantize();
-        let error = Save::begin(&model, "", &folder.path().join("x.safetensors"))
-            .err()
-            .expect("a problem")
-            .to_string();
+        let error =
+            Save::begin(&model, "", &folder.path().join("x.safetensors")).expect_err("a problem").to_string();
         assert!(error.contains("transformer.h.2.mlp.c_fc.weight") && error.contains("channel 77"), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }

@@ -14,7 +14,7 @@ use crate::tensor::Matrix;
 use crate::trace::Trace;
 
 /// A text in the making, as somebody sees it who guesses how it goes on.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// Prompt and new tokens. `[S]`
     pub ids: &'a [TokenId],

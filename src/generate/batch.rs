@@ -41,6 +41,7 @@ use rayon::prelude::*;
 /// }
 /// # Ok::<(), gpt2::error::Error>(())
 /// ```
+#[derive(Debug)]
 pub struct Batch<'m, G> {
     model: &'m Gpt2,
     texts: Vec<Text<G>>,
@@ -51,6 +52,7 @@ pub struct Batch<'m, G> {
 }
 
 /// One of them.
+#[derive(Debug)]
 struct Text<G> {
     inner: G,
     /// Which row of this turn's logits is its own, if it is read to its end.

@@ -3,6 +3,7 @@
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 
 /// The generator of a run: ChaCha with 12 rounds, one number a token.
+#[derive(Debug)]
 pub struct Uniform(ChaCha12Rng);
 
 impl Uniform {

@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use std::{mem, ops::Range};
 
 /// A hypothesis that goes on.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Beam<'m> {
     /// Prompt and new tokens.
     pub ids: Vec<TokenId>,

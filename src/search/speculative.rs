@@ -58,6 +58,7 @@ use super::draft::PromptLookup;
 /// assert!(fast.passes().tokens_per_pass() > 1.0);
 /// # Ok::<(), gpt2::error::Error>(())
 /// ```
+#[derive(Debug)]
 pub struct Speculation<'m, D> {
     text: Generation<'m>,
     draft: D,

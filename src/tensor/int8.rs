@@ -41,7 +41,7 @@ pub enum Outputs {
 }
 
 /// What eight-bit numbers need beside their bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Channels {
     outputs: Outputs,
     /// `[N]`

@@ -1,13 +1,12 @@
 //! Activations, and the memory that they come from.
 
 use crate::simd::kernel;
-use std::cell::RefCell;
+use std::{cell::RefCell, fmt};
 
 /// Activations: a row-major matrix of f32, one row a token position.
 ///
 /// The memory comes from a small pool of the thread and goes back there when the matrix is dropped, so that
 /// a decoding step allocates nothing after the first.
-#[derive(Debug)]
 pub struct Matrix {
     rows: usize,
     cols: usize,
@@ -105,6 +104,12 @@ kernel! {
         for (x, y) in x.iter_mut().zip(y) {
             *x += y;
         }
+    }
+}
+
+impl fmt::Debug for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Matrix [{}, {}]", self.rows, self.cols)
     }
 }
 

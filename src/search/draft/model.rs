@@ -34,7 +34,7 @@ const KEPT: usize = 64;
 const OVERHEAD: f64 = 0.02;
 
 /// Guesses by another model.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct DraftModel<'m> {
     model: &'m Gpt2,
     cache: KvCache,
