@@ -40,8 +40,13 @@ pub struct Attention {
 
 impl Attention {
     /// x `[T, C] -> [T, C]`
+    ///
+    /// # Panics
+    /// If a shape does not fit, or the cache's heads are not these.
     pub fn forward(&self, x: &Matrix, cache: &mut LayerCache<'_, '_>, trace: &mut impl Trace) -> Matrix {
         let mut qkv = self.c_attn.forward(x); // [T, 3C]
+        assert_eq!(qkv.cols(), 3 * x.cols(), "x [T, C] gives q, k, v [T, 3C]");
+        assert!(cache.fits(self.n_head, x.cols()), "the cache keeps H heads of D numbers, H D = C");
         trace.tap(Stage::AttnCAttn, &mut qkv);
         cache.append(&qkv); // from here on, the new positions are among the S that can be seen
         let mut heads = self.attend(&qkv, cache, trace); // [T, C]

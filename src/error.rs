@@ -36,8 +36,8 @@ pub enum Error {
     },
 }
 
-/// A result whose error is this crate's [`enum@Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+/// A result whose error is this crate's [`enum@Error`] unless another one is named.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An [`Error::Io`] for `path`, shaped for `map_err`.

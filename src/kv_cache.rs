@@ -29,6 +29,7 @@ use std::sync::Arc;
 pub struct KvCache {
     layers: Vec<Vec<Arc<Page>>>,
     len: usize,
+    n_head: usize,
     head_size: usize,
     dtype: Dtype,
 }
@@ -47,7 +48,13 @@ impl KvCache {
     pub fn new(config: &Config) -> Self {
         assert_ne!(config.kv_cache_dtype, Dtype::I8, "keys and values have no scales");
         let layers = vec![Vec::new(); config.n_layer];
-        Self { layers, len: 0, head_size: config.head_size(), dtype: config.kv_cache_dtype }
+        let (n_head, head_size, dtype) = (config.n_head, config.head_size(), config.kv_cache_dtype);
+        Self { layers, len: 0, n_head, head_size, dtype }
+    }
+
+    /// The number of layers.
+    pub(crate) fn layers(&self) -> usize {
+        self.layers.len()
     }
 
     /// Positions kept so far.
@@ -159,6 +166,12 @@ impl<'a, 'b> LayerCache<'a, 'b> {
             *row += sequence.ids.len();
             Some((first, sequence.ids.len(), &*sequence.cache))
         })
+    }
+
+    /// Whether the caches keep H heads that are C wide together.
+    pub(crate) fn fits(&self, h: usize, c: usize) -> bool {
+        let caches = || self.sequences.iter().map(|sequence| &sequence.cache);
+        caches().all(|cache| cache.n_head == h && h * cache.head_size == c)
     }
 
     /// The layer's index, from 0.

@@ -38,7 +38,14 @@ impl fmt::Debug for LayerNorm {
 
 impl LayerNorm {
     /// x `[T, C] -> [T, C]`
+    ///
+    /// # Panics
+    /// If `weight` or `bias` is not `[C]`.
     pub fn forward(&self, x: &Matrix) -> Matrix {
+        assert!(
+            [&self.weight, &self.bias].iter().all(|b| b.len() == x.cols()),
+            "x [T, C], weight [C], bias [C]"
+        );
         let mut y = Matrix::scratch(x.rows(), x.cols());
         let rows = x.data().par_chunks(x.cols()).zip(y.data_mut().par_chunks_mut(x.cols()));
         rows.with_min_len(16).for_each(|(x, y)| normalise(x, &self.weight, &self.bias, self.eps, y));

@@ -50,7 +50,8 @@ impl Gpt2 {
     /// ids `[T]` -> logits `[T, V]`: row `t` scores what follows `ids[..= t]` and the cache's past.
     ///
     /// # Panics
-    /// If `ids` is empty, an id is not below `vocab_size`, or past and new tokens exceed `n_positions`.
+    /// If `ids` is empty, an id is not below `vocab_size`, past and new tokens exceed `n_positions`, the cache is that of
+    /// a model of another shape, or a shape inside the model does not fit.
     pub fn forward(&self, ids: &[TokenId], cache: &mut KvCache, trace: &mut impl Trace) -> Matrix {
         let x = self.hidden(&mut [Sequence { ids, cache }], trace); // [T, C]
         self.head(&x, trace) // [T, V]
@@ -74,6 +75,7 @@ impl Gpt2 {
         for Sequence { ids, cache } in &*batch {
             let (past, new, most) = (cache.len(), ids.len(), self.config.n_positions);
             assert!(new > 0, "a forward pass needs at least one token");
+            assert_eq!(cache.layers(), self.h.len(), "layers of the cache, and of the model");
             assert!(past + new <= most, "{past} past and {new} new tokens exceed n_positions {most}");
         }
         let ids = batch.iter().flat_map(|s| s.ids).copied(); // [T]

@@ -49,7 +49,7 @@ impl Matrix {
     /// # Panics
     /// If there are not rows * cols elements.
     pub fn from_vec(rows: usize, cols: usize, data: Vec<f32>) -> Self {
-        assert_eq!(data.len(), rows * cols, "[rows, cols] = [{rows}, {cols}]");
+        assert_eq!(Some(data.len()), rows.checked_mul(cols), "[rows, cols] = [{rows}, {cols}]");
         Self { rows, cols, data }
     }
 

@@ -81,7 +81,11 @@ impl Weights {
     }
 
     /// Row `i`, widened to f32. `[cols]`
+    ///
+    /// # Panics
+    /// If there is no such row, or `row` is not as long as one.
     pub fn read_row(&self, i: usize, row: &mut [f32]) {
+        assert!(i < self.rows && row.len() == self.cols, "row {i}, of {} numbers, of {self:?}", row.len());
         if let Some(channels) = &self.channels {
             return self.read_int8_row(channels, i, row);
         }
