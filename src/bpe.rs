@@ -41,12 +41,14 @@
 mod added;
 mod builder;
 mod cache;
+mod class;
 mod files;
 mod hash;
 mod merge;
 mod split;
 mod stream;
 mod symbols;
+mod tokenizer_json;
 mod vocabulary;
 
 use std::{
@@ -57,7 +59,9 @@ use std::{
 
 use serde::Serialize;
 
-use self::{cache::Cache, files::Files, merge::Merger, split::split, vocabulary::Vocabulary};
+use self::{
+    cache::Cache, merge::Merger, split::split, tokenizer_json::tokenizer_json, vocabulary::Vocabulary,
+};
 pub use self::{
     merge::{Merge, PieceMerges},
     stream::StreamDecoder,
@@ -107,9 +111,9 @@ pub struct Token {
     pub end: usize,
 }
 
-/// A stretch of a text.
-enum Segment<'t> {
-    /// For the pattern and the merges.
+/// What a text is cut into.
+enum Piece<'t> {
+    /// Of the pattern, for the merges.
     Plain(&'t [u8]),
     /// An added token, like `<|endoftext|>`.
     Added(TokenId, &'t [u8]),
@@ -128,11 +132,12 @@ impl Bpe {
     /// # Errors
     /// If a file cannot be read, or the two do not make a byte-level BPE: the file, the place, what to do.
     pub fn from_files(vocab: &Path, merges: &Path) -> Result<Self> {
-        let files = Files::read(vocab, merges)?;
-        if files.equal(GPT2_VOCAB, GPT2_MERGES) {
+        let texts = [files::read(vocab)?, files::read(merges)?];
+        if texts == [GPT2_VOCAB, GPT2_MERGES] {
             return Ok(Self::gpt2()); // unchanged copies of GPT-2's files need no check
         }
-        Ok(Self { vocabulary: Arc::new(files::vocab_and_merges(&files)?) })
+        let vocabulary = files::vocab_and_merges((vocab, &texts[0]), (merges, &texts[1]))?;
+        Ok(Self { vocabulary: Arc::new(vocabulary) })
     }
 
     /// A vocabulary in the one file of HF's `tokenizers`, `tokenizer.json`.
@@ -140,7 +145,7 @@ impl Bpe {
     /// # Errors
     /// As [`Bpe::from_files`]; and if it describes another kind of tokenizer than GPT-2's.
     pub fn from_tokenizer_json(path: &Path) -> Result<Self> {
-        Ok(Self { vocabulary: Arc::new(files::tokenizer_json(path)?) })
+        Ok(Self { vocabulary: Arc::new(tokenizer_json(path)?) })
     }
 
     /// How many ids there are: one more than the largest. In a vocabulary with gaps some stand for nothing.
@@ -177,29 +182,21 @@ impl Bpe {
     /// Every merge that makes the tokens of a text, piece by piece.
     pub fn merges(&self, text: &[u8], allow_special: bool) -> Vec<PieceMerges> {
         let (mut merger, mut ids) = (Merger::default(), Vec::new());
-        let mut pieces: Vec<PieceMerges> = Vec::new();
-        self.segments(text, allow_special, |segment| {
-            let mut add = |len, symbols, merges| {
-                let start = pieces.last().map_or(0, |piece| piece.end);
-                pieces.push(PieceMerges { start, end: start + len, symbols, merges });
-            };
-            match segment {
-                Segment::Added(id, content) => add(content.len(), vec![id], Vec::new()),
-                Segment::Plain(text) => {
-                    for piece in split(text) {
-                        let symbols = piece.iter().map(|&byte| self.vocabulary.byte_id(byte)).collect();
-                        let mut merges = Vec::new();
-                        ids.clear();
-                        merger.merge(&self.vocabulary, piece, &mut ids, |merge| merges.push(merge));
-                        add(piece.len(), symbols, merges);
-                    }
+        let (mut all, mut start) = (Vec::new(), 0);
+        self.pieces(text, allow_special, |piece| {
+            let mut merges = Vec::new();
+            let (bytes, symbols) = match piece {
+                Piece::Added(id, content) => (content, vec![id]),
+                Piece::Plain(piece) => {
+                    let observe = |merge: Merge| merges.push(Merge { at: start + merge.at, ..merge });
+                    merger.merge(&self.vocabulary, piece, &mut ids, observe);
+                    (piece, piece.iter().map(|&byte| self.vocabulary.byte_id(byte)).collect())
                 }
-            }
+            };
+            all.push(PieceMerges { start, end: start + bytes.len(), symbols, merges });
+            start += bytes.len();
         });
-        for piece in &mut pieces {
-            piece.merges.iter_mut().for_each(|merge| merge.at += piece.start);
-        }
-        pieces
+        all
     }
 
     /// The bytes that the tokens stand for. Spaces stay as they are.
@@ -231,32 +228,30 @@ impl Bpe {
         self.vocabulary.token_text(id)
     }
 
-    /// The tokens of a text.
     fn ids(&self, text: &[u8], allow_special: bool) -> Vec<TokenId> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
         let (mut merger, mut cache) = (Merger::default(), Cache::new(text.len()));
-        self.segments(text, allow_special, |segment| match segment {
-            Segment::Added(id, _) => ids.push(id),
-            Segment::Plain(text) => {
-                for piece in split(text) {
-                    cache.append(piece, &mut ids, |ids| merger.merge(&self.vocabulary, piece, ids, |_| ()));
-                }
+        self.pieces(text, allow_special, |piece| match piece {
+            Piece::Added(id, _) => ids.push(id),
+            Piece::Plain(piece) => {
+                cache.append(piece, &mut ids, |ids| merger.merge(&self.vocabulary, piece, ids, |_| ()));
             }
         });
         ids
     }
 
-    /// Cuts a text at its added tokens.
-    fn segments<'t>(&self, text: &'t [u8], allow_special: bool, mut each: impl FnMut(Segment<'t>)) {
+    /// Cuts a text at its added tokens, and what is between them by the pattern.
+    fn pieces<'t>(&self, text: &'t [u8], allow_special: bool, mut each: impl FnMut(Piece<'t>)) {
         let mut rest = text;
-        while let Some((at, token)) = self.vocabulary.added.find(rest, allow_special) {
-            let (plain, from_token) = rest.split_at(at);
+        loop {
+            let found = self.vocabulary.added.find(rest, allow_special);
+            let (plain, from_token) = rest.split_at(found.map_or(rest.len(), |(at, _)| at));
+            split(plain).for_each(|piece| each(Piece::Plain(piece)));
+            let Some((_, token)) = found else { return };
             let (content, after) = from_token.split_at(token.content.len());
-            each(Segment::Plain(plain));
-            each(Segment::Added(token.id, content));
+            each(Piece::Added(token.id, content));
             rest = after;
         }
-        each(Segment::Plain(rest));
     }
 
     /// The error for an id that is not in the vocabulary.
@@ -284,8 +279,8 @@ mod tests {
     fn gpt2s_merges_as_ids_are_its_files() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/tales-8m");
         let [vocab, merges] = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
-        let files = Files::read(&vocab, &merges).expect("GPT-2's files");
-        let files = files::vocab_and_merges(&files).expect("GPT-2's files");
+        let files =
+            files::vocab_and_merges((&vocab, GPT2_VOCAB), (&merges, GPT2_MERGES)).expect("GPT-2's files");
         let own = Bpe::gpt2().vocabulary;
         assert_eq!(files.ranks.len(), 50_000);
         assert!(own.ranks == files.ranks && own.merged == files.merged);

@@ -51,6 +51,12 @@ impl Error {
         Self::File { path: path.into(), problem: problem.into() }
     }
 
+    /// The same, shaped for `map_err` of what is wrong with the file.
+    pub fn in_file(path: impl Into<PathBuf>) -> impl FnOnce(String) -> Self {
+        let path = path.into();
+        move |problem| Self::File { path, problem }
+    }
+
     /// An [`Error::Option`].
     pub fn option(problem: impl Into<String>) -> Self {
         Self::Option(problem.into())

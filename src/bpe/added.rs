@@ -2,7 +2,7 @@
 //!
 //! They are cut out before the pattern sees the text: leftmost first, the longest where several begin.
 
-use super::TokenId;
+use crate::config::TokenId;
 
 /// A token that is found by its spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,15 +5,15 @@
 //! cannot take all memory.
 
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use super::{
-    TokenId,
     added::{AddedToken, AddedTokens},
     hash::Seeds,
     symbols::{SYMBOLS, byte_of},
     vocabulary::{BLOCK, END_OF_TEXT, Kind, Span, Vocabulary, pair},
 };
+use crate::config::TokenId;
 
 /// Ids stay below this. The largest vocabularies have about a quarter of a million tokens.
 const MOST_IDS: usize = 1 << 24;
@@ -37,8 +37,8 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// Starts with tokens, by spelling, and their ids.
-    pub(super) fn new(tokens: impl Iterator<Item = (&'a str, u64)>) -> Result<Self, String> {
+    /// Starts with the spellings and ids of tokens.
+    pub(super) fn new(tokens: &'a [(String, u64)]) -> Result<Self, String> {
         let vocabulary = Vocabulary {
             bytes: Vec::new(),
             spans: Vec::new(),
@@ -48,12 +48,11 @@ impl<'a> Builder<'a> {
             added: AddedTokens::new(Vec::new()),
             end_of_text: None,
         };
-        let ids = HashMap::with_capacity_and_hasher(tokens.size_hint().0, Seeds::default());
+        let ids = HashMap::with_capacity_and_hasher(tokens.len(), Seeds::default());
         let mut builder = Self { vocabulary, ids, added: HashMap::default() };
         for (text, id) in tokens {
-            let kind =
-                if text.chars().all(|c| byte_of(c).is_some()) { Kind::Symbols } else { Kind::Verbatim };
-            builder.token(text, id, kind)?;
+            let symbols = text.chars().all(|c| byte_of(c).is_some());
+            builder.token(text, *id, if symbols { Kind::Symbols } else { Kind::Verbatim })?;
         }
         for (byte, symbol) in (0..=255u8).zip(SYMBOLS) {
             let id = builder.ids.get(symbol.encode_utf8(&mut [0; 4]) as &str).ok_or_else(|| {
@@ -96,25 +95,28 @@ impl<'a> Builder<'a> {
     }
 
     /// The merges in order, each with its number in the file, which calls it a `unit`.
-    pub(super) fn merges(&mut self, unit: &str, merges: &[(usize, &str, &str)]) -> Result<(), String> {
+    pub(super) fn merges<'m>(
+        &mut self,
+        unit: &str,
+        merges: impl Iterator<Item = Result<(usize, [&'m str; 2]), String>>,
+    ) -> Result<(), String> {
         let Self { vocabulary: Vocabulary { ranks, merged, .. }, ids, .. } = self;
+        let merges = merges.collect::<Result<Vec<_>, _>>()?;
         // three look-ups each: most of the time that a vocabulary takes to load
-        let mut known = Vec::with_capacity(merges.len());
-        let known_ids = |&(_, left, right): &(usize, &str, &str)| {
-            [ids.get(left), ids.get(right), ids.get([left, right].concat().as_str())]
-                .map(Option::<&_>::copied)
-        };
-        merges.par_iter().with_min_len(1024).map(known_ids).collect_into_vec(&mut known);
+        let tokens =
+            |[left, right]: [&'m str; 2]| [left.into(), right.into(), Cow::from([left, right].concat())];
+        let look_up = |&(_, pair): &(_, [&'m str; 2])| tokens(pair).map(|token| ids.get(&*token).copied());
+        let mut known = Vec::new();
+        merges.par_iter().with_min_len(1024).map(look_up).collect_into_vec(&mut known);
         ranks.reserve(merges.len());
         merged.reserve(merges.len());
-        for (rank, (&(number, left, right), known)) in (0..u32::MAX).zip(merges.iter().zip(known)) {
+        for (rank, (&(number, pair_of), known)) in (0..u32::MAX).zip(merges.iter().zip(known)) {
             let [Some(left), Some(right), Some(whole)] = known else {
-                let whole = [left, right].concat();
-                let missing = [left, right, &whole].into_iter().zip(known).find(|(_, id)| id.is_none());
-                let token = quoted(missing.map_or(&whole, |(token, _)| token));
-                let (left, right) = (quoted(left), quoted(right));
+                let missing = tokens(pair_of).into_iter().zip(known).find(|(_, id)| id.is_none());
+                let missing = missing.map_or(String::new(), |(token, _)| quoted(&token));
+                let [left, right] = pair_of.map(quoted);
                 return Err(format!(
-                    "{unit} {number}: the merge of {left} and {right} needs the token {token}, which the \
+                    "{unit} {number}: the merge of {left} and {right} needs the token {missing}, which the \
                      vocabulary does not have: take both from the same model"
                 ));
             };
@@ -173,10 +175,9 @@ mod tests {
 
     #[test]
     fn tokens_longer_than_a_block_decode_whole() {
-        let mut text: Vec<(String, u64)> = SYMBOLS.iter().map(|symbol| symbol.to_string()).zip(0..).collect();
-        text.extend((1..40).map(|len| "x".repeat(len + 1)).zip(256..));
-        let builder = Builder::new(text.iter().map(|(text, id)| (text.as_str(), *id)));
-        let vocabulary = builder.expect("sound").finish();
+        let mut tokens: Vec<_> = SYMBOLS.iter().map(|symbol| symbol.to_string()).zip(0..).collect();
+        tokens.extend((1..40).map(|len| "x".repeat(len + 1)).zip(256..));
+        let vocabulary = Builder::new(&tokens).expect("sound").finish();
         let ids: Vec<_> = (256..295).chain([0]).chain((256..295).rev()).collect();
         let expected: Vec<_> =
             ids.iter().flat_map(|&id| vocabulary.token_bytes(id).expect("a token")).copied().collect();

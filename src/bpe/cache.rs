@@ -7,7 +7,8 @@
 
 use std::hash::BuildHasher;
 
-use super::{TokenId, hash::Seeds};
+use super::hash::Seeds;
+use crate::config::TokenId;
 
 /// At most this many pieces are remembered.
 const MOST_SLOTS: usize = 1 << 16;

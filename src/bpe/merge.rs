@@ -27,7 +27,8 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use serde::Serialize;
 
-use super::{TokenId, vocabulary::Vocabulary};
+use super::vocabulary::Vocabulary;
+use crate::config::TokenId;
 
 /// One step of the byte-pair encoding: two neighbours became one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

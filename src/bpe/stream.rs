@@ -3,8 +3,8 @@
 //! `€` is three bytes, and they may come from two tokens. Bytes that could still become a character wait for
 //! the next token; bytes that cannot are replaced by U+FFFD.
 
-use super::{Bpe, TokenId};
-use crate::error::Result;
+use super::Bpe;
+use crate::{config::TokenId, error::Result};
 
 /// Turns tokens into text one at a time. The pieces together are the [`Bpe::decode_lossy`] of all tokens.
 ///
