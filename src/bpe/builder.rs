@@ -1,8 +1,9 @@
 //! What must be true of tokens and merges from a file before they can be used?
 //!
-//! Each byte has a token, so that every text can be encoded. No two tokens share an id or a spelling. A merge
-//! joins two tokens of the vocabulary into a third. And ids, lengths and numbers are bounded, so that a file
-//! cannot take all memory.
+//! - Each byte has a token, so that every text can be encoded.
+//! - No two tokens share an id or a spelling.
+//! - A merge joins two tokens of the vocabulary into a third.
+//! - Ids, lengths and numbers are bounded, so that a file cannot take all memory.
 
 use rayon::prelude::*;
 use std::{borrow::Cow, collections::HashMap};
@@ -15,10 +16,10 @@ use super::{
 };
 use crate::config::TokenId;
 
-/// Ids stay below this. The largest vocabularies have about a quarter of a million tokens.
+/// Ids are below this. The largest vocabularies have about a quarter of a million tokens.
 const MOST_IDS: usize = 1 << 24;
 
-/// An added token is at most this long: each place of a text may be compared with all of it.
+/// An added token is at most this long: all of it may be compared at each place of a text.
 const LONGEST_ADDED: usize = 1024;
 
 /// `text` in quotes for an error message, cut where it is long.
@@ -29,7 +30,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// A vocabulary while its files are read. An error is what to say of the file.
+/// A vocabulary while its files are read. An error says what is wrong with a file.
 pub(super) struct Builder<'a> {
     vocabulary: Vocabulary,
     ids: HashMap<&'a str, TokenId, Seeds>,           // by spelling
@@ -94,7 +95,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The merges in order, each with its number in the file, which calls it a `unit`.
+    /// The merges in order, each with its number in the file; an error calls it a `unit`.
     pub(super) fn merges<'m>(
         &mut self,
         unit: &str,
@@ -102,7 +103,7 @@ impl<'a> Builder<'a> {
     ) -> Result<(), String> {
         let Self { vocabulary: Vocabulary { ranks, merged, .. }, ids, .. } = self;
         let merges = merges.collect::<Result<Vec<_>, _>>()?;
-        // three look-ups each: most of the time that a vocabulary takes to load
+        // three look-ups per merge: most of the time that a vocabulary takes to load
         let tokens =
             |[left, right]: [&'m str; 2]| [left.into(), right.into(), Cow::from([left, right].concat())];
         let look_up = |&(_, pair): &(_, [&'m str; 2])| tokens(pair).map(|token| ids.get(&*token).copied());
@@ -120,14 +121,14 @@ impl<'a> Builder<'a> {
                      vocabulary does not have: take both from the same model"
                 ));
             };
-            // If a pair is there twice, the last one counts, as in HF's tokenizers.
+            // If a pair occurs twice, the last one counts, as in HF's tokenizers.
             ranks.insert(pair(left, right), rank);
             merged.push(whole);
         }
         Ok(())
     }
 
-    /// A token that is found by its spelling, and not by merges.
+    /// A token that is found by its spelling, not by merges.
     pub(super) fn added(&mut self, content: &'a str, id: u64, special: bool) -> Result<(), String> {
         let name = quoted(content);
         if content.is_empty() {
@@ -141,7 +142,7 @@ impl<'a> Builder<'a> {
             Some(&known) if u64::from(known) != id => {
                 return Err(format!("the added token {name} has the id {id}, but {known} in the vocabulary"));
             }
-            // Found as text, it must also come back as that text.
+            // Found as text, it must decode to that text.
             Some(&known) if self.vocabulary.token_bytes(known) != Some(content.as_bytes()) => {
                 return Err(format!(
                     "the added token {name} spells other bytes in the vocabulary: rename it"

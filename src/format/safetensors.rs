@@ -26,7 +26,7 @@ use std::{cmp::Ordering, collections::BTreeMap, fmt, path::Path};
 /// The format's own limit on the header's length.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// The key of the header that is no tensor.
+/// The key of the header that does not name a tensor.
 const METADATA: &str = "__metadata__";
 
 /// A tensor that a file will hold.
@@ -181,12 +181,12 @@ fn tensor(entry: Value, data: &Bytes) -> Result<(Tensor, [usize; 2]), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use byteorder::WriteBytesExt;
 
     fn file(header: &str, data: &[u8]) -> Bytes {
-        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-        bytes.extend_from_slice(header.as_bytes());
-        bytes.extend_from_slice(data);
-        Bytes::aligned_copy(&bytes)
+        let mut bytes = Vec::new();
+        bytes.write_u64::<LittleEndian>(header.len() as u64).expect("memory");
+        Bytes::aligned_copy(&[&bytes, header.as_bytes(), data].concat())
     }
 
     fn problem(bytes: &Bytes) -> String {

@@ -1,6 +1,6 @@
 //! A file that appears under its name when it is whole, never before.
 //!
-//! It grows beside its place under another name and is then renamed, which every system does in one step. Dropped
+//! It is written under another name in the same folder and then renamed, which every system does in one step. Dropped
 //! before that, it is removed.
 
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ impl Unfinished {
     /// Begins a file that will lie at `path`; if that is a link, at what it points to.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be made; [`Error::File`] if `path` is no place for one.
+    /// [`Error::Io`] if the file cannot be made; [`Error::File`] if `path` cannot be a file.
     pub fn create(path: &Path) -> Result<Self> {
         let path = destination(path)?;
         let mut number = 0;
@@ -77,7 +77,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// Removes every file in the making. Only for a process that is about to end: whoever writes them finds them gone.
+/// Removes every file in the making. Only for a process that is about to end: the threads that write them will fail.
 pub fn remove_unfinished() {
     growing().drain(..).for_each(|path| drop(fs::remove_file(path)));
 }

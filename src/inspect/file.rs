@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::safetensors::{Slot, Writer};
 use crate::trace::{Place, Stage, Trace};
+use byteorder::{ByteOrder, LittleEndian};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -67,7 +68,9 @@ impl TraceFile {
     pub fn finish(mut self) -> Result<()> {
         let next_id = Stage::NextId.describe().name;
         if !self.writer.is_written(next_id) {
-            self.write_bytes(next_id, &(-1i64).to_le_bytes());
+            let mut none = [0; 8];
+            LittleEndian::write_i64(&mut none, -1);
+            self.write_bytes(next_id, &none);
         }
         match self.problem {
             Some(problem) => Err(problem),

@@ -1,8 +1,8 @@
 //! A safetensors file whose number of tensors is not known in advance.
 //!
-//! The format's header comes first and lists all tensors. So the numbers gather in a second file beside it, as they
-//! come; when the last is there, the file itself is written: its header, then the numbers. For that moment the disk
-//! holds them twice; memory never holds more than one tensor.
+//! The header comes first and lists all tensors. So the numbers are collected in a second file; after the last of them,
+//! the file itself is written: its header, then the numbers. For that moment the disk holds them twice; memory never
+//! holds more than one tensor.
 
 use super::{LONGEST_HEADER, Slot, Writer};
 use crate::error::{Error, Result};
@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Seek, Write};
 use std::{fmt, path::Path};
 
-/// More than the JSON around a tensor's name takes in the header.
+/// Bytes of the header per tensor, beside its name: an upper bound.
 const ENTRY: u64 = 160;
 
-/// A file in the making. Dropped before [`finish`](Growing::finish), it leaves nothing behind.
+/// A safetensors file in the making. Dropped before [`finish`](Growing::finish), it is removed.
 pub struct Growing {
     numbers: Unfinished,
     slots: Vec<Slot>,
@@ -34,7 +34,7 @@ impl Growing {
     /// # Errors
     /// As [`Writer::create`].
     pub fn create(path: &Path) -> Result<Self> {
-        let numbers = Unfinished::create(path)?; // of the same place, and never given its name
+        let numbers = Unfinished::create(path)?; // in the same folder; it never gets the name
         Ok(Self { numbers, slots: Vec::new(), names: BTreeSet::new(), header: 0 })
     }
 
@@ -44,7 +44,7 @@ impl Growing {
     /// [`Error::Io`] if the bytes cannot be written; [`Error::File`] if the header grows too long for the format.
     ///
     /// # Panics
-    /// If there is one of this name already, or the bytes are not those of its number type and shape.
+    /// If the name is taken, or the number of bytes is not that of the number type and shape.
     pub fn append(&mut self, slot: Slot, bytes: &[u8]) -> Result<()> {
         assert_eq!(slot.length(), bytes.len(), "bytes of {}", slot.name);
         assert!(self.names.insert(slot.name.clone()), "two tensors named {}", slot.name);

@@ -1,7 +1,7 @@
 //! Writing the format: the header first, then each tensor into its place, in any order.
 //!
-//! The header says where every tensor lies, so names, number types and shapes must be known before the first number
-//! is. In return nothing is gathered in memory: a tensor is written as soon as it exists, and forgotten.
+//! The header says where every tensor lies, so all names, number types and shapes must be known first. In return, nothing
+//! gathers in memory: a tensor is written as soon as it exists, and forgotten.
 
 use super::{LONGEST_HEADER, METADATA, Slot, bits};
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::{fmt, path::Path};
 
-/// A safetensors file in the making. Dropped before [`finish`](Writer::finish), it leaves nothing behind.
+/// A safetensors file in the making. Dropped before [`finish`](Writer::finish), it is removed.
 pub struct Writer {
     file: Unfinished,
     spans: BTreeMap<String, Span>,
@@ -40,7 +40,7 @@ impl Writer {
     /// Begins a file with these tensors, in this order, and this `__metadata__`.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::File`] if the file cannot be made, or `path` is not a place for one.
+    /// [`Error::Io`] if the file cannot be made; [`Error::File`] if `path` cannot be a file, or the header is too long.
     ///
     /// # Panics
     /// If two tensors share a name, a number type is not one of the format's, or a shape is larger than any memory.
@@ -84,7 +84,7 @@ impl Writer {
         self.file.with(|file| file.seek(place).and_then(|_| file.write_all(bytes)))
     }
 
-    /// Writes one tensor with the next bytes of `from`, as many as it needs.
+    /// Writes one tensor with as many bytes of `from` as it needs.
     ///
     /// # Errors
     /// [`Error::Io`] if the bytes cannot be read or written.
@@ -115,16 +115,16 @@ impl Writer {
     /// If a tensor has not been written.
     pub fn finish(self) -> Result<()> {
         let missing = self.spans.iter().find(|(_, span)| !span.written);
-        assert_eq!(missing.map(|(name, _)| name), None, "a tensor was announced and never written");
+        assert_eq!(missing.map(|(name, _)| name), None, "a tensor was announced but never written");
         self.file.finish()
     }
 }
 
 /// The header, and where each tensor lies in the file.
 ///
-/// As in the reference implementation, the header is filled up with spaces to a multiple of 8, and the widest numbers
-/// come first, so that every tensor is aligned for its numbers. Before all others come panels of eight-bit weights
-/// ([`Dtype::I8`](crate::tensor::Dtype::I8)): whole cache lines, which begin with one if the file is mapped.
+/// As in the reference implementation, spaces fill the header up to a multiple of 8, and the widest numbers come first, so
+/// that every tensor is aligned for its numbers. Panels of eight-bit weights ([`Dtype::I8`](crate::tensor::Dtype::I8))
+/// come before all others: they are whole cache lines, and aligned as such in a mapped file.
 fn layout(slots: &[Slot], metadata: &BTreeMap<String, String>) -> (Vec<u8>, BTreeMap<String, Span>) {
     let panels = |slot: &Slot| slot.dtype == "I8";
     let mut order: Vec<&Slot> = slots.iter().collect();
