@@ -72,12 +72,15 @@ impl Keys {
 
     /// A size.
     fn size(&self, key: &str, default: usize) -> Result<usize, String> {
-        let size = self.get::<Option<usize>>(key, None)?.unwrap_or(default);
-        if (1..=LARGEST).contains(&size) {
-            return Ok(size);
-        }
-        Err(format!("{key} is {size}; it must be from 1 to {LARGEST}"))
+        bounded(key, self.get(key, default)?)
     }
+}
+
+fn bounded(key: &str, size: usize) -> Result<usize, String> {
+    if (1..=LARGEST).contains(&size) {
+        return Ok(size);
+    }
+    Err(format!("{key} is {size}; it must be from 1 to {LARGEST}"))
 }
 
 impl Config {
@@ -113,7 +116,7 @@ impl Config {
             n_embd,
             n_layer: keys.size("n_layer", 12)?,
             n_head,
-            n_inner: keys.size("n_inner", 4 * n_embd)?,
+            n_inner: bounded("n_inner", keys.get("n_inner", None)?.unwrap_or(4 * n_embd))?,
             activation,
             layer_norm_epsilon: eps as f32,
             scale_attn_weights: keys.get("scale_attn_weights", true)?,

@@ -64,13 +64,27 @@ impl<'a> Save<'a> {
         Ok(Self { writer: Writer::create(path, &slots, &metadata)?, parts })
     }
 
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.bytes.len()).sum()
+    }
+
     /// Writes all tensors, and gives the file its name, in place of an older one.
     ///
     /// # Errors
     /// [`Error::Io`] if the disk or the folder refuses.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
+        self.finish_with(|_| ())
+    }
+
+    /// The same; `progress` is called after each tensor with its bytes.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_with(mut self, mut progress: impl FnMut(usize)) -> Result<()> {
         for Part { slot, bytes } in &self.parts {
             self.writer.write(&slot.name, bytes)?;
+            progress(bytes.len());
         }
         self.writer.finish()
     }

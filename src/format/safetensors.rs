@@ -95,6 +95,14 @@ fn size(dtype: &str, shape: &[usize]) -> Result<usize, String> {
 }
 
 impl SafeTensors {
+    /// Maps a file and reads its header.
+    ///
+    /// # Errors
+    /// As [`Bytes::map`] and [`parse`](Self::parse).
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::parse(path, &Bytes::map(path)?)
+    }
+
     /// Reads the header of a file; the numbers stay where they are.
     ///
     /// # Errors
