@@ -147,20 +147,22 @@ impl SafeTensors {
         }
         // The tensors lie side by side, and nothing else does: otherwise header and data do not belong together.
         parts.sort();
-        let mut covered = 0;
+        let (mut covered, mut before) = (0, String::new());
         for ([begin, end], name) in parts {
             match begin.cmp(&covered) {
-                Ordering::Less => return Err(format!("tensor {name:?} overlaps with the one before it")),
-                Ordering::Equal => covered = end,
-                Ordering::Greater => return Err(unclaimed(covered, begin)),
+                Ordering::Less => return Err(format!("tensors {before:?} and {name:?} overlap")),
+                Ordering::Equal => (covered, before) = (end, name),
+                Ordering::Greater => {
+                    let gap = begin - covered;
+                    return Err(format!("{gap} bytes before tensor {name:?} belong to no tensor"));
+                }
             }
         }
-        if covered == data.len() { Ok(found) } else { Err(unclaimed(covered, data.len())) }
+        match data.len() - covered {
+            0 => Ok(found),
+            rest => Err(format!("the last {rest} bytes of the file belong to no tensor")),
+        }
     }
-}
-
-fn unclaimed(begin: usize, end: usize) -> String {
-    format!("bytes {begin} to {end} of the data belong to no tensor")
 }
 
 /// The tensor that an entry of the header describes, if it can be true, and where it lies in the data.
