@@ -43,8 +43,13 @@ pub struct Attention {
 
 impl Attention {
     /// x `[T, C] -> [T, C]`
+    ///
+    /// # Panics
+    /// If a shape does not fit, or the cache's heads are not these.
     pub fn forward(&self, x: &Matrix, cache: &mut LayerCache, trace: &mut impl Trace) -> Matrix {
         let qkv = trace.tap(Stage::AttnCAttn, self.c_attn.forward(x)); // [T, 3C]
+        assert_eq!(qkv.cols(), 3 * x.cols(), "x [T, C] gives q, k, v [T, 3C]");
+        assert!(cache.fits(self.n_head, x.cols()), "the cache keeps H heads of D numbers, H D = C");
         cache.append(&qkv); // from here on, the new positions are among the S that can be seen
         show::scores_and_weights(self, &qkv, cache, trace);
         let heads = trace.tap(Stage::AttnHeads, self.heads(&qkv, cache)); // [T, C]

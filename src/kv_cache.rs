@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::config::TokenId;
 use crate::tensor::{Dtype, Head, Matrix, PAGE, Page};
 use rayon::prelude::*;
+use std::fmt;
 use std::sync::Arc;
 
 /// The keys and values of one sequence, for every layer.
@@ -27,13 +28,14 @@ use std::sync::Arc;
 pub struct KvCache {
     layers: Vec<Vec<Arc<Page>>>,
     len: usize,
+    n_head: usize,
     head_size: usize,
     dtype: Dtype,
 }
 
-impl std::fmt::Debug for KvCache {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KvCache").field("len", &self.len).field("dtype", &self.dtype).finish_non_exhaustive()
+impl fmt::Debug for KvCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KvCache [{} of {} layers, {}]", self.len, self.layers.len(), self.dtype.name())
     }
 }
 
@@ -50,7 +52,13 @@ impl KvCache {
     /// If `dtype` is I8: keys and values have no scales.
     pub fn with_dtype(config: &Config, dtype: Dtype) -> Self {
         assert_ne!(dtype, Dtype::I8, "keys and values have no scales");
-        Self { layers: vec![Vec::new(); config.n_layer], len: 0, head_size: config.head_size(), dtype }
+        let (n_head, head_size) = (config.n_head, config.head_size());
+        Self { layers: vec![Vec::new(); config.n_layer], len: 0, n_head, head_size, dtype }
+    }
+
+    /// The number of layers.
+    pub(crate) fn layers(&self) -> usize {
+        self.layers.len()
     }
 
     /// Positions kept so far.
@@ -112,6 +120,7 @@ impl KvCache {
 }
 
 /// New tokens of one sequence, and its past.
+#[derive(Debug)]
 pub struct Sequence<'a> {
     /// The ids that come next. `[T]`
     pub ids: &'a [TokenId],
@@ -123,6 +132,7 @@ pub struct Sequence<'a> {
 ///
 /// The rows of a batch's matrices are the new positions of its first sequence, then those of the second, and so on. With
 /// one sequence, row `t` is its `t`-th new position.
+#[derive(Debug)]
 pub struct LayerCache<'a, 'b> {
     sequences: &'a mut [Sequence<'b>],
     layer: usize,
@@ -151,6 +161,12 @@ impl<'a, 'b> LayerCache<'a, 'b> {
     /// The sequences of the batch.
     pub(crate) fn sequences(&self) -> &[Sequence<'b>] {
         self.sequences
+    }
+
+    /// Whether the caches keep H heads that are C wide together.
+    pub(crate) fn fits(&self, h: usize, c: usize) -> bool {
+        let caches = || self.sequences.iter().map(|sequence| &sequence.cache);
+        caches().all(|cache| cache.n_head == h && h * cache.head_size == c)
     }
 
     /// The layer's index, from 0.

@@ -17,9 +17,10 @@ use crate::math::sum_of;
 use crate::simd::kernel;
 use crate::tensor::Matrix;
 use rayon::prelude::*;
+use std::fmt;
 
 /// A layer norm: `weight` and `bias` `[C]`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LayerNorm {
     /// `[C]`
     pub weight: Vec<f32>,
@@ -29,9 +30,22 @@ pub struct LayerNorm {
     pub eps: f32,
 }
 
+impl fmt::Debug for LayerNorm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LayerNorm [{}] eps {:e}", self.weight.len(), self.eps)
+    }
+}
+
 impl LayerNorm {
     /// x `[T, C] -> [T, C]`
+    ///
+    /// # Panics
+    /// If `weight` or `bias` is not `[C]`.
     pub fn forward(&self, x: &Matrix) -> Matrix {
+        assert!(
+            [&self.weight, &self.bias].iter().all(|b| b.len() == x.cols()),
+            "x [T, C], weight [C], bias [C]"
+        );
         let mut y = Matrix::scratch(x.rows(), x.cols());
         let rows = x.data().par_chunks(x.cols()).zip(y.data_mut().par_chunks_mut(x.cols()));
         rows.with_min_len(16).for_each(|(x, y)| normalise(x, &self.weight, &self.bias, self.eps, y));

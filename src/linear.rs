@@ -12,14 +12,21 @@
 
 use crate::matmul;
 use crate::tensor::{Matrix, Weights};
+use std::fmt;
 
 /// A linear layer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Linear {
     /// `[in, out]`
     pub weight: Weights,
     /// `[out]`
     pub bias: Vec<f32>,
+}
+
+impl fmt::Debug for Linear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Linear {:?}", self.weight)
+    }
 }
 
 impl Linear {

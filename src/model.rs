@@ -26,9 +26,10 @@ use crate::layer_norm::LayerNorm;
 use crate::matmul;
 use crate::tensor::{Dtype, Matrix, Weights};
 use crate::trace::{Stage, Trace};
+use std::fmt;
 
 /// A GPT-2: all its weights, under their names in a checkpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Gpt2 {
     /// The numbers that fix the shapes.
     pub config: Config,
@@ -46,6 +47,12 @@ pub struct Gpt2 {
     pub kv_cache_dtype: Dtype,
 }
 
+impl fmt::Debug for Gpt2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gpt2").field("config", &self.config).field("wte", &self.wte).finish_non_exhaustive()
+    }
+}
+
 impl Gpt2 {
     /// An empty cache for one sequence.
     ///
@@ -58,7 +65,8 @@ impl Gpt2 {
     /// ids `[T]` -> logits `[T, V]`: row `t` scores what follows `ids[..= t]` and the cache's past.
     ///
     /// # Panics
-    /// If `ids` is empty, an id is not below `vocab_size`, or past and new tokens exceed `n_positions`.
+    /// If `ids` is empty, an id is not below `vocab_size`, past and new tokens exceed `n_positions`, the cache is that of
+    /// a model of another shape, or a shape inside the model does not fit.
     pub fn forward(&self, ids: &[TokenId], cache: &mut KvCache, trace: &mut impl Trace) -> Matrix {
         let x = self.hidden(&mut [Sequence { ids, cache }], trace); // [T, C]
         self.head(&x, trace) // [T, V]
@@ -82,6 +90,7 @@ impl Gpt2 {
         for Sequence { ids, cache } in &*batch {
             let (past, new, most) = (cache.len(), ids.len(), self.config.n_positions);
             assert!(new > 0, "a forward pass needs at least one token");
+            assert_eq!(cache.layers(), self.h.len(), "layers of the cache, and of the model");
             assert!(past + new <= most, "{past} past and {new} new tokens exceed n_positions {most}");
         }
         let ids = batch.iter().flat_map(|s| s.ids).copied(); // [T]

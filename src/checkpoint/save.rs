@@ -24,6 +24,7 @@ const COMPANIONS: [&str; 7] = [
 ];
 
 /// A safetensors file that is on its way to hold a model.
+#[derive(Debug)]
 pub struct Save {
     writer: Writer,
     tensors: Vec<(Spec, Weights)>,
@@ -53,16 +54,30 @@ impl Save {
         Ok(Self { writer: Writer::create(path, &slots, &metadata)?, tensors })
     }
 
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> usize {
+        self.tensors.iter().map(|(_, weights)| weights.bytes()).sum()
+    }
+
     /// Writes all tensors, and gives the file its name, in place of an older one.
     ///
     /// # Errors
     /// [`Error::Io`] if the disk or the folder refuses.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
+        self.finish_with(|_| ())
+    }
+
+    /// The same; `progress` is called after each tensor with its bytes.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_with(mut self, mut progress: impl FnMut(usize)) -> Result<()> {
         for (Spec { name, .. }, weights) in &self.tensors {
             self.writer.write(name, weights.stored())?;
             if let Some(scales) = weights.scales() {
                 self.writer.write(&int8::scale_name(name), bytemuck::cast_slice(scales))?;
             }
+            progress(weights.bytes());
         }
         self.writer.finish()
     }
@@ -146,10 +161,8 @@ mod tests {
         numbers[5 * 512 + 77] = f32::INFINITY;
         model.h[2].mlp.c_fc.weight = Weights::from_f32(128, 512, &numbers);
         let model = model.quantize();
-        let error = Save::begin(&model, "", &folder.path().join("x.safetensors"))
-            .err()
-            .expect("a problem")
-            .to_string();
+        let error =
+            Save::begin(&model, "", &folder.path().join("x.safetensors")).expect_err("a problem").to_string();
         assert!(error.contains("transformer.h.2.mlp.c_fc.weight") && error.contains("channel 77"), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }

@@ -1,14 +1,13 @@
 //! Activations, and the memory that they come from.
 
 use crate::simd::kernel;
-use std::cell::RefCell;
 use std::ops::{Add, Range};
+use std::{cell::RefCell, fmt};
 
 /// Activations: a row-major matrix of f32, one row a token position.
 ///
 /// The memory comes from a small pool of the thread and goes back there when the matrix is dropped, so that
 /// a decoding step allocates nothing after the first.
-#[derive(Debug)]
 pub struct Matrix {
     rows: usize,
     cols: usize,
@@ -51,7 +50,7 @@ impl Matrix {
     /// # Panics
     /// If there are not rows * cols elements.
     pub fn from_vec(rows: usize, cols: usize, data: Vec<f32>) -> Self {
-        assert_eq!(data.len(), rows * cols, "[rows, cols] = [{rows}, {cols}]");
+        assert_eq!(Some(data.len()), rows.checked_mul(cols), "[rows, cols] = [{rows}, {cols}]");
         Self { rows, cols, data }
     }
 
@@ -123,6 +122,12 @@ kernel! {
         for (x, y) in x.iter_mut().zip(y) {
             *x += y;
         }
+    }
+}
+
+impl fmt::Debug for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Matrix [{}, {}]", self.rows, self.cols)
     }
 }
 
