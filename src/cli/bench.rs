@@ -3,7 +3,7 @@
 mod limits;
 
 use super::failure::Failure;
-use super::{CacheArgs, Common, ModelArgs};
+use super::model::{CacheArgs, Common, ModelArgs};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::random;

@@ -3,10 +3,10 @@
 mod table;
 
 use super::failure::Failure;
+use super::model::{CacheArgs, Common, ModelArgs};
 use super::report::{Speculated, json, note_slide};
 use super::speculation::SpeculationArgs;
 use super::text::PromptArgs;
-use super::{CacheArgs, Common, ModelArgs};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::generate::{FinishReason, Generation, Options};

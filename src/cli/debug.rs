@@ -9,6 +9,7 @@ mod input;
 mod show;
 
 use super::failure::Failure;
+use super::interrupt;
 use clap::ColorChoice;
 use command::{Back, Command, Token};
 use glob::Pattern;
@@ -54,8 +55,7 @@ pub fn run(
     stop: StopStrings,
     color: ColorChoice,
 ) -> Result<(), Failure> {
-    ctrlc::set_handler(|| std::process::exit(130))
-        .map_err(|e| Failure::Work(format!("Ctrl-C cannot be watched: {e}")))?;
+    interrupt::end_at_once()?;
     let color = match color {
         ColorChoice::Always => true,
         ColorChoice::Never => false,

@@ -2,15 +2,16 @@
 
 use super::batch::Job;
 use super::beams::{BeamArgs, Search};
+use super::debug;
 use super::decoding::DecodingArgs;
 use super::failure::{Failure, usage};
+use super::interrupt;
+use super::model::{CacheArgs, Common, ModelArgs};
 use super::report::{Written, note_slide, print, remark};
 use super::speculation::SpeculationArgs;
 use super::text::PromptArgs;
-use super::{CacheArgs, Common, ModelArgs, debug};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
-use gpt2::format::safetensors::remove_unfinished;
 use gpt2::generate::{Generation, StopStrings, TextStream};
 use gpt2::inspect::{Choices, TraceFile, metadata};
 use gpt2::sampling::{NoWatch, Watch};
@@ -86,7 +87,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         }
         let (size, allow_special) = (args.batch_size.unwrap_or(8).into(), args.prompt.allow_special());
         let job = Job { lm: &lm, options, allow_special, size, load };
-        return job.run(path, args.stats, watch_for_interrupts()?);
+        return job.run(path, args.stats, interrupt::watch()?);
     }
     if args.batch_size.is_some() {
         return Err(Failure::Usage("--batch-size is for --batch, which is not given".into()));
@@ -106,7 +107,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     if args.debug {
         return debug::run(&lm, &prompt_ids, options, stop, common.color);
     }
-    let interrupted = watch_for_interrupts()?;
+    let interrupted = interrupt::watch()?;
     if beams {
         let (json, stats) = (args.json, args.stats);
         let search =
@@ -226,17 +227,4 @@ impl Traced {
     fn create(path: &Path) -> gpt2::error::Result<Self> {
         Ok(Self { file: TraceFile::create(path)?, choices: Vec::new() })
     }
-}
-
-/// Becomes true at the first Ctrl-C, so that the token in the making is finished; the second one ends at once.
-fn watch_for_interrupts() -> Result<&'static AtomicBool, Failure> {
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-    ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            remove_unfinished();
-            std::process::exit(130);
-        }
-    })
-    .map_err(|e| Failure::Work(format!("Ctrl-C cannot be watched: {e}")))?;
-    Ok(&INTERRUPTED)
 }

@@ -1,7 +1,7 @@
 //! `gpt2 info`: what a model is made of.
 
 use super::failure::Failure;
-use super::{CacheArgs, Common, ModelArgs};
+use super::model::{CacheArgs, Common, ModelArgs};
 use gpt2::checkpoint::LanguageModel;
 use gpt2::kv_cache::KvCache;
 use gpt2::simd::Simd;

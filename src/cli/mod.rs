@@ -10,6 +10,8 @@ mod diff;
 mod failure;
 mod generate;
 mod info;
+mod interrupt;
+mod model;
 mod progress;
 mod quantize;
 mod report;
@@ -19,13 +21,10 @@ mod text;
 mod tokenize;
 mod trace;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::Failure;
-use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::simd::Simd;
-use gpt2::tensor::Dtype;
-use std::path::PathBuf;
+use model::Common;
 use std::process::ExitCode;
 
 /// GPT-2: how a language model writes text, step by step.
@@ -36,19 +35,6 @@ struct Cli {
     command: Command,
     #[command(flatten)]
     common: Common,
-}
-
-#[derive(clap::Args)]
-struct Common {
-    /// Threads to compute with [default: one per core]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-    /// Colored help and tables
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    color: ColorChoice,
-    /// Print more
-    #[arg(short, long, global = true)]
-    verbose: bool,
 }
 
 #[derive(Subcommand)]
@@ -73,47 +59,6 @@ enum Command {
     Quantize(quantize::Args),
     /// A model's configuration, parameters, tensors and memory
     Info(info::Args),
-}
-
-/// Which model.
-#[derive(clap::Args)]
-struct ModelArgs {
-    /// A folder in Hugging Face's layout, a .safetensors file, or a name in the Hugging Face cache
-    /// [default: the bundled model]
-    #[arg(long, short, value_name = "MODEL")]
-    model: Option<PathBuf>,
-}
-
-impl ModelArgs {
-    fn open(&self) -> gpt2::error::Result<LanguageModel> {
-        match &self.model {
-            Some(model) => checkpoint::open(model),
-            None => Ok(checkpoint::bundled()),
-        }
-    }
-
-    fn open_to_run(&self, cache: &CacheArgs) -> gpt2::error::Result<LanguageModel> {
-        let mut lm = self.open()?;
-        lm.model.kv_cache_dtype = cache.kv_cache_dtype;
-        Ok(lm)
-    }
-
-    fn tokenizer(&self) -> gpt2::error::Result<gpt2::bpe::Bpe> {
-        match &self.model {
-            Some(model) => checkpoint::open_tokenizer(model),
-            None => Ok(gpt2::bpe::Bpe::gpt2()),
-        }
-    }
-}
-
-/// How keys and values are kept.
-#[derive(clap::Args)]
-struct CacheArgs {
-    /// How keys and values are kept from one token to the next: f16 and bf16 take half the memory, and less time in long
-    /// texts, but round them
-    #[arg(long, value_name = "TYPE", default_value = "f32",
-          value_parser = PossibleValuesParser::new(["f32", "f16", "bf16"]).try_map(|name| name.parse::<Dtype>()))]
-    kv_cache_dtype: Dtype,
 }
 
 /// Runs the program.

@@ -1,9 +1,10 @@
 //! `gpt2 quantize`: a model with eight-bit weights.
 
 use super::failure::Failure;
+use super::interrupt;
+use super::model::{Common, ModelArgs};
+use super::progress;
 use super::report::remark;
-use super::trace::remove_when_interrupted;
-use super::{Common, ModelArgs, progress};
 use gpt2::checkpoint::{folder_of, save};
 use gpt2::error::Error;
 use gpt2::tensor::Dtype;
@@ -47,7 +48,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let rounding = progress::spinner("rounding to eight bits");
     let model = lm.model.quantize();
     rounding.finish_and_clear();
-    remove_when_interrupted()?;
+    interrupt::end_at_once()?;
     let save = save::Save::begin(&model, &lm.name, &file)?;
     let writing = progress::bytes(save.bytes(), "writing");
     save.finish_with(|bytes| writing.inc(bytes as u64))?;

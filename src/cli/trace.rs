@@ -2,14 +2,14 @@
 
 use super::decoding::ChoiceArgs;
 use super::failure::Failure;
+use super::interrupt;
+use super::model::{CacheArgs, Common, ModelArgs};
 use super::report::remark;
 use super::text::{PromptArgs, quoted};
-use super::{CacheArgs, Common, ModelArgs};
 use glob::Pattern;
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::config::Config;
-use gpt2::format::safetensors::remove_unfinished;
 use gpt2::generate::Options;
 use gpt2::inspect::{Lens, TraceFile, metadata, next_token_watched};
 use gpt2::sampling::Explanation;
@@ -77,7 +77,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         names,
     };
     if let Some(path) = &args.out {
-        remove_when_interrupted()?;
+        interrupt::end_at_once()?;
         view.file = Some(TraceFile::create(path)?.only(view.names.iter().cloned()));
     }
     let mut explanation = Explanation::new(CANDIDATES);
@@ -236,13 +236,4 @@ fn list_stages() -> Result<(), Failure> {
         line("lens.{i} (with --lens)", "[T, n_vocab]", "ln_f(x) @ wte.T", "src/inspect/lens.rs")
     };
     print().and_then(|()| out.flush()).map_err(Failure::output)
-}
-
-/// Ctrl-C leaves no half file behind.
-pub(super) fn remove_when_interrupted() -> Result<(), Failure> {
-    ctrlc::set_handler(|| {
-        remove_unfinished();
-        std::process::exit(130);
-    })
-    .map_err(|e| Failure::Work(format!("Ctrl-C cannot be watched: {e}")))
 }
