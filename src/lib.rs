@@ -126,3 +126,7 @@ pub mod quantize;
 pub mod simd;
 pub mod tensor;
 pub mod trace;
+
+#[cfg(test)]
+#[path = "../tests/common/properties.rs"]
+mod properties;

@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 /// A model with its tokenizer.
 #[derive(Clone)]
 pub struct LanguageModel {
-    /// What it was opened as.
+    /// The name under which it was opened.
     pub name: String,
     /// text -> ids -> text
     pub bpe: Bpe,
     /// ids -> logits
     pub model: Gpt2,
-    /// The tensors of its files, by name, as they were found.
+    /// The tensors of its files, by name.
     pub tensors: SafeTensors,
 }
 
@@ -100,7 +100,7 @@ impl Place {
 
 /// The small model that is part of the program; its card is `data/tales-8m/README.md`.
 pub fn bundled() -> LanguageModel {
-    /// Makes the bytes start where numbers may start.
+    /// Aligns the bytes for numbers.
     #[repr(C, align(64))]
     struct Aligned<T: ?Sized>(T);
     static WEIGHTS: &Aligned<[u8]> = &Aligned(*include_bytes!("../../data/tales-8m/model.safetensors"));
@@ -136,7 +136,7 @@ fn folder_config(folder: &Path) -> Result<Config> {
     Ok(config)
 }
 
-/// The configuration of a single file: its own, else `config.json` of the same folder, else what the shapes tell.
+/// The configuration of a single file: its own, else the `config.json` of its folder, else a guess from the shapes.
 fn file_config(path: &Path, folder: &Path, tensors: &SafeTensors) -> Result<Config> {
     let beside = folder.join("config.json");
     if let Some(config) = tensors.metadata.get(save::CONFIG) {
@@ -149,7 +149,7 @@ fn file_config(path: &Path, folder: &Path, tensors: &SafeTensors) -> Result<Conf
     }
 }
 
-/// The folder's tokenizer; GPT-2's own where it has none.
+/// The folder's tokenizer, or GPT-2's own if it has none.
 fn tokenizer(folder: &Path) -> Result<Bpe> {
     let [vocab, merges, tokenizer] =
         ["vocab.json", "merges.txt", "tokenizer.json"].map(|name| folder.join(name));
@@ -167,7 +167,7 @@ fn tokenizer(folder: &Path) -> Result<Bpe> {
     }
 }
 
-/// The tensors of `model.safetensors`, or of the files that its index lists; and the file that names them all.
+/// The tensors of `model.safetensors`, or of the files of its index; and the file that lists them.
 fn folder_tensors(folder: &Path) -> Result<(PathBuf, SafeTensors)> {
     #[derive(Deserialize)]
     struct Index {

@@ -16,7 +16,9 @@ pub fn bytes(len: usize, what: &str) -> ProgressBar {
 /// For work that does not say how far it is.
 pub fn spinner(what: &str) -> ProgressBar {
     let spinner = bar(None, &format!("{{spinner}} {what}, {{elapsed}}"));
-    spinner.enable_steady_tick(Duration::from_millis(100));
+    if !spinner.is_hidden() {
+        spinner.enable_steady_tick(Duration::from_millis(100)); // by a thread of its own
+    }
     spinner
 }
 

@@ -159,6 +159,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::config())]
         #[test]
         fn enough_is_kept(
             x in prop::collection::vec(-30.0f32..30.0, 1..80), p in 1e-6f64..0.999, keep in 1..5usize, k in 1..90usize,

@@ -160,6 +160,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::config())]
         /// Hostile values, ids that do not exist, no history, no scores: never a panic.
         #[test]
         fn anything_goes(
