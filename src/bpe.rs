@@ -234,6 +234,28 @@ impl Bpe {
         self.vocabulary.token_text(id)
     }
 
+    /// The tokens of one piece, by the rule itself: of all adjacent pairs merge the one that is first in the list, the
+    /// leftmost on a tie, until no adjacent pair is in the list.
+    ///
+    /// It takes quadratic time; the tests compare [`encode`](Self::encode), which uses a heap, with it.
+    ///
+    /// ```
+    /// let bpe = gpt2::bpe::Bpe::gpt2();
+    /// assert_eq!(bpe.merge_plain(b" lower"), bpe.encode(" lower"));
+    /// ```
+    pub fn merge_plain(&self, piece: &[u8]) -> Vec<TokenId> {
+        let mut ids: Vec<TokenId> = piece.iter().map(|byte| self.vocabulary.byte_id(*byte)).collect();
+        let rank = |pair: &[TokenId]| self.vocabulary.rank(pair[0], pair[1]);
+        while let Some((rank, i)) =
+            (ids.windows(2).enumerate()).filter_map(|(i, pair)| Some((rank(pair)?, i))).min()
+        {
+            ids[i] = self.vocabulary.merged(rank);
+            ids.remove(i + 1);
+        }
+        ids
+    }
+
+    /// The tokens of a text.
     fn ids(&self, text: &[u8], allow_special: bool) -> Vec<TokenId> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
         let (mut merger, mut cache) = (Merger::default(), Cache::new(text.len()));

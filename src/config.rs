@@ -1,7 +1,6 @@
 //! The numbers that fix a model's shape, under the names of HF's `config.json`.
 
 use crate::activation::Activation;
-use crate::tensor::Dtype;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
@@ -35,9 +34,6 @@ pub struct Config {
     pub tie_word_embeddings: bool,
     /// Ids that end a text.
     pub eos_token_ids: Vec<TokenId>,
-    /// How [`KvCache`](crate::kv_cache::KvCache) keeps keys and values: a choice of whoever runs the model, which no
-    /// `config.json` makes. F32 unless set; never I8.
-    pub kv_cache_dtype: Dtype,
 }
 
 /// One id or a list of them.
@@ -123,11 +119,10 @@ impl Config {
             scale_attn_by_inverse_layer_idx: keys.get("scale_attn_by_inverse_layer_idx", false)?,
             tie_word_embeddings: keys.get("tie_word_embeddings", true)?,
             eos_token_ids: eos.map(Ids::into_vec).unwrap_or_default(),
-            kv_cache_dtype: Dtype::F32,
         })
     }
 
-    /// The text of a `config.json` that says the same, but how keys and values are kept.
+    /// The text of a `config.json` that says the same.
     pub fn to_json(&self) -> String {
         let ids = match &self.eos_token_ids[..] {
             [id] => json!(id),

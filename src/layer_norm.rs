@@ -1,16 +1,16 @@
-//! How is a vector kept at a size that the next layer can work with?
+//! How are the numbers of a vector kept at a size that the next layer can work with?
 //!
 //! `y = (x - mean) / sqrt(variance + eps) * weight + bias`, for each position on its own
 //!
 //! ```text
-//! for x in rows:
+//! for x in rows:                                             # [C]
 //!     mean = sum(x) / C
 //!     variance = sum((x - mean)^2) / C
 //!     y = (x - mean) / sqrt(variance + eps) * weight + bias
 //! ```
 //!
-//! GPT-2 normalises what a layer *reads*, not the residual stream itself ("pre-norm"); one more layer norm,
-//! `ln_f`, stands before the output head. Source: Ba, Kiros and Hinton, "Layer Normalization" (2016).
+//! GPT-2 normalises the input of a layer, not the residual stream itself ("pre-norm"). One more layer norm, `ln_f`, comes
+//! before the output head. Source: Ba, Kiros and Hinton, "Layer Normalization" (2016).
 //! Next: [`attention`](crate::attention).
 
 use crate::math::sum_of;
@@ -53,15 +53,16 @@ impl LayerNorm {
     }
 }
 
+// a loop marked `kernel!` is compiled once for each instruction set
 kernel! {
-    /// x `[C]` -> y `[C]`
+    /// One position: x `[C]` -> y `[C]`
     fn normalise(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
         let c = x.len() as f32;
         let mean = sum_of(x, |x| x) / c;
         let variance = sum_of(x, |x| (x - mean) * (x - mean)) / c;
         let scale = 1.0 / (variance + eps).sqrt();
         for (((x, w), b), y) in x.iter().zip(weight).zip(bias).zip(y) {
-            *y = ((x - mean) * scale).mul_add(*w, *b);
+            *y = ((x - mean) * scale).mul_add(*w, *b); // (x - mean) * scale * w + b
         }
     }
 }

@@ -1,7 +1,7 @@
 //! GPT-2 from first principles: how does a language model write text?
 //!
-//! It turns a sequence of tokens into one score for every token of its vocabulary, makes probabilities of the scores,
-//! draws one token, appends it, and runs again:
+//! It turns a sequence of tokens into one score (a *logit*) for each token of its vocabulary, converts the scores to
+//! probabilities, draws one token, appends it, and runs again:
 //!
 //! ```text
 //!  "Once upon a"
@@ -12,7 +12,7 @@
 //!  |    | block x n_layer  x += attn(ln_1(x))              [T, C]
 //!  |    |                  x += mlp(ln_2(x))               [T, C]
 //!  |    | ln_f, head       logits of the last position     [V]
-//!  |    | softmax          probabilities, temperature T    [V]
+//!  |    | softmax          probabilities, with temperature [V]
 //!  |    | sampling         one id
 //!  +----+ append           until end-of-text or enough
 //!       v
@@ -36,10 +36,30 @@
 //! | 9 | [`sampling`] | Which token comes next? |
 //! | 10 | [`generate`] | How does a model write? |
 //!
-//! Beside the path: [`score`] measures how likely a text is; [`search`] looks for likely ones, or writes several
-//! tokens at once; [`kv_cache`] keeps what need not be computed again;
-//! [`config`], [`tensor`], [`linear`] and [`math`] are what the lessons are made of; [`matmul`] is where the speed is;
-//! [`quantize`] rounds weights to eight bits; [`checkpoint`] maps files; [`trace`] shows every stage.
+//! Beside the path: [`score`] measures how likely a text is; [`search`] looks for likely texts, or writes several tokens
+//! at once; [`inspect`] shows a whole generation, and compares two; [`checkpoint`] opens models.
+//!
+//! # Floors
+//!
+//! A module imports only from the floors below its own (`tests/floors.rs` reads the imports), so that each can be read
+//! without those above it:
+//!
+//! | floor | modules |
+//! |---|---|
+//! | roof | [`inspect`]; [`search`], [`score`]; [`checkpoint`], [`quantize`] |
+//! | lessons | [`generate`], [`sampling`], [`softmax`], [`model`], [`block`], [`mlp`], [`attention`], [`layer_norm`], [`embedding`], [`bpe`] |
+//! | middle | [`trace`], [`kv_cache`], [`linear`], [`config`] |
+//! | ground | [`activation`], [`matmul`], [`tensor`], [`math`], [`format`](mod@format), [`simd`], [`error`] |
+//!
+//! To add something, these are the places to touch:
+//!
+//! | what | where |
+//! |---|---|
+//! | a stage | `Stage` in `src/trace/stage.rs`, and a `tap` in the lesson |
+//! | a sampler or processor | a function in `src/sampling/`, and a row in `src/sampling/options.rs` |
+//! | a checkpoint format | a file in `src/format/`, and its case in `src/checkpoint/folder.rs` |
+//! | a kernel | a file in `src/matmul/` beside its plain loop, and the choice in `src/matmul/mod.rs` |
+//! | a command | a file in `src/cli/`, and its case in `src/cli/mod.rs` |
 //!
 //! # Letters
 //!
@@ -52,32 +72,26 @@
 //! | `D` | `C / H`, the width of a head |
 //! | `V` | `vocab_size` |
 //!
-//! # In ten lines
+//! # In five lines
 //!
 //! ```
-//! use gpt2::generate::{Generation, Options};
-//! use gpt2::sampling::Sampling;
+//! use gpt2::generate::Options;
 //!
 //! let lm = gpt2::checkpoint::bundled(); // or checkpoint::open("path/to/gpt2")?
-//! let prompt = lm.bpe.encode("Once upon a time");
-//! let options = Options { max_new_tokens: 20, sampling: Some(Sampling::with_seed(1)), ..Options::default() };
-//! let mut generation = Generation::new(&lm.model, &prompt, options)?;
-//! while let Some(token) = generation.next() {
-//!     print!("{}", lm.bpe.decode_lossy(&[token?.id])?);
+//! for piece in lm.generate("Once upon a time", Options::sampled(1).max_new_tokens(20))? {
+//!     print!("{}", piece?);
 //! }
-//! assert_eq!(generation.new_ids().len(), 20);
 //! # Ok::<(), gpt2::error::Error>(())
 //! ```
 //!
 //! One step of the loop by hand:
 //!
 //! ```
-//! use gpt2::{kv_cache::KvCache, sampling::argmax, trace::NoTrace};
+//! use gpt2::{sampling::argmax, trace::NoTrace};
 //!
 //! let lm = gpt2::checkpoint::bundled();
 //! let mut ids = lm.bpe.encode("Once upon a");
-//! let mut cache = KvCache::new(&lm.model.config);
-//! let logits = lm.model.forward(&ids, &mut cache, &mut NoTrace); // [T, V]
+//! let logits = lm.model.forward(&ids, &mut lm.model.new_cache(), &mut NoTrace); // [T, V]
 //! let next = argmax(logits.row(ids.len() - 1));
 //! ids.push(next);
 //! assert_eq!(lm.bpe.decode_lossy(&[next])?, " time");

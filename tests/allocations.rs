@@ -2,7 +2,6 @@
 
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::generate::{Batch, Generation, Options};
-use gpt2::sampling::{Processors, Sampling};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -40,24 +39,19 @@ fn allocations(work: impl FnOnce()) -> usize {
 
 /// Every option that changes scores or chooses among them.
 fn everything() -> Options {
-    let processors = Processors {
-        logit_bias: vec![(1, 0.5)],
-        repetition_penalty: 1.3,
-        presence_penalty: 0.2,
-        frequency_penalty: 0.1,
-        no_repeat_ngram_size: 3,
-        bad_words: vec![vec![5], vec![6, 7]],
-        min_new_tokens: 9,
-    };
-    let sampling = Sampling {
-        top_p: Some(0.95),
-        min_p: Some(0.001),
-        typical_p: Some(0.95),
-        epsilon_cutoff: Some(1e-4),
-        eta_cutoff: Some(1e-4),
-        ..Sampling::with_seed(1)
-    };
-    Options { processors, sampling: Some(sampling), ..Options::default() }
+    Options::sampled(1)
+        .logit_bias(vec![(1, 0.5)])
+        .repetition_penalty(1.3)
+        .presence_penalty(0.2)
+        .frequency_penalty(0.1)
+        .no_repeat_ngram_size(3)
+        .bad_words(vec![vec![5], vec![6, 7]])
+        .min_new_tokens(9)
+        .top_p(0.95)
+        .min_p(0.001)
+        .typical_p(0.95)
+        .epsilon_cutoff(1e-4)
+        .eta_cutoff(1e-4)
 }
 
 /// Positions a page of the cache: the first token of a page brings memory for 64.
@@ -66,7 +60,7 @@ const TOKENS: usize = 140;
 
 /// The allocations of each turn in which `texts` texts get a token; texts of one length, so that pages begin together.
 fn turns(lm: &LanguageModel, options: &Options, texts: usize) -> Vec<usize> {
-    let options = Options { max_new_tokens: TOKENS, ignore_eos: true, ..options.clone() };
+    let options = options.clone().max_new_tokens(TOKENS).ignore_eos(true);
     let prompt = [7454, 2402, 257, 640]; // "Once upon a time"
     let new = || Generation::new(&lm.model, &prompt, options.clone()).expect("options");
     let mut counts = Vec::with_capacity(TOKENS);
@@ -101,7 +95,7 @@ fn turns(lm: &LanguageModel, options: &Options, texts: usize) -> Vec<usize> {
 #[test]
 fn a_token_allocates_nothing() {
     let lm = checkpoint::bundled();
-    let sampled = Options { sampling: Some(Sampling::with_seed(1)), ..Options::default() };
+    let sampled = Options::sampled(1);
     for (name, threads, texts, options) in [
         ("greedy", 1, 1, &Options::default()),
         ("everything", 1, 1, &everything()),

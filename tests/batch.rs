@@ -181,6 +181,18 @@ fn a_text_is_a_line_and_options_are_for_all_lines() {
     assert_eq!((objects.len(), code), (1, Some(0)));
 }
 
+/// null switches an option off that the command line has on; of others it is as if they were left out.
+#[test]
+fn null_is_off() {
+    let model = byte_model();
+    let arguments = "--max-new-tokens 9 --seed 5 --temperature 1.5";
+    let on = "--top-k 3 --stop q --ignore-eos --bad-words c";
+    let line = r#"{"prompt":"ab","top_k":null,"stop":null,"bad_words":null,"seed":null,"max_new_tokens":null,"ignore_eos":null}"#;
+    let (objects, _, _) = run(&mut batch(&model, &format!("{arguments} {on}"), line));
+    let (alone, _, _) = run(generate(&model, &format!("{arguments} --top-k off --json")).arg("ab"));
+    assert_eq!(result(objects[0].clone()), result(alone[0].clone()));
+}
+
 #[test]
 fn a_bad_line_is_reported_and_the_others_go_on() {
     let model = byte_model();

@@ -9,7 +9,6 @@ mod common;
 use common::{Checkpoint, fixture};
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::generate::{FinishReason, Options, StopStrings, TextStream};
-use gpt2::sampling::{Processors, Sampling};
 use gpt2::search::{BeamSearch, Beams, EarlyStopping, Hypothesis};
 use serde::Deserialize;
 use serde_json::Value;
@@ -87,24 +86,22 @@ impl Case {
     fn options(&self) -> (Options, Beams) {
         let wanted = &self.options;
         let bias = |(id, bias): &(u32, Value)| (*id, bias.as_f64().map_or(f32::NEG_INFINITY, |x| x as f32));
-        let processors = Processors {
-            logit_bias: wanted.logit_bias.iter().map(bias).collect(),
-            repetition_penalty: wanted.repetition_penalty,
-            no_repeat_ngram_size: wanted.no_repeat_ngram_size,
-            bad_words: wanted.bad_words.clone(),
-            min_new_tokens: wanted.min_new_tokens,
-            ..Processors::default()
+        let options = match self.seed {
+            None => Options::default(),
+            Some(seed) => Options::plain(seed),
         };
-        let sampling = self.seed.map(|seed| Sampling {
-            temperature: wanted.temperature,
-            top_k: wanted.top_k,
-            top_p: wanted.top_p,
-            min_p: wanted.min_p,
-            typical_p: wanted.typical_p,
-            ..Sampling::plain(seed)
-        });
-        let options =
-            Options { max_new_tokens: wanted.max_new_tokens, processors, sampling, ..Options::default() };
+        let options = options
+            .logit_bias(wanted.logit_bias.iter().map(bias).collect::<Vec<_>>())
+            .repetition_penalty(wanted.repetition_penalty)
+            .no_repeat_ngram_size(wanted.no_repeat_ngram_size)
+            .bad_words(wanted.bad_words.clone())
+            .min_new_tokens(wanted.min_new_tokens)
+            .max_new_tokens(wanted.max_new_tokens)
+            .temperature(wanted.temperature)
+            .top_k(wanted.top_k)
+            .top_p(wanted.top_p)
+            .min_p(wanted.min_p)
+            .typical_p(wanted.typical_p);
         let early_stopping = wanted.early_stopping.to_string().replace('"', "");
         let beams = Beams {
             num_beams: wanted.num_beams,

@@ -141,6 +141,13 @@ fn odd_commands_are_answered_and_the_session_goes_on() {
         ("lens 100000", "after block 1"),
         ("candidates 100000", "the model says"),
         ("min-new-tokens 9", "min-new-tokens 9 must be at most"),
+        ("logit-bias 5", "\"5\" is no value of logit-bias; logit-bias is ID=VALUE"),
+        ("logit-bias 211=1", "logit-bias: token id 211"),
+        (
+            "context-policy off",
+            "\"off\" is no value of context-policy; context-policy is slide, stop or error",
+        ),
+        ("stop x", "no command \"stop\""),
     ] {
         let session = small(ids, &format!("{command}\nwhere\n"));
         assert!(session.contains(part), "{command}: {session}");
@@ -195,6 +202,29 @@ fn greedy_on_and_off() {
     assert_eq!(drawn[0], drawn[1], "the same draw as before");
     assert!(session.contains("\"seed\":4") && session.contains("\"top_k\":null"), "{session}");
     assert!(!session.contains("== the end"), "quit ends at once");
+}
+
+/// Every option of the table that is about one token; of those that repeat, one more each time.
+#[test]
+fn all_options_can_be_set() {
+    let session = small(
+        "--ids 1,2,3 --seed 4 --max-new-tokens 2",
+        "logit-bias 5=-inf\nset logit-bias 6=0.5\nmin-p 0.1\nignore-eos on\ncontext-policy stop\nset\n\
+         logit-bias off\nmin-p off\nignore-eos off\nset\nquit\n",
+    );
+    assert!(!session.contains("error"), "{session}");
+    let said: Vec<&str> = session.lines().filter(|line| line.starts_with("  options ")).collect();
+    for part in [
+        r#""logit_bias":[[5,"-inf"],[6,0.5]]"#,
+        r#""min_p":0.1"#,
+        r#""ignore_eos":true"#,
+        r#""context_policy":"stop""#,
+    ] {
+        assert!(said[0].contains(part), "{part}: {}", said[0]);
+    }
+    for part in ["logit_bias", "min_p", "ignore_eos"] {
+        assert!(!said[1].contains(part), "{part}: {}", said[1]);
+    }
 }
 
 #[test]

@@ -4,8 +4,7 @@
 
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::generate::{FinishReason, Generation, Options};
-use gpt2::kv_cache::KvCache;
-use gpt2::sampling::{Effects, History, NoWatch, Processors, Sampling};
+use gpt2::sampling::{Effects, History, NoWatch};
 use gpt2::score::{Windows, mean_nll, score};
 use gpt2::softmax::softmax;
 use gpt2::trace::NoTrace;
@@ -69,43 +68,39 @@ struct Wanted {
     eta_cutoff: Option<f64>,
 }
 
-fn options(case: &Value) -> (Processors, Sampling) {
+fn options(case: &Value) -> Options {
     let wanted: Wanted = serde_json::from_value(case["options"].clone()).expect("options");
-    let processors = Processors {
-        logit_bias: wanted.logit_bias.iter().map(|(id, bias)| (*id, number(bias))).collect(),
-        repetition_penalty: wanted.repetition_penalty.unwrap_or(1.0),
-        presence_penalty: wanted.presence_penalty,
-        frequency_penalty: wanted.frequency_penalty,
-        no_repeat_ngram_size: wanted.no_repeat_ngram_size,
-        bad_words: wanted.bad_words,
-        min_new_tokens: wanted.min_new_tokens,
-    };
-    let sampling = Sampling {
-        temperature: wanted.temperature.unwrap_or(1.0),
-        top_k: wanted.top_k,
-        top_p: wanted.top_p,
-        min_p: wanted.min_p,
-        typical_p: wanted.typical_p,
-        epsilon_cutoff: wanted.epsilon_cutoff,
-        eta_cutoff: wanted.eta_cutoff,
-        ..Sampling::plain(0)
-    };
-    (processors, sampling)
+    let biases = wanted.logit_bias.iter().map(|(id, bias)| (*id, number(bias)));
+    Options::plain(0)
+        .logit_bias(biases.collect::<Vec<_>>())
+        .repetition_penalty(wanted.repetition_penalty.unwrap_or(1.0))
+        .presence_penalty(wanted.presence_penalty)
+        .frequency_penalty(wanted.frequency_penalty)
+        .no_repeat_ngram_size(wanted.no_repeat_ngram_size)
+        .bad_words(wanted.bad_words)
+        .min_new_tokens(wanted.min_new_tokens)
+        .temperature(wanted.temperature.unwrap_or(1.0))
+        .top_k(wanted.top_k)
+        .top_p(wanted.top_p)
+        .min_p(wanted.min_p)
+        .typical_p(wanted.typical_p)
+        .epsilon_cutoff(wanted.epsilon_cutoff)
+        .eta_cutoff(wanted.eta_cutoff)
 }
 
 /// scores `[V]` go through all steps; the probabilities must be those of the case, and what is gone must be gone.
 fn compare(case: &Value, mut scores: Vec<f32>) {
-    let (processors, sampling) = options(case);
+    let options = options(case);
     let (ids, eos) = (ids(&case["ids"]), ids(&case["eos"]));
     let history =
         History { ids: &ids, prompt_len: case["prompt_len"].as_u64().expect("a length") as usize, eos: &eos };
     let keep = case["keep"].as_u64().expect("a number") as usize;
     let mut watched = scores.clone();
-    processors.apply(&history, &mut scores, &mut NoWatch);
-    sampling.warp(&mut scores, keep, &mut NoWatch);
+    options.process(&mut scores, &history, &mut NoWatch);
+    options.warp(&mut scores, keep, &mut NoWatch);
     let mut effects = Effects::default();
-    processors.apply(&history, &mut watched, &mut effects);
-    sampling.warp(&mut watched, keep, &mut effects);
+    options.process(&mut watched, &history, &mut effects);
+    options.warp(&mut watched, keep, &mut effects);
     assert!(watched.iter().map(|x| x.to_bits()).eq(scores.iter().map(|x| x.to_bits())));
     softmax(&mut scores);
     for (id, (got, expected)) in scores.iter().zip(numbers(&case["probs"])).enumerate() {
@@ -132,7 +127,7 @@ fn distributions_of_models() {
     assert!(cases.len() >= 60, "{}", cases.len());
     for case in cases {
         let model = &models.of(&case).model;
-        let logits = model.next_logits(&ids(&case["ids"]), &mut KvCache::new(&model.config), &mut NoTrace);
+        let logits = model.next_logits(&ids(&case["ids"]), &mut model.new_cache(), &mut NoTrace);
         compare(&case, logits.row(0).to_vec());
     }
     assert_eq!(models.0.len(), 3);
@@ -145,8 +140,7 @@ fn greedy_texts() {
     for case in cases {
         let lm = models.of(&case);
         lm.model.config.eos_token_ids = ids(&case["eos"]);
-        let processors = options(&case).0;
-        let options = Options { max_new_tokens: 30, processors, ..Options::default() };
+        let options = options(&case).sample(false).max_new_tokens(30);
         let mut generation = Generation::new(&lm.model, &ids(&case["prompt_ids"]), options).expect("options");
         let got: Vec<u32> = generation.by_ref().map(|chosen| chosen.expect("a token").id).collect();
         assert_eq!(got, ids(&case["ids"]), "{case}");

@@ -171,6 +171,39 @@ fn options_out_of_range_are_named() {
     }
 }
 
+/// The value is named, and what it must be, where it could be taken for a flag.
+#[test]
+fn negative_numbers_are_values() {
+    for (arguments, problem) in [
+        ("--top-k -3", "invalid value '-3' for '--top-k <K>': top-k is a whole number, at least 1"),
+        ("--seed -1", "invalid value '-1' for '--seed <S>': seed is u64, a whole number"),
+        ("--max-new-tokens -1", "invalid value '-1' for '--max-new-tokens <N>'"),
+        ("--top-k many", "invalid value 'many' for '--top-k <K>'"),
+        ("--context-policy -1", "context-policy is slide, stop or error"),
+        ("--num-return-sequences -1", "invalid value '-1' for '--num-return-sequences <N>'"),
+        ("--num-beams -2", "invalid value '-2' for '--num-beams <B>'"),
+        ("--batch-size -2", "invalid value '-2' for '--batch-size <N>'"),
+        ("--prompt-lookup -2", "invalid value '-2' for '--prompt-lookup <N>'"),
+        ("--threads -2", "invalid value '-2' for '--threads <N>'"),
+        ("--top-p -0.5", "top-p -0.5 must be above 0 and at most 1"),
+        ("--top-k --seed 3", "a value is required for '--top-k <K>'"),
+    ] {
+        let assert = base("generate --ids 1").args(arguments.split(' ')).assert().code(2).stdout("");
+        assert.stderr(predicate::str::starts_with("error: ").and(predicate::str::contains(problem)));
+    }
+    let story = |stop: &str| report(run("").args(STORY).args(["--stop", stop]))["ids"].clone();
+    assert_eq!(story("-5"), story("no such text"), "a text may look like a number");
+}
+
+#[test]
+fn an_option_that_can_be_off_is_off_by_that_word() {
+    let arguments = "generate --ids 5,6,7 --max-new-tokens 30 --seed 3 --temperature 2";
+    let with = |option: &str| report(&mut base(&format!("{arguments} {option}")))["ids"].clone();
+    assert_eq!(with("--top-k off"), with("--top-k 211"));
+    assert_eq!(with("--top-k 9 --top-p off"), with("--top-k 9"));
+    assert_ne!(with("--top-k off"), with("--top-k 9"));
+}
+
 #[test]
 fn forbidding_everything_is_an_error() {
     let mut command = base("generate --ids 1 --greedy");

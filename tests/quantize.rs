@@ -5,10 +5,8 @@ mod common;
 use common::{Checkpoint, VARIABLES, fixture, gpt2};
 use gpt2::checkpoint::{self, bundled, save::Save};
 use gpt2::generate::{Generation, Options};
-use gpt2::kv_cache::KvCache;
 use gpt2::kv_cache::Sequence;
 use gpt2::model::Gpt2;
-use gpt2::sampling::Sampling;
 use gpt2::score::{MeanNll, Windows, score_each};
 use gpt2::trace::NoTrace;
 use serde_json::{Map, Value, json};
@@ -102,7 +100,7 @@ fn the_model_itself_is_not_written_over() {
 
 /// Bits of the logits after `ids`, read `chunk` at a time.
 fn last_logits(model: &Gpt2, ids: &[u32], chunk: usize) -> Vec<u32> {
-    let mut cache = KvCache::new(&model.config);
+    let mut cache = model.new_cache();
     let mut logits = Vec::new();
     for ids in ids.chunks(chunk) {
         logits = bits(model.next_logits(ids, &mut cache, &mut NoTrace).data());
@@ -127,7 +125,7 @@ fn threads_chunks_and_batches_change_no_bit() {
         }
     }
     for others in [1, 4, 7, 20] {
-        let mut caches = vec![KvCache::new(&model.config); others + 1];
+        let mut caches = vec![model.new_cache(); others + 1];
         let mut batch: Vec<Sequence<'_>> = (caches.iter_mut().enumerate())
             .map(|(i, cache)| Sequence { ids: if i == 1 { &ids } else { &ids[i..2 * i + 1] }, cache })
             .collect();
@@ -169,8 +167,7 @@ fn perplexity_stays_within_half_a_percent() {
     let lm = bundled();
     let mut ids = Vec::new();
     for seed in 1..=4 {
-        let sampling = Sampling { temperature: 1.0, top_k: None, ..Sampling::with_seed(seed) };
-        let options = Options { max_new_tokens: 500, sampling: Some(sampling), ..Options::default() };
+        let options = Options::plain(seed).max_new_tokens(500);
         let mut generation =
             Generation::new(&lm.model, &lm.bpe.encode("Once upon a time"), options).expect("a prompt");
         for token in generation.by_ref() {

@@ -1,5 +1,6 @@
 //! The README keeps its word: its tables and commands are those of the code.
 
+use gpt2::generate::Options;
 use gpt2::trace::Stage;
 
 const README: &str = include_str!("../README.md");
@@ -14,6 +15,19 @@ fn the_table_of_stages_is_complete() {
         );
         assert!(README.contains(&row), "README.md lacks the row\n{row}");
     }
+}
+
+#[test]
+fn the_table_of_options_is_complete() {
+    let row = |row: &gpt2::sampling::options::Row| {
+        let flag = format!("--{} {}", row.name, row.value);
+        let values = if row.value.is_empty() { String::new() } else { row.values() };
+        let values = if row.repeats() { values + "; repeatable" } else { values };
+        let default = row.default().unwrap_or_default();
+        format!("| `{}` | {values} | {default} | {} |\n", flag.trim_end(), row.help)
+    };
+    let table: String = Options::table().iter().map(row).collect();
+    assert!(README.contains(&table), "README.md lacks the rows\n{table}");
 }
 
 #[test]

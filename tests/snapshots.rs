@@ -7,6 +7,7 @@
 mod common;
 
 use common::{fixture, gpt2};
+use gpt2::generate::Options;
 use gpt2::inspect::next_token;
 use gpt2::simd::Simd;
 use gpt2::trace::{Recorder, render};
@@ -15,7 +16,7 @@ use gpt2::trace::{Recorder, render};
 fn stages_of_a_fixture() -> String {
     let lm = gpt2::checkpoint::open(fixture("base")).expect("a fixture");
     let mut recorder = Recorder::new();
-    next_token(&lm.model, &[3, 1, 4, 1, 5], None, &mut recorder).expect("a token");
+    next_token(&lm.model, &[3, 1, 4, 1, 5], &Options::default(), &mut recorder).expect("a token");
     render(&recorder.stages)
 }
 
@@ -28,7 +29,8 @@ fn a_fixture() {
 fn stages_of_the_bundled_model() -> String {
     let lm = gpt2::checkpoint::bundled();
     let mut recorder = Recorder::new();
-    next_token(&lm.model, &lm.bpe.encode("Once upon a time"), None, &mut recorder).expect("a token");
+    next_token(&lm.model, &lm.bpe.encode("Once upon a time"), &Options::default(), &mut recorder)
+        .expect("a token");
     render(&recorder.stages)
 }
 

@@ -3,7 +3,6 @@
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::generate::{Generation, Options};
 use gpt2::inspect::next_token;
-use gpt2::sampling::Sampling;
 use gpt2::trace::{NoTrace, Place, Recorded, Recorder, Stage};
 use std::path::Path;
 
@@ -15,9 +14,8 @@ fn open(name: &str) -> LanguageModel {
 }
 
 /// Three steps of a generation, each with all its stages: 5, 1 and 1 new tokens of 5, 6 and 7.
-fn steps(lm: &LanguageModel, sampling: Option<Sampling>) -> (Vec<u32>, Vec<Vec<Recorded>>) {
-    let mut options = Options { max_new_tokens: 3, sampling, ..Options::default() };
-    options.ignore_eos = true;
+fn steps(lm: &LanguageModel, options: Options) -> (Vec<u32>, Vec<Vec<Recorded>>) {
+    let options = options.max_new_tokens(3).ignore_eos(true);
     let mut generation =
         Generation::with_trace(&lm.model, &PROMPT, options, Recorder::new()).expect("a prompt");
     let mut steps = Vec::new();
@@ -45,10 +43,10 @@ fn in_order_and_in_shape() {
             }
         };
         let mut whole = Recorder::new();
-        next_token(&lm.model, &PROMPT, Some(&Sampling::with_seed(1)), &mut whole).expect("a token");
+        next_token(&lm.model, &PROMPT, &Options::sampled(1), &mut whole).expect("a token");
         check(&whole.stages, 5, 5, 5);
-        for sampling in [Some(Sampling::with_seed(1)), None] {
-            let (_, steps) = steps(&lm, sampling);
+        for options in [Options::sampled(1), Options::default()] {
+            let (_, steps) = steps(&lm, options);
             for (stages, (t, s)) in steps.iter().zip([(5, 5), (1, 6), (1, 7)]) {
                 check(stages, t, s, 1); // to go on, the logits of the last position are enough
             }
@@ -61,10 +59,10 @@ fn in_order_and_in_shape() {
 fn the_cache_changes_no_stage() {
     for name in ["base", "odd-heads"] {
         let lm = open(name);
-        let (new, steps) = steps(&lm, Some(Sampling::with_seed(1)));
+        let (new, steps) = steps(&lm, Options::sampled(1));
         let ids = [&PROMPT[..], &new[..2]].concat(); // what the third step has read
         let mut whole = Recorder::new();
-        next_token(&lm.model, &ids, None, &mut whole).expect("a token");
+        next_token(&lm.model, &ids, &Options::default(), &mut whole).expect("a token");
         for step in
             steps[2].iter().filter(|stage| stage.stage != Stage::NextId && stage.stage != Stage::Probs)
         {
@@ -89,9 +87,9 @@ fn the_cache_changes_no_stage() {
 fn the_same_token_with_and_without_a_trace() {
     let lm = open("base");
     for seed in 0..5 {
-        let sampling = Sampling::with_seed(seed);
-        let seen = next_token(&lm.model, &PROMPT, Some(&sampling), &mut Recorder::new()).expect("a token");
-        let unseen = next_token(&lm.model, &PROMPT, Some(&sampling), &mut NoTrace).expect("a token");
+        let options = Options::sampled(seed);
+        let seen = next_token(&lm.model, &PROMPT, &options, &mut Recorder::new()).expect("a token");
+        let unseen = next_token(&lm.model, &PROMPT, &options, &mut NoTrace).expect("a token");
         assert_eq!(seen, unseen);
     }
 }

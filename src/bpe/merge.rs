@@ -1,17 +1,7 @@
 //! How are the merges of a piece found without looking at every pair after each one?
 //!
-//! The rule is short: of all adjacent pairs merge the one of lowest rank, the leftmost on a tie, until no
-//! adjacent pair is in the list. Done literally,
-//!
-//! ```text
-//! while let Some(i) = (0..ids.len() - 1).filter(|&i| rank(i).is_some()).min_by_key(|&i| rank(i)) {
-//!     ids[i] = merged[rank(i)];
-//!     ids.remove(i + 1);
-//! }
-//! ```
-//!
-//! this looks at n pairs for each of up to n merges: a line of a million dashes would take hours. Two changes
-//! make it n log n:
+//! [`Bpe::merge_plain`](super::Bpe::merge_plain) is the rule as it is stated. It looks at n pairs for each of up to n
+//! merges: a line of a million dashes would take hours. Two changes make it n log n:
 //!
 //! 1. a linked list, so that merging two symbols moves nothing else;
 //! 2. a heap of (rank, position), with the next merge on top. A merge changes the pairs to its left and right;
@@ -157,21 +147,6 @@ mod tests {
     use super::super::Bpe;
     use super::*;
 
-    /// The rule, done literally.
-    fn naive(vocabulary: &Vocabulary, piece: &[u8]) -> Vec<TokenId> {
-        let mut ids: Vec<_> = piece.iter().map(|&byte| vocabulary.byte_id(byte)).collect();
-        let best = |ids: &[TokenId]| {
-            let ranks =
-                ids.windows(2).enumerate().filter_map(|(i, p)| Some((vocabulary.rank(p[0], p[1])?, i)));
-            ranks.min()
-        };
-        while let Some((rank, i)) = best(&ids) {
-            ids[i] = vocabulary.merged(rank);
-            ids.remove(i + 1);
-        }
-        ids
-    }
-
     fn merged(vocabulary: &Vocabulary, piece: &[u8]) -> Vec<TokenId> {
         let mut ids = Vec::new();
         Merger::default().merge(vocabulary, piece, &mut ids, |_| ());
@@ -183,13 +158,13 @@ mod tests {
         #[test]
         fn the_heap_merges_as_the_rule_says(piece in prop::collection::vec(any::<u8>(), 0..80)) {
             let bpe = Bpe::gpt2();
-            prop_assert_eq!(merged(&bpe.vocabulary, &piece), naive(&bpe.vocabulary, &piece));
+            prop_assert_eq!(merged(&bpe.vocabulary, &piece), bpe.merge_plain(&piece));
         }
 
         #[test]
         fn also_where_merges_overlap(piece in "[ -~]{0,40}|[aeinst ]{0,80}|a{0,70}|(-=?){0,50}|[äöü€😀]{0,20}") {
             let bpe = Bpe::gpt2();
-            prop_assert_eq!(merged(&bpe.vocabulary, piece.as_bytes()), naive(&bpe.vocabulary, piece.as_bytes()));
+            prop_assert_eq!(merged(&bpe.vocabulary, piece.as_bytes()), bpe.merge_plain(piece.as_bytes()));
         }
     }
 

@@ -1,40 +1,14 @@
 //! A folder in Hugging Face's layout, a single file, or the model inside the program.
 
-use super::{names, save, weights};
+use super::{LanguageModel, names, save, weights};
 use crate::bpe::Bpe;
 use crate::config::{Config, Ids};
 use crate::error::{Error, Result};
 use crate::format::Bytes;
 use crate::format::safetensors::SafeTensors;
-use crate::model::Gpt2;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
-
-/// A model with its tokenizer.
-#[derive(Clone)]
-pub struct LanguageModel {
-    /// The name under which it was opened.
-    pub name: String,
-    /// text -> ids -> text
-    pub bpe: Bpe,
-    /// ids -> logits
-    pub model: Gpt2,
-    /// The tensors of its files, by name.
-    pub tensors: SafeTensors,
-}
-
-impl fmt::Debug for LanguageModel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, bpe, model, .. } = self;
-        f.debug_struct("LanguageModel")
-            .field("name", name)
-            .field("bpe", bpe)
-            .field("model", model)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Opens a folder, a single `.safetensors` file, or a name in the Hugging Face cache.
 ///

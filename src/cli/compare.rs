@@ -3,14 +3,13 @@
 mod table;
 
 use super::failure::Failure;
-use super::generate::note_slide;
-use super::speculation::{Speculated, SpeculationArgs, Text};
+use super::model::{CacheArgs, Common, ModelArgs};
+use super::report::{Speculated, json, note_slide};
+use super::speculation::SpeculationArgs;
 use super::text::PromptArgs;
-use super::{CacheArgs, Common, ModelArgs};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::generate::{FinishReason, Generation, Options};
-use gpt2::sampling::Sampling;
 use gpt2::search::{BeamSearch, Beams, Hypothesis};
 use rand::{TryRng, rngs::SysRng};
 use serde::Serialize;
@@ -98,13 +97,11 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
             .try_next_u64()
             .map_err(|e| Failure::Work(format!("no random seed from the system: {e}")))?,
     };
-    let options = |sampling| {
-        let (max_new_tokens, ignore_eos) = (args.max_new_tokens, args.ignore_eos);
-        Options { max_new_tokens, ignore_eos, sampling, ..Options::default() }
-    };
-    let sampling = |temperature| Sampling { temperature, top_k: Some(args.top_k), ..Sampling::plain(seed) };
+    let greedy = Options::default().max_new_tokens(args.max_new_tokens).ignore_eos(args.ignore_eos);
+    let sampled =
+        |temperature| greedy.clone().sample(true).seed(seed).top_k(args.top_k).temperature(temperature);
     for temperature in &args.temperatures {
-        sampling(*temperature).check().map_err(|e| Failure::Usage(e.to_string()))?;
+        sampled(*temperature).check(&lm.model).map_err(|e| Failure::Usage(e.to_string()))?;
     }
 
     let num_beams = usize::try_from(args.num_beams).unwrap_or(usize::MAX);
@@ -113,17 +110,17 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         beams.check(args.max_new_tokens).map_err(|e| Failure::Usage(e.to_string()))?;
     }
 
-    let begin = |sampling| Generation::new(&lm.model, &prompt_ids, options(sampling));
+    let begin = |options: Options| Generation::new(&lm.model, &prompt_ids, options);
     let mut slid = false; // and whether it was said
-    let mut runs = vec![write(&lm, "greedy".into(), &mut begin(None)?, &mut slid)?];
+    let mut runs = vec![write(&lm, "greedy".into(), &mut begin(greedy.clone())?, &mut slid)?];
     for temperature in &args.temperatures {
-        let mut text = begin(Some(sampling(*temperature)))?;
+        let mut text = begin(sampled(*temperature))?;
         let mut run = write(&lm, format!("T {temperature}"), &mut text, &mut slid)?;
         run.temperature = Some(*temperature);
         runs.push(run);
     }
     if num_beams > 1 {
-        let mut search = BeamSearch::new(&lm.model, &prompt_ids, options(None), beams)?;
+        let mut search = BeamSearch::new(&lm.model, &prompt_ids, greedy.clone(), beams)?;
         search.by_ref().try_for_each(|step| step.map(|_| ()))?;
         note_slide(search.slides(), &mut slid, &lm.model);
         let Hypothesis { ids, logprobs, score, finish_reason, .. } = search.into_found()?.swap_remove(0);
@@ -131,16 +128,20 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         run.score = Some(score);
         runs.push(run);
     }
-    let mut text = args.speculation.or_lookup().text(begin(None)?, &lm.model, draft.as_ref())?;
-    runs.push(write(&lm, "speculative".into(), &mut *text, &mut slid)?);
+    let draft = args.speculation.or_lookup().draft(&lm.model, draft.as_ref())?;
+    runs.push(write(
+        &lm,
+        "speculative".into(),
+        &mut begin(greedy.clone())?.with_any_draft(draft),
+        &mut slid,
+    )?);
     let (greedy, others) = runs.split_at_mut(1);
     others.iter_mut().for_each(|run| run.shared = shared(&run.ids, &greedy[0].ids));
 
     let report = Report { prompt_ids, seed, runs };
     let mut out = io::BufWriter::new(io::stdout().lock());
     if args.json {
-        let line = serde_json::to_string(&report).map_err(|e| Failure::Work(e.to_string()))?;
-        writeln!(out, "{line}").map_err(Failure::output)?;
+        writeln!(out, "{}", json(&report)?).map_err(Failure::output)?;
     } else {
         table::print(&report, &lm.bpe, &mut out).map_err(Failure::output)?;
     }
@@ -151,7 +152,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
 fn write(
     lm: &LanguageModel,
     name: String,
-    text: &mut (impl Text + ?Sized),
+    text: &mut Generation<'_>,
     slid: &mut bool,
 ) -> Result<Run, Failure> {
     let (mut logprobs, mut passes) = (Vec::new(), Vec::new());

@@ -9,6 +9,7 @@ mod input;
 mod show;
 
 use super::failure::Failure;
+use super::interrupt;
 use clap::ColorChoice;
 use command::{Back, Command, Token};
 use glob::Pattern;
@@ -16,7 +17,7 @@ use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::generate::{Options, StopStrings};
 use gpt2::inspect::debugger::{Session, Settings};
-use gpt2::sampling::Sampling;
+use gpt2::sampling::options::{Row, Scope};
 use gpt2::trace::{Place, Stage};
 use input::{Input, Line};
 use show::Show;
@@ -54,17 +55,15 @@ pub fn run(
     stop: StopStrings,
     color: ColorChoice,
 ) -> Result<(), Failure> {
-    ctrlc::set_handler(|| std::process::exit(130))
-        .map_err(|e| Failure::Work(format!("Ctrl-C cannot be watched: {e}")))?;
+    interrupt::end_at_once()?;
     let color = match color {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
         ColorChoice::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
-    let sampling = options.sampling.clone().unwrap_or_else(|| Sampling::with_seed(0));
     let session = Session::new(lm, prompt, options, stop)?;
     let show = Show { out: BufWriter::new(io::stdout()), lm, color, width: usize::MAX };
-    let mut stepper = Stepper { lm, session, show, sampling, ended: false };
+    let mut stepper = Stepper { lm, session, show, ended: false };
     stepper.begin().map_err(Failure::output)?;
     let mut input = Input::new()?;
     loop {
@@ -102,8 +101,6 @@ struct Stepper<'m> {
     lm: &'m LanguageModel,
     session: Session<'m>,
     show: Show<'m, BufWriter<Stdout>>,
-    /// The last way to sample, for when the likeliest token is no longer to be taken.
-    sampling: Sampling,
     /// Whether the end was shown.
     ended: bool,
 }
@@ -192,7 +189,7 @@ impl Stepper<'_> {
             Command::Stages => self.show.stages(&self.session)?,
             Command::Where => self.show.stage(&self.session)?,
             Command::Set(None) => self.show.settings(&self.session)?,
-            Command::Set(Some((name, value))) => self.set(&name, &value)?,
+            Command::Set(Some((row, value))) => self.set(row, &value)?,
             Command::Force(token) => {
                 let forced = Some(self.token(token)?);
                 self.change(|settings| settings.forced = forced)?;
@@ -324,53 +321,17 @@ impl Stepper<'_> {
         Ok(self.show.stage(&self.session)?)
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
+    fn set(&mut self, row: &Row, value: &str) -> Result<(), Problem> {
         let mut options = self.session.settings().options.clone();
-        let wrong = || format!("{value:?} is no value of {name}");
-        let off = value == "off";
-        if name == "greedy" {
-            match value {
-                "on" => options.sampling = None,
-                "off" => options.sampling = Some(self.sampling.clone()),
-                _ => return Err(format!("greedy is on or off, not {value:?}").into()),
-            }
-            return self.change(|settings| settings.options = options);
+        if row.scope == Scope::Draw && !options.sample {
+            let name = row.name;
+            return Err(format!("the likeliest token is taken, whatever {name} is; greedy off draws").into());
         }
-        let p = &mut options.processors;
-        let float = |default| if off { Ok(default) } else { value.parse::<f32>().map_err(|_| wrong()) };
-        let whole = |default| if off { Ok(default) } else { value.parse::<usize>().map_err(|_| wrong()) };
-        match name {
-            "repetition-penalty" => p.repetition_penalty = float(1.0)?,
-            "presence-penalty" => p.presence_penalty = float(0.0)?,
-            "frequency-penalty" => p.frequency_penalty = float(0.0)?,
-            "no-repeat-ngram-size" => p.no_repeat_ngram_size = whole(0)?,
-            "min-new-tokens" => p.min_new_tokens = whole(0)?,
-            "max-new-tokens" => options.max_new_tokens = whole(usize::MAX)?,
-            _ => {
-                let Some(sampling) = &mut options.sampling else {
-                    return Err(format!(
-                        "the likeliest token is taken, whatever {name} is; greedy off draws"
-                    )
-                    .into());
-                };
-                let share = || if off { Ok(None) } else { value.parse().map(Some).map_err(|_| wrong()) };
-                match name {
-                    "temperature" => sampling.temperature = float(1.0)?,
-                    "top-k" if off => sampling.top_k = None,
-                    "top-k" => sampling.top_k = Some(whole(0)?),
-                    "top-p" => sampling.top_p = share()?,
-                    "min-p" => sampling.min_p = share()?,
-                    "typical-p" => sampling.typical_p = share()?,
-                    "epsilon-cutoff" => sampling.epsilon_cutoff = share()?,
-                    "eta-cutoff" => sampling.eta_cutoff = share()?,
-                    _ => sampling.seed = value.parse().map_err(|_| wrong())?,
-                }
-            }
+        if !(value == "off" && row.switch_off(&mut options)) {
+            row.parse(&mut options, value, &|text| self.lm.bpe.encode(text))
+                .map_err(|problem| format!("{value:?} is no value of {}; {problem}", row.name))?;
         }
-        let sampling = options.sampling.clone();
-        self.change(|settings| settings.options = options)?;
-        self.sampling = sampling.unwrap_or_else(|| self.sampling.clone());
-        Ok(())
+        self.change(|settings| settings.options = options)
     }
 }
 

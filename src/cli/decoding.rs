@@ -1,166 +1,108 @@
-//! How tokens are chosen: the options, which are those of HF's `generate`.
+//! How tokens are chosen, as flags: the library's table of options, whose names are those of HF's `generate`.
 
-use super::failure::Failure;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use gpt2::bpe::{Bpe, TokenId};
-use gpt2::generate::{ContextPolicy, Options};
-use gpt2::sampling::{Processors, Sampling};
+use super::failure::{Failure, usage};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+use gpt2::bpe::Bpe;
+use gpt2::generate::Options;
+use gpt2::sampling::options::{Row, Scope};
 use rand::{TryRng, rngs::SysRng};
 
+/// The options that were given, each with its values. `TEXT`: also those that are about more than one token.
+pub struct OptionArgs<const TEXT: bool>(Vec<(&'static Row, Vec<String>)>);
+
 /// How a text is continued.
-#[derive(clap::Args)]
-pub struct DecodingArgs {
-    /// Stop after this many new tokens
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    max_new_tokens: usize,
-    #[command(flatten)]
-    pub choice: ChoiceArgs,
-    /// What to do when the text has filled all positions: keep its newest half and go on, end it, or fail
-    #[arg(long, value_name = "POLICY", default_value = "slide", value_parser = policies())]
-    context_policy: ContextPolicy,
-}
+pub type DecodingArgs = OptionArgs<true>;
 
 /// How one token is chosen.
-#[derive(clap::Args)]
-pub struct ChoiceArgs {
-    /// Do not end the text before this many new tokens
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    min_new_tokens: usize,
-    /// Below 1: safer; above 1: wilder [default: 0.8]
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
-    temperature: Option<f32>,
-    /// Draw from the K most likely tokens [default: 40]
-    #[arg(long, value_name = "K")]
-    top_k: Option<usize>,
-    /// Draw from the most likely tokens that reach probability P together
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    top_p: Option<f64>,
-    /// Drop tokens less likely than P times the most likely one
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    min_p: Option<f64>,
-    /// Draw from the tokens about as surprising as expected that reach probability P together
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    typical_p: Option<f64>,
-    /// Drop tokens less likely than E
-    #[arg(long, value_name = "E", allow_negative_numbers = true)]
-    epsilon_cutoff: Option<f64>,
-    /// Drop tokens less likely than min(E, sqrt(E) * e^-entropy)
-    #[arg(long, value_name = "E", allow_negative_numbers = true)]
-    eta_cutoff: Option<f64>,
-    /// Always take the most likely token
-    #[arg(
-        long,
-        conflicts_with_all = ["temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"]
-    )]
-    pub greedy: bool,
-    /// Start of the random numbers; the same seed gives the same text [default: drawn at random]
-    #[arg(long, value_name = "S")]
-    pub seed: Option<u64>,
-    /// Divide the score of each token that already occurs by R (multiply, where negative)
-    #[arg(long, value_name = "R", default_value_t = 1.0, allow_negative_numbers = true)]
-    repetition_penalty: f32,
-    /// Take this from the score of each token that already occurs
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
-    presence_penalty: f32,
-    /// Take this from the score of a token for each time it occurs
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
-    frequency_penalty: f32,
-    /// Never write the same N tokens in a row twice [default: 0, off]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    no_repeat_ngram_size: usize,
-    /// Add VALUE to the score of token ID; -inf bans it (repeatable)
-    #[arg(long, value_name = "ID=VALUE", value_parser = parse_bias)]
-    logit_bias: Vec<(TokenId, f32)>,
-    /// Never write TEXT as the tokens it makes by itself; with a space before, it is another word (repeatable)
-    #[arg(long, value_name = "TEXT")]
-    bad_words: Vec<String>,
-    /// Go on after the end-of-text token
-    #[arg(long)]
-    ignore_eos: bool,
+pub type ChoiceArgs = OptionArgs<false>;
+
+impl<const TEXT: bool> OptionArgs<TEXT> {
+    /// In the order of the help.
+    fn rows() -> impl Iterator<Item = &'static Row> {
+        let of = |scope| Options::table().iter().filter(move |row| row.scope == scope);
+        [Scope::Text, Scope::Draw, Scope::Choice].into_iter().skip(usize::from(!TEXT)).flat_map(of)
+    }
+
+    /// Whether a flag was given.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(row, _)| row.name == name)
+    }
+
+    /// The first flag given that does nothing unless tokens are drawn.
+    pub fn explicit_sampling(&self) -> Option<&'static str> {
+        self.0.iter().map(|(row, _)| row).find(|row| row.only_when_drawn()).map(|row| row.name)
+    }
+
+    /// `options` with those that were given. The library checks the ranges.
+    pub fn over(&self, mut options: Options, bpe: &Bpe) -> Result<Options, Failure> {
+        for (row, values) in &self.0 {
+            for value in values {
+                row.parse(&mut options, value, &|text| bpe.encode(text)).map_err(usage)?;
+            }
+        }
+        Ok(options)
+    }
 }
 
 impl DecodingArgs {
-    /// The options for the library, and the seed; one is drawn if none is given. The library checks the ranges.
-    pub fn options(&self, bpe: &Bpe) -> Result<(Options, u64), Failure> {
-        self.options_with(bpe, !self.choice.greedy)
-    }
-
-    /// The same, with or without chance whatever `--greedy` says.
-    pub fn options_with(&self, bpe: &Bpe, chance: bool) -> Result<(Options, u64), Failure> {
-        let seed = match self.choice.seed {
-            Some(seed) => seed,
-            None if !chance => 0,
-            None => SysRng
-                .try_next_u64()
-                .map_err(|e| Failure::Work(format!("no random seed from the system: {e}")))?,
-        };
-        let (max_new_tokens, context_policy) = (self.max_new_tokens, self.context_policy);
-        let options = self.choice.options_with(bpe, seed, chance);
-        Ok((Options { max_new_tokens, context_policy, ..options }, seed))
-    }
-}
-
-impl ChoiceArgs {
-    /// The options for the library, of as many tokens as one likes. The library checks the ranges.
-    pub fn options(&self, bpe: &Bpe, seed: u64) -> Options {
-        self.options_with(bpe, seed, !self.greedy)
-    }
-
-    /// The first option given that does nothing without chance.
-    pub fn explicit_sampling(&self) -> Option<&'static str> {
-        let given = [
-            ("temperature", self.temperature.is_some()),
-            ("top-k", self.top_k.is_some()),
-            ("top-p", self.top_p.is_some()),
-            ("min-p", self.min_p.is_some()),
-            ("typical-p", self.typical_p.is_some()),
-            ("epsilon-cutoff", self.epsilon_cutoff.is_some()),
-            ("eta-cutoff", self.eta_cutoff.is_some()),
-        ];
-        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
-    }
-
-    fn options_with(&self, bpe: &Bpe, seed: u64, chance: bool) -> Options {
-        let defaults = Sampling::with_seed(seed);
-        let sampling = Sampling {
-            temperature: self.temperature.unwrap_or(defaults.temperature),
-            top_k: self.top_k.or(defaults.top_k),
-            top_p: self.top_p,
-            min_p: self.min_p,
-            typical_p: self.typical_p,
-            epsilon_cutoff: self.epsilon_cutoff,
-            eta_cutoff: self.eta_cutoff,
-            seed,
-            stream: 0,
-        };
-        let processors = Processors {
-            logit_bias: self.logit_bias.clone(),
-            repetition_penalty: self.repetition_penalty,
-            presence_penalty: self.presence_penalty,
-            frequency_penalty: self.frequency_penalty,
-            no_repeat_ngram_size: self.no_repeat_ngram_size,
-            bad_words: self.bad_words.iter().map(|word| bpe.encode(word)).collect(),
-            min_new_tokens: self.min_new_tokens,
-        };
-        Options {
-            max_new_tokens: usize::MAX,
-            processors,
-            sampling: chance.then_some(sampling),
-            ignore_eos: self.ignore_eos,
-            context_policy: ContextPolicy::default(),
+    /// The options for the library. To `sample`, a seed is drawn if none is given.
+    pub fn options(&self, bpe: &Bpe, sample: bool) -> Result<Options, Failure> {
+        let options = self.over(Options::sampled(0), bpe)?.sample(sample);
+        if !sample || self.has("seed") {
+            return Ok(options);
         }
+        let seed = SysRng.try_next_u64();
+        let seed = seed.map_err(|e| Failure::Work(format!("no random seed from the system: {e}")))?;
+        Ok(options.seed(seed))
     }
 }
 
-/// `ID=VALUE`
-pub fn parse_bias(text: &str) -> Result<(TokenId, f32), String> {
-    let (id, value) = text.split_once('=').ok_or("it must be ID=VALUE, for example 50256=-5")?;
-    let id = id.trim().parse().map_err(|_| format!("{id:?} is not a token id"))?;
-    let value = value.trim().parse().map_err(|_| format!("{value:?} is not a number"))?;
-    Ok((id, value))
+impl<const TEXT: bool> clap::Args for OptionArgs<TEXT> {
+    fn augment_args(command: Command) -> Command {
+        command.args(Self::rows().map(flag))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
 }
 
-fn policies() -> impl TypedValueParser<Value = ContextPolicy> {
-    let names = ContextPolicy::ALL.map(ContextPolicy::name);
-    PossibleValuesParser::new(names).map(|name| ContextPolicy::from_name(&name).unwrap_or_default())
+impl<const TEXT: bool> FromArgMatches for OptionArgs<TEXT> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |row: &'static Row| match row.value {
+            "" => matches.get_flag(row.name).then(|| (row, vec!["on".into()])),
+            _ => matches.get_many(row.name).map(|values| (row, values.cloned().collect())),
+        };
+        Ok(Self(Self::rows().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// A row as a flag.
+fn flag(row: &'static Row) -> Arg {
+    let help = row.help.trim_end_matches('.');
+    let help = match row.default() {
+        Some(default) => format!("{help} [default: {default}]"),
+        None if row.repeats() => format!("{help} (repeatable)"),
+        None => help.into(),
+    };
+    let arg = Arg::new(row.name).long(row.name).help(help);
+    let only_when_drawn = Options::table().iter().filter(|row| row.only_when_drawn());
+    match (row.value, row.name) {
+        ("", "greedy") => {
+            arg.action(ArgAction::SetTrue).conflicts_with_all(only_when_drawn.map(|row| row.name))
+        }
+        ("", _) => arg.action(ArgAction::SetTrue),
+        (value, _) => arg
+            .value_name(value)
+            .action(if row.repeats() { ArgAction::Append } else { ArgAction::Set })
+            .value_parser(move |text: &str| {
+                // before a model is opened; which tokens a text has is not known yet
+                row.parse(&mut Options::default(), text, &|_| Vec::new()).map(|()| text.to_string())
+            }),
+    }
 }

@@ -1,7 +1,7 @@
 //! `gpt2 diff`: two traces, stage by stage.
 
-use super::Common;
 use super::failure::Failure;
+use super::model::Common;
 use gpt2::error::Error;
 use gpt2::format::safetensors::SafeTensors;
 use gpt2::inspect::diff::{Diff, Difference, Outcome, TOLERANCE, diff};

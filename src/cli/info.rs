@@ -1,7 +1,7 @@
 //! `gpt2 info`: what a model is made of.
 
 use super::failure::Failure;
-use super::{CacheArgs, Common, ModelArgs};
+use super::model::{CacheArgs, Common, ModelArgs};
 use gpt2::checkpoint::LanguageModel;
 use gpt2::kv_cache::KvCache;
 use gpt2::simd::Simd;
@@ -44,7 +44,7 @@ fn table(lm: &LanguageModel) -> Vec<(&'static str, Value)> {
         ("parameters", json!(model.parameters())),
         ("embedding_parameters", json!((model.wte.rows() + model.wpe.rows()) * config.n_embd)),
         ("weight_bytes", json!(weight_bytes)),
-        ("kv_cache_bytes", json!(KvCache::bytes_for(config, config.n_positions))),
+        ("kv_cache_bytes", json!(KvCache::bytes_for(config, model.kv_cache_dtype, config.n_positions))),
         ("dtype", json!(model.wte.dtype().name())),
         ("activation_function", json!(config.activation.name())),
         ("layer_norm_epsilon", json!(epsilon)),

@@ -10,21 +10,21 @@ mod diff;
 mod failure;
 mod generate;
 mod info;
+mod interrupt;
+mod model;
 mod progress;
 mod quantize;
+mod report;
 mod score;
 mod speculation;
 mod text;
 mod tokenize;
 mod trace;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::Failure;
-use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::simd::Simd;
-use gpt2::tensor::Dtype;
-use std::path::PathBuf;
+use model::Common;
 use std::process::ExitCode;
 
 /// GPT-2: how a language model writes text, step by step.
@@ -35,19 +35,6 @@ struct Cli {
     command: Command,
     #[command(flatten)]
     common: Common,
-}
-
-#[derive(clap::Args)]
-struct Common {
-    /// Threads to compute with [default: one per core]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-    /// Colored help and tables
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    color: ColorChoice,
-    /// Print more
-    #[arg(short, long, global = true)]
-    verbose: bool,
 }
 
 #[derive(Subcommand)]
@@ -74,52 +61,6 @@ enum Command {
     Info(info::Args),
 }
 
-/// Which model.
-#[derive(clap::Args)]
-struct ModelArgs {
-    /// A folder in Hugging Face's layout, a .safetensors file, or a name in the Hugging Face cache
-    /// [default: the bundled model]
-    #[arg(long, short, value_name = "MODEL")]
-    model: Option<PathBuf>,
-}
-
-impl ModelArgs {
-    fn open(&self) -> gpt2::error::Result<LanguageModel> {
-        match &self.model {
-            Some(model) => checkpoint::open(model),
-            None => Ok(checkpoint::bundled()),
-        }
-    }
-
-    fn open_to_run(&self, cache: &CacheArgs) -> gpt2::error::Result<LanguageModel> {
-        let mut lm = self.open()?;
-        lm.model.config.kv_cache_dtype = cache.kv_cache_dtype;
-        Ok(lm)
-    }
-
-    fn tokenizer(&self) -> gpt2::error::Result<gpt2::bpe::Bpe> {
-        match &self.model {
-            Some(model) => checkpoint::open_tokenizer(model),
-            None => Ok(gpt2::bpe::Bpe::gpt2()),
-        }
-    }
-}
-
-/// How keys and values are kept.
-#[derive(clap::Args)]
-struct CacheArgs {
-    /// How keys and values are kept from one token to the next: f16 and bf16 take half the memory, and less time in long
-    /// texts, but round them
-    #[arg(long, value_name = "TYPE", default_value = "f32",
-          value_parser = PossibleValuesParser::new(["f32", "f16", "bf16"]).try_map(|name| name.parse::<Dtype>()))]
-    kv_cache_dtype: Dtype,
-}
-
-/// A remark on standard error. If that is closed, the remark is lost: `eprintln!` would panic.
-fn remark(line: std::fmt::Arguments) {
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
-}
-
 /// Runs the program.
 pub fn main() -> ExitCode {
     // Help and usage errors need their color before the arguments are parsed.
@@ -137,7 +78,7 @@ pub fn main() -> ExitCode {
         Some("never") => ColorChoice::Never,
         _ => ColorChoice::Auto,
     };
-    let matches = Cli::command().color(color).try_get_matches();
+    let matches = with_negative_numbers(Cli::command()).color(color).try_get_matches();
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
@@ -149,6 +90,15 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Lets a negative number after an option be its value: the option then says what is wrong with it.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let allow = |arg: clap::Arg| {
+        let has_value = !arg.is_positional() && arg.get_action().takes_values();
+        arg.allow_negative_numbers(has_value)
+    };
+    command.mut_args(allow).mut_subcommands(with_negative_numbers)
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {

@@ -9,8 +9,8 @@ pub fn steps(len: usize, what: &str) -> ProgressBar {
 }
 
 /// A bar for `len` bytes.
-pub fn bytes(len: usize, what: &str) -> ProgressBar {
-    bar(Some(len), &format!("{what} {{wide_bar}} {{bytes}} of {{total_bytes}}, {{eta}} left"))
+pub fn bytes(len: usize) -> ProgressBar {
+    bar(Some(len), "{wide_bar} {bytes} of {total_bytes}, {eta} left")
 }
 
 /// For work that does not say how far it is.

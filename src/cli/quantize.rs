@@ -1,8 +1,10 @@
 //! `gpt2 quantize`: a model with eight-bit weights.
 
 use super::failure::Failure;
-use super::trace::remove_when_interrupted;
-use super::{Common, ModelArgs, progress, remark};
+use super::interrupt;
+use super::model::{Common, ModelArgs};
+use super::progress;
+use super::report::remark;
 use gpt2::checkpoint::{folder_of, save};
 use gpt2::error::Error;
 use gpt2::tensor::Dtype;
@@ -43,12 +45,12 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         }
         save::companions(&lm, from.as_deref(), &args.out)?;
     }
-    let rounding = progress::spinner("rounding to eight bits");
-    let model = lm.model.quantize();
+    let rounding = progress::steps(lm.model.parameters(), "weights");
+    let model = lm.model.quantize_with(|weights| rounding.inc(weights as u64));
     rounding.finish_and_clear();
-    remove_when_interrupted()?;
+    interrupt::end_at_once()?;
     let save = save::Save::begin(&model, &lm.name, &file)?;
-    let writing = progress::bytes(save.bytes(), "writing");
+    let writing = progress::bytes(save.bytes());
     save.finish_with(|bytes| writing.inc(bytes as u64))?;
     writing.finish_and_clear();
 

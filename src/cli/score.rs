@@ -1,9 +1,9 @@
 //! `gpt2 score`: how likely a text is.
 
-use super::failure::Failure;
-use super::generate::usage;
+use super::failure::{Failure, usage};
+use super::model::{CacheArgs, Common, ModelArgs};
+use super::progress;
 use super::text::PromptArgs;
-use super::{CacheArgs, Common, ModelArgs, progress};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::score::{MeanNll, Windows, leading_eot, score_each};

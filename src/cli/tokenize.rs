@@ -1,8 +1,8 @@
 //! `gpt2 tokenize` and `gpt2 detokenize`.
 
 use super::failure::Failure;
+use super::model::{Common, ModelArgs};
 use super::text::{TextArgs, encode, parse_ids, while_encoding};
-use super::{Common, ModelArgs};
 use gpt2::bpe::{Bpe, PieceMerges, TokenId};
 use gpt2::error::Error;
 use serde::Serialize;

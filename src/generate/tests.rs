@@ -1,6 +1,6 @@
 use super::*;
 use crate::checkpoint;
-use crate::sampling::{Effects, Processors, Sampling, Step};
+use crate::sampling::Effects;
 use std::path::Path;
 
 /// 64 positions, 211 tokens.
@@ -10,12 +10,7 @@ pub(super) fn small() -> Gpt2 {
 }
 
 pub(super) fn sampled(seed: u64, max_new_tokens: usize) -> Options {
-    Options {
-        max_new_tokens,
-        ignore_eos: true,
-        sampling: Some(Sampling::with_seed(seed)),
-        ..Options::default()
-    }
+    Options::sampled(seed).max_new_tokens(max_new_tokens).ignore_eos(true)
 }
 
 /// The rest of a text: ids, and log-probabilities by their bits.
@@ -54,8 +49,7 @@ fn a_slide_is_a_fresh_start_with_the_newest_half() {
 #[test]
 fn what_the_model_has_forgotten_is_still_history() {
     let model = small();
-    let processors = Processors { no_repeat_ngram_size: 1, ..Processors::default() };
-    let options = Options { max_new_tokens: 180, ignore_eos: true, processors, ..Options::default() };
+    let options = Options::default().max_new_tokens(180).ignore_eos(true).no_repeat_ngram_size(1);
     let mut ids = write(&mut Generation::new(&model, &[5, 6], options).expect("a prompt")).0;
     ids.sort_unstable();
     ids.dedup();
@@ -96,8 +90,7 @@ fn forks_are_runs_of_their_own_stream() {
         let texts: Vec<_> = (0..4).map(|stream| write(&mut base.fork(stream))).collect();
         assert_eq!(texts[0], alone);
         for stream in 1..4 {
-            let mut options = sampled(7, 30);
-            options.sampling.as_mut().expect("sampling").stream = stream as u64;
+            let options = sampled(7, 30).stream(stream as u64);
             assert_eq!(
                 texts[stream],
                 write(&mut Generation::new(&model, prompt, options).expect("a prompt"))
@@ -119,8 +112,8 @@ fn watching_changes_nothing() {
         let Some(chosen) = generation.next_watched(&mut effects) else { break };
         ids.push(chosen.expect("a token").id);
         let [temperature, top_k] = &effects.0[..] else { panic!("{effects:?}") };
-        assert_eq!((temperature.step, temperature.removed), (Step::Temperature, 0));
-        assert_eq!((top_k.step, top_k.removed, top_k.left), (Step::TopK, 211 - 40, 40));
+        assert_eq!((&*temperature.step, temperature.removed), ("temperature", 0));
+        assert_eq!((&*top_k.step, top_k.removed, top_k.left), ("top-k", 211 - 40, 40));
         assert!(top_k.removed_mass > 0.0 && top_k.removed_mass < 1.0);
     }
     assert_eq!(ids, alone.0);
@@ -129,10 +122,9 @@ fn watching_changes_nothing() {
 #[test]
 fn nothing_left_to_choose_is_an_error() {
     let model = small();
-    let ban = |id| (id, f32::NEG_INFINITY);
-    let processors = Processors { logit_bias: (0..211).map(ban).collect(), ..Processors::default() };
-    for sampling in [None, Some(Sampling::with_seed(1))] {
-        let options = Options { processors: processors.clone(), sampling, ..Options::default() };
+    let bans: Vec<_> = (0..211).map(|id| (id, f32::NEG_INFINITY)).collect();
+    for options in [Options::default(), Options::sampled(1)] {
+        let options = options.logit_bias(bans.clone());
         let mut generation = Generation::new(&model, &[1], options).expect("a prompt");
         let error = generation.next().expect("a turn").expect_err("nothing to choose");
         assert!(error.to_string().contains("no token is left"), "{error}");
@@ -143,18 +135,10 @@ fn nothing_left_to_choose_is_an_error() {
 #[test]
 fn options_are_checked() {
     let model = small();
-    let least = Processors { min_new_tokens: 9, ..Processors::default() };
-    let bias = Processors { logit_bias: vec![(211, 1.0)], ..Processors::default() };
     for (options, part) in [
-        (Options { max_new_tokens: 8, processors: least, ..Options::default() }, "min-new-tokens 9"),
-        (Options { processors: bias, ..Options::default() }, "token id 211"),
-        (
-            Options {
-                sampling: Some(Sampling { top_k: Some(0), ..Sampling::plain(0) }),
-                ..Options::default()
-            },
-            "top-k",
-        ),
+        (Options::default().max_new_tokens(8).min_new_tokens(9), "min-new-tokens 9"),
+        (Options::default().logit_bias(vec![(211, 1.0)]), "token id 211"),
+        (Options::plain(0).top_k(0), "top-k"),
     ] {
         let error = Generation::new(&model, &[1], options).expect_err(part).to_string();
         assert!(error.contains(part), "{error}");

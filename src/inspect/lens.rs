@@ -67,6 +67,7 @@ impl Trace for Lens<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generate::Options;
     use crate::inspect::next_token;
     use crate::trace::{Place, Recorder};
 
@@ -76,8 +77,8 @@ mod tests {
         let lm = crate::checkpoint::bundled();
         let ids = lm.bpe.encode("Once upon a time");
         let (mut lens, mut recorder) = (Lens::new(&lm.model, 3), Recorder::new());
-        next_token(&lm.model, &ids, None, &mut lens).expect("a token");
-        next_token(&lm.model, &ids, None, &mut recorder).expect("a token");
+        next_token(&lm.model, &ids, &Options::default(), &mut lens).expect("a token");
+        next_token(&lm.model, &ids, &Options::default(), &mut recorder).expect("a token");
         let logits = &recorder.get("lm_head").expect("logits").values;
         let expected: Vec<_> = logits.chunks(lm.model.config.vocab_size).map(|row| top(row, 3)).collect();
         assert_eq!(lens.blocks.len(), lm.model.config.n_layer);

@@ -2,7 +2,7 @@
 
 use crate::bpe::TokenId;
 
-/// Bans one token, if there is such.
+/// Bans one token, if the model has it.
 fn ban(x: &mut [f32], id: TokenId) {
     if let Some(x) = x.get_mut(id as usize) {
         *x = f32::NEG_INFINITY;

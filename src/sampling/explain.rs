@@ -7,18 +7,18 @@
 //! the number drawn   0.8123 lies in [0.8031, 0.8967) of " day": rank 2 of 40, 9.4% (the model's own: rank 2, 11.3%)
 //! ```
 //!
-//! The probabilities of all tokens lie side by side, in the order of their ids, on a line from 0 to 1; the token on
-//! whose stretch the number drawn falls is the next one. So whatever makes a token's stretch longer or shorter, and
-//! whatever pushes it aside, has a share in the choice; an [`Explanation`] keeps what each step did.
+//! The probabilities of all tokens lie side by side, in the order of their ids, on a line from 0 to 1. The number drawn
+//! falls on the stretch of one token, which comes next. Each step that changes the length or the place of a stretch has a
+//! share in the choice; an [`Explanation`] keeps what each step did.
 
 use super::candidates::{Candidate, list, percent, top};
-use super::steps::{Choice, Effect, Step, Watch};
+use super::watch::{Choice, Effect, Watch};
 use super::{above, probabilities};
 use crate::bpe::TokenId;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// A [`Watch`] that keeps how one token was chosen. It keeps `n` candidates of each distribution, no rows of scores.
+/// A [`Watch`] that keeps how one token was chosen: `n` candidates of each distribution, no rows of scores.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explanation {
     n: usize,
@@ -27,10 +27,10 @@ pub struct Explanation {
     /// What each step did, in order.
     pub steps: Vec<Taken>,
     /// How the token was chosen; `None` if no token could be.
-    pub chosen: Option<Chosen>,
+    pub chosen: Option<Draw>,
 }
 
-/// A step, and what it left.
+/// A step and its result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Taken {
     /// What it did.
@@ -42,7 +42,7 @@ pub struct Taken {
 
 /// A token among all those that could have been chosen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Chosen {
+pub struct Draw {
     /// Which one.
     pub id: TokenId,
     /// The number drawn from [0, 1); `None` where the likeliest token is taken.
@@ -78,7 +78,7 @@ impl Explanation {
                 0 => "removes none".into(),
                 n => format!("removes {n} ({})", percent(effect.removed_mass)),
             };
-            let name = effect.step.name();
+            let name = &effect.step;
             lines.push(line(name, format!("{removed}, {} left: {}", effect.left, list(after, &text))));
         }
         let Some(chosen) = &self.chosen else {
@@ -126,7 +126,7 @@ impl Explanation {
 }
 
 impl Watch for Explanation {
-    fn saw(&mut self, step: Step, before: &[f32], after: &[f32]) {
+    fn saw(&mut self, step: &str, before: &[f32], after: &[f32]) {
         let effect = Effect::of(step, before, after);
         self.steps.push(Taken { effect, after: possible(top(after, self.n)) });
     }
@@ -134,7 +134,7 @@ impl Watch for Explanation {
     fn chose(&mut self, choice: &Choice<'_>) {
         self.model = possible(top(choice.logits, self.n));
         let model = probabilities(choice.logits);
-        self.chosen = choice.id.map(|id| Chosen::new(id, choice, model.row(0), self.n));
+        self.chosen = choice.id.map(|id| Draw::new(id, choice, model.row(0), self.n));
     }
 }
 
@@ -144,7 +144,7 @@ fn possible(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     candidates
 }
 
-impl Chosen {
+impl Draw {
     /// `id` after all steps, and under the model's own distribution `[V]`.
     fn new(id: TokenId, choice: &Choice<'_>, model: &[f32], n: usize) -> Self {
         let (all, i) = (choice.probabilities, id as usize);
@@ -179,23 +179,20 @@ fn rank(x: &[f32], i: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::Options;
-    use crate::sampling::{History, NoWatch, Processors, Sampling, Uniform};
+    use crate::sampling::{History, NoWatch, Options, Uniform};
     use crate::trace::NoTrace;
 
     fn options() -> Options {
-        let sampling = Sampling { top_k: Some(3), ..Sampling::plain(1) };
-        let processors = Processors { logit_bias: vec![(0, f32::NEG_INFINITY)], ..Processors::default() };
-        Options { sampling: Some(sampling), processors, ..Options::default() }
+        Options::plain(1).top_k(3).logit_bias(vec![(0, f32::NEG_INFINITY)])
     }
 
     fn explain(options: &Options, logits: &[f32]) -> (Option<TokenId>, Explanation) {
         let history = History { ids: &[1], prompt_len: 1, eos: &[] };
         let (mut explanation, mut scores) = (Explanation::new(2), logits.to_vec());
         let id =
-            options.choose(&mut scores, &history, &mut options.uniform(), &mut NoTrace, &mut explanation);
+            options.choose(&mut scores, &history, options.uniform().at(0), &mut NoTrace, &mut explanation);
         let mut unseen = logits.to_vec();
-        let same = options.choose(&mut unseen, &history, &mut options.uniform(), &mut NoTrace, &mut NoWatch);
+        let same = options.choose(&mut unseen, &history, options.uniform().at(0), &mut NoTrace, &mut NoWatch);
         assert_eq!(id, same, "looking changes nothing");
         (id, explanation)
     }
@@ -207,8 +204,8 @@ mod tests {
         let chosen = explanation.chosen.clone().expect("a token");
         assert_eq!(Some(chosen.id), id);
         assert_eq!(explanation.model.iter().map(|c| c.id).collect::<Vec<_>>(), [0, 2]);
-        let steps: Vec<_> = explanation.steps.iter().map(|t| (t.effect.step, t.effect.removed)).collect();
-        assert_eq!(steps, [(Step::LogitBias, 1), (Step::Temperature, 0), (Step::TopK, 1)]);
+        let steps: Vec<_> = explanation.steps.iter().map(|t| (&*t.effect.step, t.effect.removed)).collect();
+        assert_eq!(steps, [("logit-bias", 1), ("temperature", 0), ("top-k", 1)]);
         assert!((explanation.steps[0].effect.removed_mass - 0.4).abs() < 1e-6);
         assert_eq!(explanation.steps[0].after[0].id, 2);
         let u = chosen.uniform.expect("a number");
@@ -222,7 +219,7 @@ mod tests {
 
     #[test]
     fn greedy_draws_nothing() {
-        let greedy = Options { sampling: None, ..options() };
+        let greedy = options().sample(false);
         let (id, explanation) = explain(&greedy, &[1.0, 0.0, 2.0, 2.0]);
         let chosen = explanation.chosen.clone().expect("a token");
         assert_eq!((id, chosen.rank, chosen.uniform), (Some(2), 1, None));
@@ -234,8 +231,8 @@ mod tests {
     #[test]
     fn nothing_to_choose() {
         for logits in [[f32::NAN; 3], [f32::NEG_INFINITY; 3], [f32::INFINITY; 3]] {
-            for sampling in [None, Some(Sampling::with_seed(1))] {
-                let (_, explanation) = explain(&Options { sampling, ..Options::default() }, &logits);
+            for options in [Options::default(), Options::sampled(1)] {
+                let (_, explanation) = explain(&options, &logits);
                 assert!(!explanation.lines(|id| id.to_string()).is_empty());
                 assert!(explanation.json(|id| id.to_string())["steps"].is_array());
             }

@@ -1,4 +1,4 @@
-//! What the filters need of a row of scores, without sorting all of it and without memory for each token.
+//! What the filters need to know about a row of scores, without sorting all of it and without new memory.
 
 use crate::bpe::TokenId;
 use crate::math;
@@ -6,7 +6,7 @@ use crate::softmax::softmax;
 use crate::tensor::Matrix;
 use std::cell::Cell;
 
-/// Elements looked at together when most of a row is of no interest.
+/// Elements that are skipped together where none is large enough.
 const BLOCK: usize = 64;
 
 /// The indices of what is above `floor`, ascending. Blocks without any are skipped at the speed of memory.
@@ -20,8 +20,8 @@ pub(crate) fn above(x: &[f32], floor: f32) -> impl Iterator<Item = usize> {
 
 /// The `k`-th largest of `x` `[V]`; -inf if there are no `k` numbers.
 ///
-/// Each of `k` blocks has an element at or above the `k`-th largest of all blocks' maxima: so have at least `k`
-/// elements, and only those need to be looked at.
+/// At least `k` elements are at or above the `k`-th largest of the blocks' maxima: one in each of `k` blocks. Only elements
+/// from there on can be the answer.
 pub(crate) fn kth_largest(x: &[f32], k: usize) -> f32 {
     with_list(|list| {
         list.extend(x.chunks(BLOCK).map(|block| (math::max(block), 0)));
@@ -63,7 +63,7 @@ pub(crate) fn probabilities(x: &[f32]) -> Matrix {
     probabilities
 }
 
-/// Removes the tokens of which `gone(score, probability)` is true.
+/// Removes the tokens for which `gone(score, probability)` is true.
 pub(crate) fn drop_if(x: &mut [f32], probabilities: &[f32], gone: impl Fn(f32, f32) -> bool) {
     for (x, p) in x.iter_mut().zip(probabilities) {
         *x = if gone(*x, *p) { f32::NEG_INFINITY } else { *x };

@@ -1,6 +1,7 @@
 //! The learner's path, from scores to a token.
 
 use super::*;
+use crate::trace::NoTrace;
 use proptest::prelude::*;
 
 const GONE: f32 = f32::NEG_INFINITY;
@@ -49,38 +50,6 @@ fn more_than_one_can_be_kept() {
 }
 
 #[test]
-fn options_out_of_range_are_named() {
-    let plain = || Sampling::plain(0);
-    for (sampling, part) in [
-        (Sampling { temperature: 0.0, ..plain() }, "temperature 0"),
-        (Sampling { temperature: f32::NAN, ..plain() }, "temperature NaN"),
-        (Sampling { top_k: Some(0), ..plain() }, "top-k 0"),
-        (Sampling { top_p: Some(0.0), ..plain() }, "top-p 0 must be above 0 and at most 1"),
-        (Sampling { min_p: Some(1.5), ..plain() }, "min-p 1.5 must be from 0 to 1"),
-        (Sampling { min_p: Some(-0.5), ..plain() }, "min-p -0.5"),
-        (Sampling { typical_p: Some(0.0), ..plain() }, "typical-p 0 must be above 0"),
-        (Sampling { typical_p: Some(f64::NAN), ..plain() }, "typical-p NaN"),
-        (Sampling { epsilon_cutoff: Some(1.0), ..plain() }, "epsilon-cutoff 1 must be from 0 to below 1"),
-        (Sampling { eta_cutoff: Some(-1.0), ..plain() }, "eta-cutoff -1"),
-    ] {
-        let error = sampling.check().expect_err(part).to_string();
-        assert!(error.contains(part), "{error}");
-    }
-    let ends = Sampling {
-        top_p: Some(1.0),
-        min_p: Some(0.0),
-        typical_p: Some(1.0),
-        epsilon_cutoff: Some(0.0),
-        eta_cutoff: Some(0.0),
-        ..plain()
-    };
-    let (mut x, scores) = ([0.5, 0.0, GONE, -3.0], [0.5, 0.0, GONE, -3.0]);
-    ends.check().expect("the ends of the ranges");
-    ends.warp(&mut x, 1, &mut NoWatch);
-    assert_eq!(x, scores, "and they change nothing");
-}
-
-#[test]
 fn the_draw_follows_the_running_sum() {
     let p = [0.0, 0.25, 0.5, 0.0, 0.25];
     for (u, id) in [(0.0, 1), (0.24, 1), (0.25, 2), (0.74, 2), (0.75, 4), (0.999_999, 4)] {
@@ -91,10 +60,10 @@ fn the_draw_follows_the_running_sum() {
 
 #[test]
 fn frequencies_follow_the_distribution() {
-    let sampling = Sampling { temperature: 0.5, top_k: Some(3), ..Sampling::plain(7) };
+    let options = Options::plain(7).temperature(0.5).top_k(3);
     let mut p = [0.3, 1.0, 0.1, -2.0, 0.7];
-    sampling.distribution(&mut p);
-    let (mut uniform, mut counts) = (Uniform::new(sampling.seed), [0.0f64; 5]);
+    options.distribution(&mut p, &History::default());
+    let (mut uniform, mut counts) = (options.uniform(), [0.0f64; 5]);
     let draws = 20_000.0;
     for _ in 0..draws as usize {
         counts[draw(&p, uniform.draw()).expect("a token") as usize] += 1.0;
@@ -106,53 +75,40 @@ fn frequencies_follow_the_distribution() {
     assert!(chi_square < 13.8, "{chi_square} with 2 degrees of freedom"); // 0.1 %
 }
 
-/// The rule as HF writes it: sort everything, sum, cut.
-fn top_p_of_all(x: &mut [f32], p: f64, keep: usize) {
-    let probabilities = probabilities(x);
-    let mut ascending: Vec<usize> = (0..x.len()).collect();
-    ascending.sort_by(|a, b| order(x[*a], x[*b]));
-    let mut sum = 0.0;
-    for i in &ascending[..x.len().saturating_sub(keep)] {
-        sum += f64::from(probabilities.row(0)[*i]);
-        if sum as f32 <= (1.0 - p) as f32 {
-            x[*i] = GONE;
-        }
-    }
-}
-
 proptest! {
     #![proptest_config(crate::properties::config())]
-    #[test]
-    fn sorting_a_part_is_enough(
-        x in proptest::collection::vec(-12.0f32..3.0, 1..400), p in 1e-3f64..0.9999, keep in 1usize..4,
-        gone in proptest::collection::vec(any::<prop::sample::Index>(), 0..9),
-    ) {
-        let mut x = x;
-        for i in gone { let i = i.index(x.len()); x[i] = GONE; }
-        let mut expected = x.clone();
-        top_p_of_all(&mut expected, p, keep);
-        top_p(&mut x, p, keep);
-        prop_assert_eq!(x, expected);
-    }
-
     #[test]
     fn no_scores_are_too_strange(x in proptest::collection::vec(prop::num::f32::ANY, 0..200), p in 0.0f64..1.0, k in 0usize..9) {
         top_k(&mut x.clone(), k);
         top_p(&mut x.clone(), p, k);
+        filters::top_p(&mut x.clone(), p, k);
         let mut d = x.clone();
-        Sampling { top_k: Some(k), ..Sampling::plain(0) }.distribution(&mut d);
+        Options::plain(0).top_k(k).distribution(&mut d, &History::default());
         if let Some(id) = draw(&d, p) {
             prop_assert!(x[id as usize] > GONE);
         }
+    }
+
+    /// The lesson's five lines are what all options do, where the others are off.
+    #[test]
+    fn the_lesson_draws_the_same_token(
+        x in proptest::collection::vec(-9.0f32..9.0, 1..300), tau in 0.1f32..3.0, k in 1usize..50, p in 0.1f64..0.99, u in 0.0f64..1.0,
+    ) {
+        let options = Options::plain(0).temperature(tau).top_k(k).top_p(p);
+        let mut scores = x.clone();
+        let id = options.choose(&mut scores, &History::default(), u, &mut NoTrace, &mut NoWatch);
+        let mut lesson = x;
+        prop_assert_eq!(sample(&mut lesson, tau, k, p, u), id);
+        prop_assert_eq!(lesson, scores);
     }
 
     #[test]
     fn a_token_is_always_left(
         x in proptest::collection::vec(-50.0f32..50.0, 1..60), k in 1usize..70, p in 1e-6f64..=1.0, t in 0.01f32..10.0,
     ) {
-        let sampling = Sampling { temperature: t, top_k: Some(k), top_p: Some(p), ..Sampling::plain(0) };
+        let options = Options::plain(0).temperature(t).top_k(k).top_p(p);
         let mut d = x.clone();
-        sampling.distribution(&mut d);
+        options.distribution(&mut d, &History::default());
         prop_assert!((d.iter().sum::<f32>() - 1.0).abs() < 1e-4);
         prop_assert!(d[argmax(&x) as usize] > 0.0);
         let largest_dropped = x.iter().zip(&d).filter(|(_, d)| **d == 0.0).map(|(x, _)| *x).fold(GONE, f32::max);

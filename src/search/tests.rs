@@ -7,9 +7,8 @@ use crate::bpe::TokenId;
 use crate::checkpoint::{self, random};
 use crate::config::Config;
 use crate::generate::{ContextPolicy, Generation, Options};
-use crate::kv_cache::KvCache;
 use crate::model::Gpt2;
-use crate::sampling::{History, NoWatch, Processors, Sampling};
+use crate::sampling::{History, NoWatch};
 use crate::softmax::{log_probabilities, log_softmax};
 use crate::tensor::Dtype;
 use crate::trace::NoTrace;
@@ -68,7 +67,7 @@ fn any_beams() -> impl Strategy<Value = Beams> {
         )
 }
 
-fn any_processors(v: TokenId) -> impl Strategy<Value = Processors> {
+fn any_processors(v: TokenId) -> impl Strategy<Value = Options> {
     let bias = prop::collection::vec((0..v, prop_oneof![-3.0..3.0f32, -1.0..6.0f32]), 0..6);
     (
         bias,
@@ -77,13 +76,13 @@ fn any_processors(v: TokenId) -> impl Strategy<Value = Processors> {
         prop::collection::vec(prop::collection::vec(0..v, 1..3), 0..2),
         0..4usize,
     )
-        .prop_map(|(logit_bias, repetition, n, bad_words, min_new_tokens)| Processors {
+        .prop_map(|(logit_bias, repetition, n, bad_words, min_new_tokens)| Options {
             logit_bias,
             repetition_penalty: repetition.unwrap_or(1.0),
             no_repeat_ngram_size: if n < 2 { 0 } else { n },
             bad_words,
             min_new_tokens,
-            ..Processors::default()
+            ..Options::default()
         })
 }
 
@@ -102,10 +101,11 @@ proptest! {
         temperature in 0.3..2.0f32,
         top_p in prop::option::of(0.3..1.0f64),
     ) {
-        let sampling = seed
-            .filter(|_| beams.num_beam_groups == 1)
-            .map(|seed| Sampling { temperature, top_p, ..Sampling::plain(seed) });
-        let options = Options { max_new_tokens, processors, sampling, ignore_eos, ..Options::default() };
+        let options = Options { max_new_tokens, ignore_eos, ..processors };
+        let options = match seed.filter(|_| beams.num_beam_groups == 1) {
+            None => options,
+            Some(seed) => Options { sample: true, seed, temperature, top_p, ..options },
+        };
         prop_assert_eq!(
             search(tiny(), &prompt, &options, &beams),
             plain(tiny(), &prompt, &options, &beams)
@@ -118,7 +118,7 @@ fn a_search_of_all_finds_the_best_of_all() {
     let model = tiny();
     let (prompt, longest) = ([4, 5], 3);
     let logit_bias = vec![(0, -0.4), (1, -0.3), (5, 0.6), (7, 0.2), (8, f32::NEG_INFINITY)];
-    let processors = Processors { logit_bias, ..Processors::default() };
+    let options = Options::default().max_new_tokens(longest).logit_bias(logit_bias);
     for length_penalty in [-1.0, 0.0, 0.5, 1.0, 2.0] {
         let early_stopping = EarlyStopping::Never;
         let beams = Beams {
@@ -128,19 +128,16 @@ fn a_search_of_all_finds_the_best_of_all() {
             num_return_sequences: 600,
             ..Beams::default()
         };
-        let options =
-            Options { max_new_tokens: longest, processors: processors.clone(), ..Options::default() };
         let found = search(model, &prompt, &options, &beams);
 
         let mut all: Found = Vec::new();
         let mut texts: Vec<Plain> = vec![(vec![], 0.0)];
         while let Some((new, score)) = texts.pop() {
             let ids = [&prompt[..], &new].concat();
-            let mut x =
-                model.next_logits(&ids, &mut KvCache::new(&model.config), &mut NoTrace).row(0).to_vec();
+            let mut x = model.next_logits(&ids, &mut model.new_cache(), &mut NoTrace).row(0).to_vec();
             log_probabilities(&mut x);
             let history = History { ids: &ids, prompt_len: 2, eos: &[0, 3] };
-            processors.apply(&history, &mut x, &mut NoWatch);
+            options.process(&mut x, &history, &mut NoWatch);
             for (id, x) in (0..8).zip(x) {
                 let (new, score) = ([&new[..], &[id]].concat(), score + x);
                 if [0, 3].contains(&id) || new.len() == longest {
@@ -173,7 +170,7 @@ fn beams_are_runs_of_their_own() {
     search.by_ref().for_each(|step| drop(step.expect("a step")));
     for found in search.into_found().expect("hypotheses") {
         let ids = [&prompt[..], &found.ids].concat();
-        let logits = model.forward(&ids[..ids.len() - 1], &mut KvCache::new(&model.config), &mut NoTrace);
+        let logits = model.forward(&ids[..ids.len() - 1], &mut model.new_cache(), &mut NoTrace);
         for (i, logprob) in found.logprobs.iter().enumerate() {
             let row = logits.row(prompt.len() + i - 1);
             assert_eq!(logprob.to_bits(), log_softmax(row, found.ids[i] as usize).to_bits(), "token {i}");
@@ -206,8 +203,7 @@ fn beams_slide_together() {
         let beams = Beams { num_beams: 4, early_stopping, num_return_sequences: 4, ..Beams::default() };
         for prompt in [3, 63, 64, 65, 150] {
             let prompt: Vec<TokenId> = (0..prompt).map(|i| i * 7 % 211).collect();
-            let processors = Processors { min_new_tokens: 100, ..Processors::default() };
-            let options = Options { max_new_tokens: 130, processors, ..Options::default() };
+            let options = Options::default().max_new_tokens(130).min_new_tokens(100);
             let found = search(&model, &prompt, &options, &beams);
             assert_eq!(
                 found,
@@ -262,29 +258,23 @@ fn more_beams_than_candidates() {
 fn bans_leave_what_is_left() {
     let model = tiny();
     let ban = |ids: std::ops::Range<TokenId>| {
-        let logit_bias = ids.map(|id| (id, f32::NEG_INFINITY)).collect();
-        Options {
-            processors: Processors { logit_bias, ..Processors::default() },
-            max_new_tokens: 5,
-            ..Options::default()
-        }
+        let logit_bias: Vec<_> = ids.map(|id| (id, f32::NEG_INFINITY)).collect();
+        move |options: Options| options.logit_bias(logit_bias.clone()).max_new_tokens(5)
     };
     let beams = Beams { num_beams: 3, num_return_sequences: 3, ..Beams::default() };
-    for sampling in [None, Some(Sampling::with_seed(1))] {
-        let all = Options { sampling: sampling.clone(), ..ban(0..9) };
+    for options in [Options::default(), Options::sampled(1)] {
+        let all = ban(0..9)(options.clone());
         let mut nothing = BeamSearch::new(model, &[1], all, beams.clone()).expect("options");
         assert!(nothing.next().expect("a step").expect("no error").rounds[0].candidates.is_empty());
         assert!(nothing.next().is_none());
         assert!(nothing.into_found().is_err_and(|e| e.to_string().contains("forbid")));
 
-        let only_ends = Options { sampling: sampling.clone(), ..ban(1..9) };
+        let only_ends = ban(1..9)(options);
         assert_eq!(search(model, &[1], &only_ends, &beams).len(), 1, "one end at once, then nothing");
-        let one = Options { sampling, ignore_eos: true, ..ban(1..9) };
+        let one = only_ends.ignore_eos(true);
         assert_eq!(search(model, &[1], &one, &beams)[0].0, [0; 5], "one text");
     }
-    let no_repeat = Processors { no_repeat_ngram_size: 1, ..Processors::default() };
-    let options =
-        Options { processors: no_repeat, max_new_tokens: 50, ignore_eos: true, ..Options::default() };
+    let options = Options::default().no_repeat_ngram_size(1).max_new_tokens(50).ignore_eos(true);
     let mut dead_end = BeamSearch::new(model, &[1], options, beams).expect("options");
     assert_eq!(dead_end.by_ref().filter(|step| step.is_ok()).count(), 9, "8 tokens, then none");
     assert!(dead_end.into_found().is_err(), "nothing has ended");
@@ -297,9 +287,8 @@ fn damage_and_extremes_are_errors() {
     let mut search = BeamSearch::new(&model, &[1], Options::default(), Beams::default()).expect("options");
     assert!(search.next().expect("a step").is_err_and(|e| e.to_string().contains("damaged")));
     assert!(search.next().is_none());
-    let processors = Processors { logit_bias: vec![(5, 3e38)], ..Processors::default() };
-    for sampling in [None, Some(Sampling::plain(1))] {
-        let options = Options { processors: processors.clone(), sampling, ..Options::default() };
+    for options in [Options::default(), Options::plain(1)] {
+        let options = options.logit_bias(vec![(5, 3e38)]);
         let mut search = BeamSearch::new(tiny(), &[1], options, Beams::default()).expect("options");
         let error = search.find_map(Result::err).expect("an error");
         assert!(error.to_string().contains("too extreme"), "{error}");
@@ -332,6 +321,6 @@ fn groups_differ_and_do_not_draw() {
     differing.sort_unstable();
     differing.dedup();
     assert_eq!(differing.len(), 3);
-    let drawn = Options { sampling: Some(Sampling::plain(1)), ..options };
+    let drawn = options.clone().sample(true);
     assert!(BeamSearch::new(&model, &[5], drawn, groups(1.0)).is_err());
 }

@@ -5,9 +5,7 @@ use crate::models::{self, Named, ids};
 use gpt2::ARITHMETIC;
 use gpt2::bpe::TokenId;
 use gpt2::generate::{Chosen, Generation, Options};
-use gpt2::kv_cache::KvCache;
 use gpt2::model::Gpt2;
-use gpt2::sampling::Sampling;
 use gpt2::tensor::{Dtype, Matrix};
 use gpt2::trace::{Digest, NoTrace, Recorder};
 
@@ -28,7 +26,7 @@ fn passes(Named { name, model }: &Named) -> String {
     let (past, new) = ids.split_at(ids.len() - 21);
     let (newest, new) = new.split_last().expect("21 ids");
 
-    let mut cache = KvCache::new(&model.config);
+    let mut cache = model.new_cache();
     let logits =
         |what: &str, logits: &Matrix| line(name, what, &[logits.rows(), logits.cols()], hash(logits.data()));
     let mut lines = logits("prefill", &model.forward(past, &mut cache, &mut NoTrace));
@@ -48,7 +46,7 @@ fn prompts(Named { name, model }: &Named) -> String {
 /// A text that slides past the last position.
 fn text(name: &str, model: &Gpt2, what: &str, options: Options) -> String {
     let prompt = ids(model, model.config.n_positions - 4, 1);
-    let options = Options { max_new_tokens: 12, ignore_eos: true, ..options };
+    let options = options.max_new_tokens(12).ignore_eos(true);
     let mut generation = Generation::new(model, &prompt, options).expect("a prompt");
     let chosen: Vec<Chosen> = generation.by_ref().map(|chosen| chosen.expect("a token")).collect();
     assert_eq!(generation.slides(), 1);
@@ -60,12 +58,11 @@ fn text(name: &str, model: &Gpt2, what: &str, options: Options) -> String {
 }
 
 fn texts(Named { name, model }: &Named) -> String {
-    let plain = Sampling { typical_p: Some(0.9), min_p: Some(0.001), ..Sampling::plain(5) };
-    let cut = Sampling { top_k: Some(50), top_p: Some(0.95), eta_cutoff: Some(3e-4), ..Sampling::plain(6) };
-    let sampled = |sampling| Options { sampling: Some(sampling), ..Options::default() };
+    let plain = Options::plain(5).typical_p(0.9).min_p(0.001);
+    let cut = Options::plain(6).top_k(50).top_p(0.95).eta_cutoff(3e-4);
     text(name, model, "greedy", Options::default())
-        + &text(name, model, "typical, min-p", sampled(plain))
-        + &text(name, model, "top-k, top-p, eta", sampled(cut))
+        + &text(name, model, "typical, min-p", plain)
+        + &text(name, model, "top-k, top-p, eta", cut)
 }
 
 #[test]

@@ -1,55 +1,20 @@
 //! A line of a batch: a prompt, and options of its own.
 
-use super::super::decoding::parse_bias;
 use gpt2::bpe::{Bpe, TokenId};
 use gpt2::error::{Error, Result};
-use gpt2::generate::{ContextPolicy, Options, StopStrings};
-use gpt2::sampling::Sampling;
-use serde::Deserialize;
+use gpt2::generate::Options;
+use gpt2::sampling::options::Row;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::Value;
+use std::fmt;
 
-/// The object of a line. Its keys are the flags' names with `_` for `-`; what it leaves out is as on the command line.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A line. The keys of its options are the flags' names with `_` for `-`; what it leaves out is as on the command line,
+/// null switches an option off.
+#[derive(Debug, Default)]
 pub struct Request {
     prompt: Option<String>,
     prompt_ids: Option<Vec<TokenId>>,
-    max_new_tokens: Option<usize>,
-    min_new_tokens: Option<usize>,
-    greedy: Option<bool>,
-    seed: Option<u64>,
-    temperature: Option<f32>,
-    top_k: Option<usize>,
-    top_p: Option<f64>,
-    min_p: Option<f64>,
-    typical_p: Option<f64>,
-    epsilon_cutoff: Option<f64>,
-    eta_cutoff: Option<f64>,
-    repetition_penalty: Option<f32>,
-    presence_penalty: Option<f32>,
-    frequency_penalty: Option<f32>,
-    no_repeat_ngram_size: Option<usize>,
-    logit_bias: Option<Texts>,
-    bad_words: Option<Texts>,
-    stop: Option<Texts>,
-    ignore_eos: Option<bool>,
-    context_policy: Option<String>,
-}
-
-/// What a flag takes that may be given several times.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "must be a text or a list of texts")]
-enum Texts {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Texts {
-    fn all(&self) -> &[String] {
-        match self {
-            Self::One(text) => std::slice::from_ref(text),
-            Self::Many(texts) => texts,
-        }
-    }
+    options: Vec<(&'static Row, Value)>,
 }
 
 impl Request {
@@ -83,79 +48,58 @@ impl Request {
         }
     }
 
-    /// The options of the line, its own or else those of the command line, and its seed.
-    pub fn options(&self, common: &Options, seed: u64, bpe: &Bpe) -> Result<(Options, u64)> {
+    /// The options of the line, its own or else those of the command line.
+    pub fn options(&self, common: &Options, bpe: &Bpe) -> Result<Options> {
         let mut options = common.clone();
-        set(&mut options.max_new_tokens, self.max_new_tokens);
-        set(&mut options.ignore_eos, self.ignore_eos);
-        if let Some(name) = &self.context_policy {
-            options.context_policy = ContextPolicy::from_name(name).ok_or_else(|| {
-                Error::input(format!("context_policy {name:?} must be slide, stop or error"))
-            })?;
+        for (row, value) in &self.options {
+            row.read(&mut options, value, &|text| bpe.encode(text))?;
         }
-        let processors = &mut options.processors;
-        set(&mut processors.min_new_tokens, self.min_new_tokens);
-        set(&mut processors.repetition_penalty, self.repetition_penalty);
-        set(&mut processors.presence_penalty, self.presence_penalty);
-        set(&mut processors.frequency_penalty, self.frequency_penalty);
-        set(&mut processors.no_repeat_ngram_size, self.no_repeat_ngram_size);
-        if let Some(biases) = &self.logit_bias {
-            let biases = biases.all().iter().map(|bias| parse_bias(bias));
-            processors.logit_bias = biases
-                .collect::<std::result::Result<_, _>>()
-                .map_err(|problem| Error::input(format!("logit_bias: {problem}")))?;
-        }
-        if let Some(words) = &self.bad_words {
-            processors.bad_words = words.all().iter().map(|word| bpe.encode(word)).collect();
-        }
-        let seed = self.seed.unwrap_or(seed);
-        options.sampling = match self.greedy.unwrap_or(common.sampling.is_none()) {
-            true => self.refuse_sampling()?,
-            false => Some(self.sampling(common.sampling.clone(), seed)),
-        };
-        Ok((options, seed))
-    }
-
-    /// How the line draws; where the command line is greedy, the rest is this project's defaults.
-    fn sampling(&self, common: Option<Sampling>, seed: u64) -> Sampling {
-        let mut sampling = Sampling { seed, ..common.unwrap_or_else(|| Sampling::with_seed(seed)) };
-        set(&mut sampling.temperature, self.temperature);
-        set(&mut sampling.top_k, self.top_k.map(Some));
-        set(&mut sampling.top_p, self.top_p.map(Some));
-        set(&mut sampling.min_p, self.min_p.map(Some));
-        set(&mut sampling.typical_p, self.typical_p.map(Some));
-        set(&mut sampling.epsilon_cutoff, self.epsilon_cutoff.map(Some));
-        set(&mut sampling.eta_cutoff, self.eta_cutoff.map(Some));
-        sampling
-    }
-
-    /// A greedy line has no use for these, and whoever wrote them means something else.
-    fn refuse_sampling(&self) -> Result<Option<Sampling>> {
-        let keys = [
-            ("temperature", self.temperature.is_some()),
-            ("top_k", self.top_k.is_some()),
-            ("top_p", self.top_p.is_some()),
-            ("min_p", self.min_p.is_some()),
-            ("typical_p", self.typical_p.is_some()),
-            ("epsilon_cutoff", self.epsilon_cutoff.is_some()),
-            ("eta_cutoff", self.eta_cutoff.is_some()),
-        ];
-        match keys.iter().find(|(_, given)| *given) {
-            Some((key, _)) => Err(Error::input(format!(
-                "{key} is for sampling, and the line is greedy; leave it out, or say \"greedy\": false"
+        let unused = |(row, value): &&(&Row, Value)| row.only_when_drawn() && !value.is_null();
+        match self.options.iter().find(unused).filter(|_| !options.sample) {
+            Some((row, _)) => Err(Error::input(format!(
+                "{} is for sampling, and the line is greedy; leave it out, or say \"greedy\": false",
+                row.key()
             ))),
-            None => Ok(None),
+            None => Ok(options),
         }
-    }
-
-    /// What ends the line's text, if it says so.
-    pub fn stop(&self) -> Result<Option<StopStrings>> {
-        self.stop.as_ref().map(|stop| StopStrings::new(stop.all())).transpose()
     }
 }
 
-fn set<T>(option: &mut T, own: Option<T>) {
-    if let Some(own) = own {
-        *option = own;
+impl<'de> Deserialize<'de> for Request {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(Object)
+    }
+}
+
+struct Object;
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Request;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Request, A::Error> {
+        let (mut request, mut keys) = (Request::default(), Vec::new());
+        while let Some(key) = map.next_key::<String>()? {
+            if keys.contains(&key) {
+                return Err(A::Error::custom(format!("duplicate field `{key}`")));
+            }
+            match &*key {
+                "prompt" => request.prompt = map.next_value()?,
+                "prompt_ids" => request.prompt_ids = map.next_value()?,
+                _ => match Options::table().iter().find(|row| row.key() == key) {
+                    Some(row) => request.options.push((row, map.next_value()?)),
+                    None => {
+                        return Err(A::Error::custom(format!(
+                            "unknown field `{key}`; the keys are prompt, prompt_ids and the flags' names with _ for -"
+                        )));
+                    }
+                },
+            }
+            keys.push(key);
+        }
+        Ok(request)
     }
 }

@@ -2,7 +2,9 @@
 
 mod words;
 
+use gpt2::generate::Options;
 use gpt2::inspect::debugger::Edit;
+use gpt2::sampling::options::Row;
 use std::ops::RangeInclusive;
 use words::{Word, count, number, one, range, split};
 
@@ -24,7 +26,7 @@ pub enum Command {
     Text,
     Stages,
     Where,
-    Set(Option<(String, String)>),
+    Set(Option<(&'static Row, String)>),
     Force(Token),
     Ablate(Edit),
     AblateNone,
@@ -99,24 +101,10 @@ const COMMANDS: [(&str, &str, &str, &str); 22] = [
     ("?", "", "", ""),
 ];
 
-/// Options that `set` knows.
-pub const OPTIONS: [&str; 15] = [
-    "temperature",
-    "top-k",
-    "top-p",
-    "min-p",
-    "typical-p",
-    "epsilon-cutoff",
-    "eta-cutoff",
-    "seed",
-    "greedy",
-    "repetition-penalty",
-    "presence-penalty",
-    "frequency-penalty",
-    "no-repeat-ngram-size",
-    "min-new-tokens",
-    "max-new-tokens",
-];
+/// The options that `set` knows: all but the stop strings, which the session was begun with.
+fn options() -> impl Iterator<Item = &'static Row> {
+    Options::table().iter().filter(|row| row.name != "stop")
+}
 
 /// The list of all commands.
 pub fn help() -> String {
@@ -140,7 +128,7 @@ pub fn help() -> String {
 pub fn parse(line: &str) -> Result<Command, String> {
     let words = split(line)?;
     let Some((first, rest)) = words.split_first() else { return Ok(Command::Next(1)) };
-    if OPTIONS.contains(&&*first.text) {
+    if options().any(|row| row.name == first.text) {
         return set(&words);
     }
     let name = command(&first.text)?;
@@ -229,10 +217,11 @@ fn set(words: &[Word]) -> Result<Command, String> {
     let [name, value] = words else {
         return Err(format!("{} needs one value", words[0].text));
     };
-    if !OPTIONS.contains(&&*name.text) {
-        return Err(format!("there is no option {:?}; these can be set: {}", name.text, OPTIONS.join(", ")));
-    }
-    Ok(Command::Set(Some((name.text.clone(), value.text.clone()))))
+    let Some(row) = options().find(|row| row.name == name.text) else {
+        let names: Vec<&str> = options().map(|row| row.name).collect();
+        return Err(format!("there is no option {:?}; these can be set: {}", name.text, names.join(", ")));
+    };
+    Ok(Command::Set(Some((row, value.text.clone()))))
 }
 
 fn ablate(words: &[Word]) -> Result<Command, String> {

@@ -6,10 +6,10 @@ use super::heat::{self, shorten};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::inspect::debugger::Session;
-use gpt2::inspect::describe;
 use gpt2::sampling::Explanation;
 use gpt2::sampling::candidates::{list, percent, top};
 use gpt2::trace::{Place, Recorded, Stage, number};
+use serde_json::json;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 
@@ -33,7 +33,7 @@ impl<W: Write> Show<'_, W> {
 
     /// What the session begins with.
     pub fn welcome(&mut self, session: &Session<'_>) -> io::Result<()> {
-        writeln!(self.out, "{}; options {}", self.lm.name, describe(&session.settings().options))?;
+        writeln!(self.out, "{}; options {}", self.lm.name, json!(session.settings().options))?;
         writeln!(self.out, "a command a line; help lists them")
     }
 
@@ -130,7 +130,7 @@ impl<W: Write> Show<'_, W> {
     /// The options and edits in force.
     pub fn settings(&mut self, session: &Session<'_>) -> io::Result<()> {
         let settings = session.settings();
-        writeln!(self.out, "  options {}", describe(&settings.options))?;
+        writeln!(self.out, "  options {}", json!(settings.options))?;
         for edit in &settings.edits {
             writeln!(self.out, "  without {edit}")?;
         }

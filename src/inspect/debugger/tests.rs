@@ -1,8 +1,9 @@
 use super::*;
 use crate::checkpoint;
 use crate::generate::ContextPolicy;
-use crate::sampling::Sampling;
-use crate::trace::{Recorder, Stage};
+use crate::kv_cache::KvCache;
+use crate::sampling::{History, NoWatch};
+use crate::trace::{NoTrace, Recorder, Stage};
 use std::path::Path;
 
 /// 64 positions, 211 tokens, 2 blocks of 4 heads.
@@ -12,7 +13,7 @@ fn small() -> LanguageModel {
 }
 
 fn options(max_new_tokens: usize) -> Options {
-    Options { max_new_tokens, ignore_eos: true, sampling: Some(Sampling::with_seed(4)), ..Options::default() }
+    Options::sampled(4).max_new_tokens(max_new_tokens).ignore_eos(true)
 }
 
 fn session<'m>(lm: &'m LanguageModel, prompt: &[TokenId], max_new_tokens: usize) -> Session<'m> {
@@ -168,11 +169,16 @@ fn a_forced_token_is_read_next() {
     let forced = walk(&mut session);
     assert_eq!((session.new_ids()[0], session.settings().forced), (77, None));
     let new = session.new_ids().to_vec();
-    // What follows is what follows a prompt with this token, with the same numbers drawn.
-    let mut longer = Generation::new(&lm.model, &[3, 1, 4, 77], options(2)).expect("a prompt");
-    longer.set_options(options(2), 1);
-    let expected: Vec<TokenId> = longer.map(|chosen| chosen.expect("a token").id).collect();
-    assert_eq!(new[1..], expected);
+    // What follows is what follows a prompt with this token, with the numbers of the later positions.
+    let (options, mut ids) = (options(3), vec![3, 1, 4, 77]);
+    for n in 1..3 {
+        let mut scores = lm.model.next_logits(&ids, &mut KvCache::new(&lm.model.config), &mut NoTrace);
+        let history = History { ids: &ids, prompt_len: 3, eos: &[] };
+        let u = options.uniform().at(n);
+        let id = options.choose(scores.row_mut(0), &history, u, &mut NoTrace, &mut NoWatch);
+        ids.push(id.expect("a token"));
+    }
+    assert_eq!(new, ids[3..]);
     back_to_the_start(&mut session);
     assert_eq!(walk(&mut session), forced);
 }
@@ -184,7 +190,7 @@ fn another_seed_is_another_draw() {
     let plain = walk(&mut session);
     let with = |session: &Session<'_>, seed| {
         let mut settings = session.settings().clone();
-        settings.options.sampling.as_mut().expect("sampling").seed = seed;
+        settings.options.seed = seed;
         settings
     };
     let uniform = |session: &Session<'_>| session.explanation().chosen.as_ref().and_then(|c| c.uniform);
@@ -206,7 +212,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     }
     let (before, hash) = (session.settings().clone(), session.digest().hash);
     let mut cold = before.clone();
-    cold.options.sampling.as_mut().expect("sampling").temperature = 0.0;
+    cold.options.temperature = 0.0;
     let with = |edit| Settings { edits: vec![edit], ..before.clone() };
     for (settings, part) in [
         (cold, "temperature 0"),
@@ -247,6 +253,7 @@ fn ends_of_all_kinds() {
     assert_eq!((ending.finish_reason(), ending.turn_number()), (Some(FinishReason::Eos), 0));
     assert_eq!(ending.text(), "");
 
+    drop((filling, ending));
     lm.model.ln_f.weight[0] = f32::NAN;
     let mut damaged = session(&lm, &[1, 2], 5);
     let seen = walk(&mut damaged);

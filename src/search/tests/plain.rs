@@ -2,7 +2,6 @@
 
 use super::{Found, TokenId};
 use crate::generate::Options;
-use crate::kv_cache::KvCache;
 use crate::model::Gpt2;
 use crate::sampling::{History, NoWatch, draw};
 use crate::search::{Beams, EarlyStopping};
@@ -36,18 +35,18 @@ pub fn plain(model: &Gpt2, prompt: &[TokenId], options: &Options, beams: &Beams)
         for (run, finished, closed) in groups.iter_mut().filter(|group| !group.2) {
             let mut all: Vec<(usize, TokenId, f32)> = Vec::new();
             for (beam, (ids, score)) in run.iter().enumerate() {
-                let logits = model.next_logits(&ids[begin..], &mut KvCache::new(&model.config), &mut NoTrace);
+                let logits = model.next_logits(&ids[begin..], &mut model.new_cache(), &mut NoTrace);
                 let mut x = logits.row(0).to_vec();
                 log_probabilities(&mut x);
                 taken.iter().for_each(|id| x[*id as usize] -= beams.diversity_penalty);
                 let history = History { ids, prompt_len: prompt.len(), eos: ends };
-                options.processors.apply(&history, &mut x, &mut NoWatch);
-                if let Some(sampling) = &options.sampling {
-                    sampling.warp(&mut x, 2.max(1 + ends.len()), &mut NoWatch);
+                options.process(&mut x, &history, &mut NoWatch);
+                if options.sample {
+                    options.warp(&mut x, 2.max(1 + ends.len()), &mut NoWatch);
                 }
                 all.extend((0..).zip(x).map(|(id, x)| (beam, id, x + score)));
             }
-            if options.sampling.is_some() {
+            if options.sample {
                 let mut weights: Vec<f32> = all.iter().map(|c| c.2).collect();
                 softmax(&mut weights);
                 let mut next = || {

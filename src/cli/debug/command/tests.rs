@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn option(name: &str) -> &'static Row {
+    options().find(|row| row.name == name).expect("an option")
+}
+
 #[test]
 fn names_may_be_cut() {
     for (line, command) in [
@@ -20,8 +24,8 @@ fn names_may_be_cut() {
         ("force 77", Command::Force(Token::Id(77))),
         ("f \"77\"", Command::Force(Token::Text("77".into()))),
         (r#"force " a\n\"b\\""#, Command::Force(Token::Text(" a\n\"b\\".into()))),
-        ("temperature 0.5", Command::Set(Some(("temperature".into(), "0.5".into())))),
-        ("set top-k off", Command::Set(Some(("top-k".into(), "off".into())))),
+        ("temperature 0.5", Command::Set(Some((option("temperature"), "0.5".into())))),
+        ("set top-k off", Command::Set(Some((option("top-k"), "off".into())))),
         ("ablate head 3 1", Command::Ablate(Edit::Head { block: 3, head: 1 })),
         ("ablate mlp 0", Command::Ablate(Edit::Mlp { block: 0 })),
         ("?", Command::Help),

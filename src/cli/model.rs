@@ -1,0 +1,61 @@
+//! What several commands take: which model, how it runs, how much is printed.
+
+use clap::ColorChoice;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use gpt2::checkpoint::{self, LanguageModel};
+use gpt2::tensor::Dtype;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Common {
+    /// Threads to compute with [default: one per core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Colored help and tables
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+    /// Print more
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// Which model.
+#[derive(clap::Args)]
+pub struct ModelArgs {
+    /// A folder in Hugging Face's layout, a .safetensors file, or a name in the Hugging Face cache
+    /// [default: the bundled model]
+    #[arg(long, short, value_name = "MODEL")]
+    pub model: Option<PathBuf>,
+}
+
+impl ModelArgs {
+    pub fn open(&self) -> gpt2::error::Result<LanguageModel> {
+        match &self.model {
+            Some(model) => checkpoint::open(model),
+            None => Ok(checkpoint::bundled()),
+        }
+    }
+
+    pub fn open_to_run(&self, cache: &CacheArgs) -> gpt2::error::Result<LanguageModel> {
+        let mut lm = self.open()?;
+        lm.model.kv_cache_dtype = cache.kv_cache_dtype;
+        Ok(lm)
+    }
+
+    pub fn tokenizer(&self) -> gpt2::error::Result<gpt2::bpe::Bpe> {
+        match &self.model {
+            Some(model) => checkpoint::open_tokenizer(model),
+            None => Ok(gpt2::bpe::Bpe::gpt2()),
+        }
+    }
+}
+
+/// How keys and values are kept.
+#[derive(clap::Args)]
+pub struct CacheArgs {
+    /// How keys and values are kept from one token to the next: f16 and bf16 take half the memory, and less time in long
+    /// texts, but round them
+    #[arg(long, value_name = "TYPE", default_value = "f32",
+          value_parser = PossibleValuesParser::new(["f32", "f16", "bf16"]).try_map(|name| name.parse::<Dtype>()))]
+    pub kv_cache_dtype: Dtype,
+}

@@ -1,0 +1,232 @@
+//! Every stage in one file, which NumPy and PyTorch read.
+//!
+//! ```python
+//! from safetensors.numpy import load_file
+//! trace = load_file("trace.safetensors")
+//! print(trace["transformer.h.0.attn.weights"][3])      # block 0, head 3: [T, T]
+//! print(trace["probs"], trace["step.2.probs"])         # for the first and the third new token
+//! print(trace["step.2.transformer.h.0.attn.weights"])  # [n_head, 1, S]: one new row over all tokens so far
+//! ```
+//!
+//! The first step reads the prompt; its stages have the plain names. Those of later steps of a generation have `step.1.`,
+//! `step.2.` and so on before their names. Where several texts are written after one prompt, the stages of the second have
+//! `sequence.1.` before all that, and so on. How each token was chosen is in the metadata.
+//!
+//! Each stage goes to the disk as soon as it is computed; memory holds one at a time. The largest are a block's scores and
+//! weights, 8 * H * T * T bytes together, and the logits, 4 * T * V bytes. A later step of GPT-2 124M takes about 1 MB on the
+//! disk, 0.4 MB of it logits and probabilities.
+
+use crate::bpe::Bpe;
+use crate::error::{Error, Result};
+use crate::format::safetensors::{Growing, Slot};
+use crate::sampling::{Choice, Explanation, Watch};
+use crate::trace::{Place, Stage, Trace};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Candidates of each distribution that the file's metadata names.
+const CANDIDATES: usize = 5;
+
+/// A [`Trace`] that writes what it is shown into a safetensors file, under the names of the stages.
+///
+/// F32 all but the ids, which are I64. What the file says of itself is made by [`metadata`](super::metadata()).
+#[derive(Debug)]
+pub struct TraceFile {
+    file: Growing,
+    /// The names that are written; all of them if there is no list.
+    only: Option<BTreeSet<String>>,
+    sequence: usize,
+    step: usize,
+    block: Option<usize>,
+    /// Whether a token was chosen.
+    chose: bool,
+    problem: Option<Error>,
+}
+
+impl TraceFile {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// As [`Growing::create`].
+    pub fn create(path: &Path) -> Result<Self> {
+        let (only, sequence, step, block, chose, problem) = Default::default();
+        Ok(Self { file: Growing::create(path)?, only, sequence, step, block, chose, problem })
+    }
+
+    /// Writes these names and no others.
+    pub fn only(self, names: impl IntoIterator<Item = String>) -> Self {
+        Self { only: Some(names.into_iter().collect()), ..self }
+    }
+
+    /// What comes now belongs to this text, of several after one prompt.
+    pub fn begin(&mut self, sequence: usize) {
+        (self.sequence, self.step, self.block) = (sequence, 0, None);
+    }
+
+    /// Writes numbers under a name, if the file is to have it. A problem is kept for [`finish`](Self::finish).
+    pub fn write(&mut self, name: &str, shape: &[usize], values: &[f32]) {
+        self.append(name.into(), "F32", shape, bytemuck::cast_slice(values));
+    }
+
+    /// Gives the file its name, with this `__metadata__`. `next_id` is -1 where no token could be chosen.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also from earlier writes.
+    pub fn finish(mut self, metadata: &BTreeMap<String, String>) -> Result<()> {
+        if !self.chose {
+            self.append(self.name(Stage::NextId), "I64", &[1], bytemuck::bytes_of(&-1i64));
+        }
+        match self.problem {
+            Some(problem) => Err(problem),
+            None => self.file.finish(metadata),
+        }
+    }
+
+    /// A stage's name in the file.
+    fn name(&self, stage: Stage) -> String {
+        Place::new(stage, self.block).at(self.step).of(self.sequence).to_string()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(name))
+    }
+
+    fn append(&mut self, name: String, dtype: &'static str, shape: &[usize], bytes: &[u8]) {
+        if self.problem.is_none() && self.has(&name) {
+            self.problem = self.file.append(Slot { name, dtype, shape: shape.to_vec() }, bytes).err();
+        }
+    }
+}
+
+impl Trace for TraceFile {
+    fn wants(&self, stage: Stage) -> bool {
+        self.has(&self.name(stage))
+    }
+
+    fn enter_block(&mut self, i: Option<usize>) {
+        self.block = i;
+    }
+
+    fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
+        self.append(self.name(stage), "F32", shape, bytemuck::cast_slice(values));
+    }
+
+    fn record_ids(&mut self, stage: Stage, ids: &[u32]) {
+        let wide: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
+        self.append(self.name(stage), "I64", &[ids.len()], bytemuck::cast_slice(&wide));
+        self.step += usize::from(stage == Stage::NextId);
+        self.chose |= stage == Stage::NextId;
+    }
+}
+
+/// A [`Watch`] that keeps how each token of a text was chosen, as JSON.
+#[derive(Debug)]
+pub struct Choices<'a> {
+    bpe: &'a Bpe,
+    now: Explanation,
+    /// One a token.
+    pub all: Vec<Value>,
+}
+
+impl<'a> Choices<'a> {
+    /// None yet; `bpe` has the tokens' texts.
+    pub fn new(bpe: &'a Bpe) -> Self {
+        Self { bpe, now: Explanation::new(CANDIDATES), all: Vec::new() }
+    }
+}
+
+impl Watch for Choices<'_> {
+    fn saw(&mut self, step: &str, before: &[f32], after: &[f32]) {
+        self.now.saw(step, before, after);
+    }
+
+    fn chose(&mut self, choice: &Choice<'_>) {
+        let mut explanation = std::mem::replace(&mut self.now, Explanation::new(CANDIDATES));
+        explanation.chose(choice);
+        self.all.push(explanation.json(|id| self.bpe.decode_lossy(&[id]).unwrap_or_default()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TokenId;
+    use crate::format::{Bytes, safetensors::SafeTensors};
+    use crate::generate::{Generation, Options};
+    use crate::inspect::metadata;
+    use crate::inspect::next_token;
+    use crate::sampling::NoWatch;
+    use crate::trace::Recorder;
+
+    #[test]
+    fn every_stage_of_every_step() {
+        let lm = crate::checkpoint::bundled();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("trace.safetensors");
+        let prompt = lm.bpe.encode("Once upon a time");
+        let options = Options::sampled(3).max_new_tokens(3);
+        let file = TraceFile::create(&path).expect("a file");
+        let generation = Generation::with_trace(&lm.model, &prompt, options.clone(), file).expect("a prompt");
+        let (mut generation, mut choices) = (generation.whole(), Choices::new(&lm.bpe));
+        while let Some(chosen) = generation.next_watched(&mut choices) {
+            chosen.expect("a token");
+        }
+        let ids = generation.ids().to_vec();
+        generation.trace.finish(&metadata(&lm, &prompt, &options, &[choices.all])).expect("a file");
+
+        let found = SafeTensors::parse(&path, &Bytes::map(&path).expect("a file")).expect("tensors");
+        let places = Place::all(lm.model.config.n_layer).count();
+        assert_eq!(found.tensors.len(), 3 * places);
+        let mut recorder = Recorder::new();
+        next_token(&lm.model, &prompt, &options, &mut recorder).expect("a token");
+        for stage in recorder.stages.iter().filter(|stage| !stage.stage.is_ids()) {
+            let tensor = &found.tensors[&stage.name()];
+            assert_eq!(tensor.shape, stage.shape);
+            assert_eq!(&*tensor.bytes, bytemuck::cast_slice::<_, u8>(&stage.values), "{}", stage.name());
+        }
+        assert_eq!(found.tensors["step.2.transformer.h.1.attn.weights"].shape, [4, 1, prompt.len() + 2]);
+        assert_eq!(found.tensors["step.1.lm_head"].shape, [1, 50257]);
+        assert_eq!(*found.tensors["step.2.next_id"].bytes, i64::from(ids[ids.len() - 1]).to_le_bytes());
+        let said: Vec<Value> = serde_json::from_str(&found.metadata["choices"]).expect("JSON");
+        assert_eq!(said.len(), 3);
+        assert_eq!(said[2]["chosen"]["id"], ids[ids.len() - 1]);
+    }
+
+    #[test]
+    fn some_stages_and_no_next_token() {
+        let mut lm = crate::checkpoint::bundled();
+        lm.model.ln_f.weight[3] = f32::NAN;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("trace.safetensors");
+        let names = ["transformer.h.1.attn.scores", "next_id", "more"].map(String::from);
+        let mut file = TraceFile::create(&path).expect("a file").only(names);
+        assert!(!file.wants(Stage::AttnScores), "outside the blocks");
+        file.enter_block(Some(1));
+        assert!(file.wants(Stage::AttnScores) && !file.wants(Stage::AttnWeights));
+        next_token(&lm.model, &[1, 2], &Options::default(), &mut file).expect("a prompt");
+        file.write("more", &[1], &[1.5]);
+        file.write("not asked for", &[1], &[1.5]);
+        file.finish(&BTreeMap::new()).expect("a file");
+        let found = SafeTensors::parse(&path, &Bytes::map(&path).expect("a file")).expect("tensors");
+        assert_eq!(
+            found.tensors.keys().collect::<Vec<_>>(),
+            ["more", "next_id", "transformer.h.1.attn.scores"]
+        );
+        assert_eq!(*found.tensors["next_id"].bytes, (-1i64).to_le_bytes());
+    }
+
+    /// Read at once or in pieces, through the cache or not: the same text.
+    #[test]
+    fn whole_is_the_same_text() {
+        let lm = crate::checkpoint::bundled();
+        let prompt: Vec<TokenId> = (0..300).collect();
+        let options = || Options::sampled(1).max_new_tokens(4);
+        let plain = Generation::new(&lm.model, &prompt, options()).expect("a prompt");
+        let mut whole = Generation::new(&lm.model, &prompt, options()).expect("a prompt").whole();
+        for chosen in plain {
+            let again = whole.next_watched(&mut NoWatch).expect("a turn").expect("a token");
+            assert_eq!(again, chosen.expect("a token"));
+        }
+    }
+}
