@@ -1,8 +1,8 @@
 //! What can go wrong at the edges: files and inputs. Arithmetic inside never fails.
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, fmt::Write, io, path::PathBuf};
 
-/// An error at the edge of the library. Its text is one line: what is wrong, where, and what to do.
+/// An error at the edge of the library. Its text is one line: what is wrong, where, and what to do about it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -10,28 +10,28 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file was read, but what it holds cannot be used.
+    /// A file was read, but its contents cannot be used.
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// What is wrong with it, and what to do about it.
         problem: String,
     },
-    /// An option has a value outside its range, or one that does not fit the other options.
+    /// An option is outside its range, or does not fit the other options.
     Option(String),
     /// A text or an id cannot be used with this model.
     Input(String),
-    /// No token is left to choose: the options forbid all of them, or their numbers are too extreme.
+    /// No token is left to choose: the options forbid all of them, or are too extreme.
     NoToken,
     /// The model's scores are not finite numbers: its weights are damaged.
     NotFinite,
     /// The text has filled the model's positions, and [`ContextPolicy::Error`](crate::generate::ContextPolicy::Error)
-    /// forbids it to slide.
+    /// does not let it slide.
     NoPositions {
-        /// How many positions the model has.
+        /// The number of positions of the model.
         n_positions: usize,
     },
 }
@@ -51,7 +51,7 @@ impl Error {
         Self::File { path: path.into(), problem: problem.into() }
     }
 
-    /// The same, shaped for `map_err` of what is wrong with the file.
+    /// An [`Error::File`] for `path`, shaped for `map_err` of a problem.
     pub fn in_file(path: impl Into<PathBuf>) -> impl FnOnce(String) -> Self {
         let path = path.into();
         move |problem| Self::File { path, problem }
@@ -83,25 +83,16 @@ impl fmt::Display for Error {
                 "the text has reached the model's {n_positions} positions and is not finished; context-policy slide would go on, stop would end it there"
             ),
         };
-        // Names come from files, and files may be hostile: the message stays one printable line, and is cut where
-        // it goes on and on.
+        // Names come from files, and files may be hostile: the message stays one printable line of limited length.
         const LONGEST: usize = 300;
-        let printable = |text: &str, f: &mut fmt::Formatter<'_>| {
-            text.chars().try_for_each(|c| {
-                let unseen = c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-                if unseen { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") }
-            })
-        };
-        let head = line.char_indices().nth(LONGEST).map(|(at, _)| at);
-        let tail = line.char_indices().nth_back(LONGEST).map(|(at, _)| at);
-        match (head, tail) {
-            (Some(head), Some(tail)) if head < tail => {
-                printable(&line[..head], f)?;
-                f.write_str(" ... ")?;
-                printable(&line[tail..], f)
-            }
-            _ => printable(&line, f),
+        let mut line: Vec<char> = line.chars().collect();
+        if line.len() > 2 * LONGEST {
+            line.splice(LONGEST..line.len() - LONGEST, " ... ".chars());
         }
+        line.into_iter().try_for_each(|c| {
+            let unseen = c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            if unseen { write!(f, "{}", c.escape_default()) } else { f.write_char(c) }
+        })
     }
 }
 

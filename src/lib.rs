@@ -140,3 +140,7 @@ pub mod quantize;
 pub mod simd;
 pub mod tensor;
 pub mod trace;
+
+#[cfg(test)]
+#[path = "../tests/common/properties.rs"]
+mod properties;

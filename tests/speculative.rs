@@ -14,6 +14,9 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+#[path = "common/properties.rs"]
+mod properties;
+
 const V: usize = 211;
 
 /// A checkpoint with 211 tokens and 64 positions.
@@ -290,7 +293,7 @@ fn forks_are_runs_of_their_own_stream() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..properties::config() })]
     /// Any small checkpoint, prompt, options and draft.
     #[test]
     fn greedy_is_exact(
@@ -491,7 +494,7 @@ fn the_law_does_not_depend_on_the_drafts_and_the_test_sees_it_if_it_does() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..properties::config() })]
     /// The rule alone: any two laws over eight tokens, 40,000 draws.
     #[test]
     fn kept_or_not_a_token_has_law_p(

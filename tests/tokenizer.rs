@@ -12,6 +12,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+#[path = "common/properties.rs"]
+mod properties;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -229,6 +232,7 @@ fn a_tokenizer_serves_many_threads() {
 }
 
 proptest! {
+    #![proptest_config(properties::config())]
     #[test]
     fn any_bytes_come_back(text in prop::collection::vec(any::<u8>(), 0..300), allow_special: bool) {
         let ids = if allow_special { gpt2().encode_with_special(&text) } else { gpt2().encode(&text) };
@@ -539,6 +543,7 @@ fn other_tokenizers_are_refused_by_name() {
 }
 
 proptest! {
+    #![proptest_config(properties::config())]
     /// Whatever is cut out of the files or written into them: an error or a tokenizer that gives texts back.
     #[test]
     fn spoilt_files_do_no_harm(at in 0..13_000usize, len in 0..40usize, new in "[\\[\\]{}\",: a0é\n]{0,4}") {

@@ -1,4 +1,4 @@
-"""The speed of gpt2 beside its peers: one machine, one run, in turn.
+"""The speed of gpt2 and its peers: one machine, one run, in turn.
 
     pip install -r benches/peers/requirements.txt
     cargo build --release
@@ -7,11 +7,11 @@
     python benches/peers/compare.py --work FOLDER --table
 
 All systems run the same random weights of GPT-2 124M's shape (seeded, saved by transformers) in FOLDER. Before anything is
-timed, each one continues a prompt greedily: one that computes in f32 must write the tokens of torch's f32, of the others
-it is shown how many agree. For each task every system takes its turn, round after round, while the others are stopped;
-medians count. Machines differ and are noisy: what is to be read is the ratio in one run.
+timed, each one continues a prompt greedily: a system that computes in f32 must write the tokens of torch's f32; for the
+others, the number of equal tokens is printed. For each task the systems take turns, round after round, while the others
+are stopped; medians count. Machines differ and are noisy: compare ratios of one run.
 
-Results are added to FOLDER/results.json, so that a long comparison can be made in pieces; `--table` prints them as markdown.
+Results are added to FOLDER/results.json, so a long comparison can be made in parts; `--table` prints them as markdown.
 """
 
 import argparse
@@ -39,12 +39,12 @@ CONTINUED = 24
 
 
 def ids(count: int) -> list[int]:
-    """The ids that `gpt2 bench` uses: they jump about the vocabulary."""
+    """The ids that `gpt2 bench` uses: they jump through the vocabulary."""
     return [i * 7919 % VOCABULARY for i in range(count)]
 
 
 class Ours:
-    """The gpt2 binary: a process a measurement."""
+    """The gpt2 binary: one process per measurement."""
 
     def __init__(self, name: str, options):
         dtype, _, kept = name.removeprefix("ours-").partition("-kv")
@@ -108,7 +108,7 @@ class Peer:
         self.worker.send_signal(signal.SIGCONT)
 
 
-# A process begins with the peak of the one that it was forked from: this one's, unless a small one lies between.
+# A process inherits the memory peak of its parent. This program's is large, so a small process starts the measured one.
 LAUNCHER = """
 import json, os, resource, subprocess, sys, time
 begin = time.perf_counter()
@@ -120,7 +120,7 @@ print(json.dumps([code, seconds, peak / 1e6]))
 
 
 def fresh(command: list[str]) -> tuple[float, float]:
-    """A process of its own: seconds until it ends, and the most memory that it held, in MB."""
+    """A process of its own: seconds until it ends, and its peak memory in MB."""
     launched = subprocess.run([sys.executable, "-c", LAUNCHER, *command], check=True, stdout=subprocess.PIPE)
     code, seconds, peak = json.loads(launched.stdout)
     if code:

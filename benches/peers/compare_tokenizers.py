@@ -1,10 +1,10 @@
-"""Tokenizers beside each other: megabytes of text a second, one thread.
+"""Tokenizers compared: megabytes of text per second, one thread.
 
     cargo bench --no-run
     python benches/peers/compare_tokenizers.py --text FILE [--rounds 5]
 
-FILE is UTF-8 text, best ten megabytes of English. All must give the same ids. Ours is measured by
-`cargo bench --bench tokenizer`, in turn with the others.
+FILE is UTF-8 text, ideally ten megabytes of English. All must give the same ids. `cargo bench --bench tokenizer` measures
+ours, in turn with the others.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def seconds(work) -> tuple[float, object]:
 
 
 def ours(text: Path) -> dict[str, float]:
-    """Megabytes a second, by the medians of divan's table."""
+    """Megabytes per second, from the medians of divan's table."""
     command = ["cargo", "bench", "--quiet", "--bench", "tokenizer"]
     done = subprocess.run(
         command,

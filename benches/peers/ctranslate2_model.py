@@ -13,7 +13,7 @@ VOCABULARY = 50257
 
 
 def make(folder: str, out: str, dtype: str):
-    # The converter wants a tokenizer. Texts come as ids here, so each id is a word of its own.
+    # The converter needs a tokenizer. Texts are ids here, so each id is a word of its own.
     with tempfile.TemporaryDirectory() as copy:
         for name in ("config.json", "generation_config.json", "model.safetensors"):
             shutil.copy(Path(folder) / name, copy)
@@ -26,4 +26,4 @@ def make(folder: str, out: str, dtype: str):
         quantization = {"f32": "float32", "int8": "int8"}[dtype]
         TransformersConverter(copy).convert(out, quantization=quantization)
     words = json.loads((Path(out) / "vocabulary.json").read_text())
-    assert words[:2] == ["t0", "t1"] and len(words) == VOCABULARY, "an id is its word's number"
+    assert words[:2] == ["t0", "t1"] and len(words) == VOCABULARY, "each id is the number of its word"

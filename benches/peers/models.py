@@ -1,4 +1,4 @@
-"""The models that are compared: random weights of GPT-2 124M's shape, in each system's own format."""
+"""The compared models: random weights of GPT-2 124M's shape, in each system's own format."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ SEED = 0
 
 
 def make(work: Path, systems: list[str]):
-    """Writes what `systems` need and is not there yet: `f32`, `bf16`, `f16`, `ctranslate2-f32`, ..."""
+    """Writes the missing models of `systems`: `f32`, `bf16`, `f16`, `ctranslate2-f32`, ..."""
     hugging_face(work)
     for name in systems:
         runtime, _, dtype = name.partition("-")
@@ -20,13 +20,13 @@ def make(work: Path, systems: list[str]):
         print(f"making {folder}", flush=True)
         partial = work / f"{name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        # in a process of its own: the libraries bring threads and memory with them
+        # in a process of its own: the libraries keep threads and memory
         code = f"import {runtime}_model as m; m.make(r'{work / 'f32'}', r'{partial}', '{dtype}')"
         subprocess.run([sys.executable, "-c", code], cwd=HERE, check=True)
         partial.rename(folder)
     int8 = work / "int8"
     if any(name.startswith("ours-int8") for name in systems) and not int8.exists():
-        sys.exit(f"error: {int8} is not there; make it with: gpt2 quantize {work / 'f32'} --out {int8}")
+        sys.exit(f"error: there is no {int8}; make it with: gpt2 quantize --model {work / 'f32'} --out {int8}")
 
 
 def hugging_face(work: Path):

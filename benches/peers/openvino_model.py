@@ -1,5 +1,5 @@
-"""An OpenVINO model whose state holds keys and values: the graph that its converters make of a language model. Only the
-last position's logits are computed."""
+"""An OpenVINO model whose state holds keys and values: the graph that its converters produce for a language model. Only
+the logits of the last position are computed."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def gpt2(weights: dict, int8: bool) -> ov.Model:
     const = lambda value: op.constant(np.ascontiguousarray(value))
 
     def matrix(columns) -> ov.Node:
-        """[out, in]; as int8 each row has a scale of its own."""
+        """[out, in]; as int8, each row has its own scale."""
         if not int8:
             return const(columns)
         scale = np.abs(columns).max(1, keepdims=True).astype(np.float32) / 127
@@ -47,7 +47,7 @@ def gpt2(weights: dict, int8: bool) -> ov.Model:
     sinks = []
 
     def kept(new, name: str):
-        """What was kept before, and behind it what is new."""
+        """The kept numbers, followed by the new ones."""
         shape = ov.PartialShape([-1, HEADS, -1, WIDTH // HEADS])
         past = op.gather(op.read_value(nothing, name, ov.Type.f32, shape), beams, numbers(0))
         both = op.concat([past, new], 2)

@@ -1,6 +1,6 @@
 """One of the compared systems, as a process that answers questions: used by compare.py.
 
-    python systems.py NAME FOLDER THREADS                          questions come on standard input, a line each
+    python systems.py NAME FOLDER THREADS                          one question per line of standard input
     python systems.py NAME FOLDER THREADS --generate IDS COUNT     greedy, then the end
 """
 
@@ -14,7 +14,7 @@ VOCABULARY = 50257
 
 
 class Stepwise:
-    """A system that is asked for one token at a time. `begin(prompts)` and `step()` give one id a text."""
+    """A system that gives one token at a time. `begin(prompts)` and `step()` return one id per text."""
 
     def generate(self, prompts: list[list[int]], count: int) -> list[list[int]]:
         steps = [self.begin(prompts)]
@@ -61,7 +61,7 @@ class Torch(Stepwise):
 
 
 class Ctranslate2:
-    """It generates whole texts only: a step is what more tokens cost more."""
+    """It generates whole texts only: the time of a step is the time that longer texts add."""
 
     def __init__(self, work: Path, dtype: str, threads: int):
         import ctranslate2
@@ -91,7 +91,7 @@ class Ctranslate2:
 
 
 class Onnxruntime(Stepwise):
-    """The cache is a buffer for all positions that keys and values are written into."""
+    """The cache is one buffer for the keys and values of all positions."""
 
     POSITIONS = 1024
 

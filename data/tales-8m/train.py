@@ -1,18 +1,18 @@
-"""Trains the bundled model: a GPT-2 in everything but size.
+"""Trains the bundled model: a GPT-2 in everything but size. Modules have the names of the checkpoint.
 
     python train.py --corpus CORPUS --vocab FOLDER --out RUN [--steps N] [--seed S]
 
-CORPUS holds train.txt (documents separated by a line `<|endoftext|>`) and valid.txt.
+CORPUS holds train.txt and valid.txt (documents with a line `<|endoftext|>` between them).
 FOLDER holds GPT-2's vocab.json and merges.txt (this folder does).
 RUN receives log.csv, state.pt (to continue with --resume) and, at the end, the
 Hugging Face folder RUN/hf.
 
 Made with torch 2.15.0, tiktoken 0.14.0, safetensors 0.8.0, numpy 2.4, matplotlib 3.11, on two CPU cores.
-glibc's allocator gives large blocks back at once, which costs a fifth of the time; this keeps them:
+glibc's allocator returns large blocks to the system at once, which costs a fifth of the time; this keeps them:
 
     export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=1000000000
 
-Two things differ from a textbook loop, both because the head (50,257 x 128) is five
+Two things differ from a textbook loop, both because the output head (50,257 x 128) is five
 times the work of everything below it:
 
 * For most steps the softmax runs over a sample of the vocabulary: the most frequent ids,
@@ -39,25 +39,39 @@ END = 50256
 VOCAB = 50257
 
 
-class Block(nn.Module):
+class Attention(nn.Module):
     def __init__(self, n_embd, n_head):
         super().__init__()
         self.n_head = n_head
-        self.ln_1 = nn.LayerNorm(n_embd)
-        # query, key and value are separate here, so that Muon treats each on its own
-        self.q, self.k, self.v = (nn.Linear(n_embd, n_embd) for _ in range(3))
-        self.attn_proj = nn.Linear(n_embd, n_embd)
-        self.ln_2 = nn.LayerNorm(n_embd)
-        self.c_fc = nn.Linear(n_embd, 4 * n_embd)
-        self.mlp_proj = nn.Linear(4 * n_embd, n_embd)
+        self.c_attn = nn.Linear(n_embd, 3 * n_embd)
+        self.c_proj = nn.Linear(n_embd, n_embd)
 
     def forward(self, x):
         B, T, C = x.shape
-        h = self.ln_1(x)
-        q, k, v = (f(h).view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for f in (self.q, self.k, self.v))
-        a = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.attn_proj(a.transpose(1, 2).reshape(B, T, C))
-        return x + self.mlp_proj(F.gelu(self.c_fc(self.ln_2(x)), approximate="tanh"))
+        heads = (part.view(B, T, self.n_head, -1).transpose(1, 2) for part in self.c_attn(x).chunk(3, dim=-1))
+        a = F.scaled_dot_product_attention(*heads, is_causal=True)
+        return self.c_proj(a.transpose(1, 2).reshape(B, T, C))
+
+
+class MLP(nn.Module):
+    def __init__(self, n_embd):
+        super().__init__()
+        self.c_fc = nn.Linear(n_embd, 4 * n_embd)
+        self.c_proj = nn.Linear(4 * n_embd, n_embd)
+
+    def forward(self, x):
+        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    def __init__(self, n_embd, n_head):
+        super().__init__()
+        self.ln_1, self.attn = nn.LayerNorm(n_embd), Attention(n_embd, n_head)
+        self.ln_2, self.mlp = nn.LayerNorm(n_embd), MLP(n_embd)
+
+    def forward(self, x):
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
 
 
 class GPT2(nn.Module):
@@ -134,8 +148,10 @@ class SampledSoftmax:
 
 
 class Muon(torch.optim.Optimizer):
+    """`parts`: how many matrices lie one below the other in a parameter; each is treated on its own."""
+
     def __init__(self, params, lr, momentum=0.95, weight_decay=0.0):
-        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, parts=1))
 
     @staticmethod
     def orthogonalise(g):  # [n, rows, cols], rows <= cols
@@ -153,14 +169,15 @@ class Muon(torch.optim.Optimizer):
                 m = self.state[p].setdefault("m", torch.zeros_like(p))
                 m.lerp_(p.grad, 1 - group["momentum"])
                 update = p.grad.lerp(m, group["momentum"])
-                wide = update if p.shape[0] <= p.shape[1] else update.T
-                shapes.setdefault(wide.shape, []).append((p, wide))
+                for part, u in zip(p.chunk(group["parts"]), update.chunk(group["parts"])):
+                    wide = u if part.shape[0] <= part.shape[1] else u.T
+                    shapes.setdefault(wide.shape, []).append((part, wide))
             for found in shapes.values():
                 updates = self.orthogonalise(torch.stack([u for _, u in found]))
-                for (p, _), u in zip(found, updates):
-                    u = u if p.shape[0] <= p.shape[1] else u.T
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(u, alpha=-group["lr"] * max(1, p.shape[0] / p.shape[1]) ** 0.5)
+                for (part, _), u in zip(found, updates):
+                    u = u if part.shape[0] <= part.shape[1] else u.T
+                    part.mul_(1 - group["lr"] * group["weight_decay"])
+                    part.add_(u, alpha=-group["lr"] * max(1, part.shape[0] / part.shape[1]) ** 0.5)
 
 
 def encoder(folder):
@@ -191,7 +208,7 @@ def chunks(ids, length, rng):
 
 @torch.no_grad()
 def evaluate(model, ids, length):
-    """Mean nats a token over non-overlapping windows: a little above the sliding windows of `gpt2 score`."""
+    """Mean nats per token over non-overlapping windows: a little above the sliding windows of `gpt2 score`."""
     model.eval()
     n = (len(ids) - 1) // length * length
     x, y = torch.tensor(ids[:n]).view(-1, length), torch.tensor(ids[1 : n + 1]).view(-1, length)
@@ -207,17 +224,7 @@ def export(model, folder):
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    out = {}
-    sd = {k: v.detach() for k, v in model.state_dict().items()}
-    out["transformer.wte.weight"], out["transformer.wpe.weight"] = sd["wte.weight"], sd["wpe.weight"]
-    for s in ("weight", "bias"):
-        out[f"transformer.ln_f.{s}"] = sd[f"ln_f.{s}"]
-        for i in range(model.config["n_layer"]):
-            old, new = f"h.{i}", f"transformer.h.{i}"
-            out[f"{new}.ln_1.{s}"], out[f"{new}.ln_2.{s}"] = sd[f"{old}.ln_1.{s}"], sd[f"{old}.ln_2.{s}"]
-            out[f"{new}.attn.c_attn.{s}"] = torch.cat([sd[f"{old}.{n}.{s}"] for n in "qkv"], 0)
-            out[f"{new}.attn.c_proj.{s}"] = sd[f"{old}.attn_proj.{s}"]
-            out[f"{new}.mlp.c_fc.{s}"], out[f"{new}.mlp.c_proj.{s}"] = sd[f"{old}.c_fc.{s}"], sd[f"{old}.mlp_proj.{s}"]
+    out = {f"transformer.{name}": p.detach() for name, p in model.state_dict().items()}
     # GPT-2's c_* matrices are stored [in, out]
     out = {k: (v.T if ".c_" in k and v.dim() == 2 else v).contiguous().bfloat16() for k, v in out.items()}
     save_file(out, folder / "model.safetensors", metadata={"format": "pt"})
@@ -279,10 +286,12 @@ def main():
 
     model = GPT2(n_layer=args.n_layer, n_head=args.n_head)
     T = model.config["n_positions"]
-    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("h.")]
+    matrices = {n: p for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("h.")}
+    c_attn = [p for n, p in matrices.items() if "c_attn" in n]  # query, key and value
+    others = [p for n, p in matrices.items() if "c_attn" not in n]
     vectors = [p for p in model.parameters() if p.dim() == 1]
     optimizers = [
-        Muon(matrices, args.muon_lr, weight_decay=args.weight_decay),
+        Muon([dict(params=c_attn, parts=3), dict(params=others)], args.muon_lr, weight_decay=args.weight_decay),
         torch.optim.Adam(
             [dict(params=[model.wte.weight], lr=args.adam_lr), dict(params=[model.wpe.weight, *vectors], lr=args.adam_lr)],
             betas=(0.9, 0.98), eps=1e-10, fused=True,

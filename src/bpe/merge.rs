@@ -154,6 +154,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::config())]
         #[test]
         fn the_heap_merges_as_the_rule_says(piece in prop::collection::vec(any::<u8>(), 0..80)) {
             let bpe = Bpe::gpt2();

@@ -107,6 +107,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::config())]
         #[test]
         fn the_stream_is_decode_lossy(ids in prop::collection::vec(0..50_257u32, 0..50)) {
             let bpe = Bpe::gpt2();

@@ -74,7 +74,7 @@ impl Place {
 
 /// The small model that is part of the program; its card is `data/tales-8m/README.md`.
 pub fn bundled() -> LanguageModel {
-    /// Makes the bytes start where numbers may start.
+    /// Aligns the bytes for numbers.
     #[repr(C, align(64))]
     struct Aligned<T: ?Sized>(T);
     static WEIGHTS: &Aligned<[u8]> = &Aligned(*include_bytes!("../../data/tales-8m/model.safetensors"));
@@ -110,7 +110,7 @@ fn folder_config(folder: &Path) -> Result<Config> {
     Ok(config)
 }
 
-/// The configuration of a single file: its own, else `config.json` of the same folder, else what the shapes tell.
+/// The configuration of a single file: its own, else the `config.json` of its folder, else a guess from the shapes.
 fn file_config(path: &Path, folder: &Path, tensors: &SafeTensors) -> Result<Config> {
     let beside = folder.join("config.json");
     if let Some(config) = tensors.metadata.get(save::CONFIG) {
@@ -123,7 +123,7 @@ fn file_config(path: &Path, folder: &Path, tensors: &SafeTensors) -> Result<Conf
     }
 }
 
-/// The folder's tokenizer; GPT-2's own where it has none.
+/// The folder's tokenizer, or GPT-2's own if it has none.
 fn tokenizer(folder: &Path) -> Result<Bpe> {
     let [vocab, merges, tokenizer] =
         ["vocab.json", "merges.txt", "tokenizer.json"].map(|name| folder.join(name));
@@ -141,7 +141,7 @@ fn tokenizer(folder: &Path) -> Result<Bpe> {
     }
 }
 
-/// The tensors of `model.safetensors`, or of the files that its index lists; and the file that names them all.
+/// The tensors of `model.safetensors`, or of the files of its index; and the file that lists them.
 fn folder_tensors(folder: &Path) -> Result<(PathBuf, SafeTensors)> {
     #[derive(Deserialize)]
     struct Index {

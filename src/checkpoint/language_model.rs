@@ -11,13 +11,13 @@ use std::fmt;
 /// A model with its tokenizer.
 #[derive(Clone)]
 pub struct LanguageModel {
-    /// What it was opened as.
+    /// The name under which it was opened.
     pub name: String,
     /// text -> ids -> text
     pub bpe: Bpe,
     /// ids -> logits
     pub model: Gpt2,
-    /// The tensors of its files, by name, as they were found.
+    /// The tensors of its files, by name.
     pub tensors: SafeTensors,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A *folder* in Hugging Face's layout holds `config.json`, `model.safetensors` and the tokenizer. A name
 //! (`gpt2`, `ORG/NAME`) is such a folder in the Hugging Face cache. A single `.safetensors` file works too.
-//! And one small model is carried inside the program.
+//! One small model is part of the program.
 
 mod folder;
 mod int8;

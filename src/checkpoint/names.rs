@@ -1,4 +1,4 @@
-//! Where `huggingface_hub` keeps its models: `gpt2` and `ORG/NAME` are looked up there.
+//! The cache of `huggingface_hub`, in which `gpt2` and `ORG/NAME` are looked up.
 
 use crate::error::{Error, Result};
 use std::{
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Whether this can be a model's name: one or two parts of letters, digits, `-`, `_` and `.`.
+/// Whether this may be a model's name: one or two parts of letters, digits, `-`, `_` and `.`.
 pub fn is_name(name: &str) -> bool {
     let part = |p: &str| {
         !p.is_empty()
@@ -20,7 +20,7 @@ pub fn is_name(name: &str) -> bool {
 /// The folder of a model in the cache.
 ///
 /// # Errors
-/// [`Error::Input`] that says where it was looked for.
+/// [`Error::Input`], which says where it was looked for.
 pub fn find(name: &str) -> Result<PathBuf> {
     let cache = cache_folder(|name| env::var_os(name)).ok_or_else(|| {
         Error::input(format!(
@@ -35,7 +35,8 @@ pub fn find(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// `HF_HUB_CACHE`, `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`: the first that is set.
+/// The first that is set of `HF_HUB_CACHE`, `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub` and
+/// `~/.cache/huggingface/hub`.
 fn cache_folder(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let var = |name| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || var("HOME").or_else(|| var("USERPROFILE"));
@@ -45,8 +46,8 @@ fn cache_folder(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
         .or_else(|| Some(home()?.join(".cache/huggingface/hub")))
 }
 
-/// The newest snapshot of the model: what `refs/main` names. OpenAI's own sizes moved into an organisation; both
-/// places count.
+/// The newest snapshot of the model, which `refs/main` names. OpenAI's sizes moved into an organisation: both places are
+/// searched.
 fn find_in(cache: &Path, name: &str) -> Option<PathBuf> {
     let folders = [name.to_string(), format!("openai-community/{name}"), format!("distilbert/{name}")];
     folders.iter().filter(|folder| is_name(folder)).find_map(|folder| {

@@ -9,14 +9,16 @@ pub fn steps(len: usize, what: &str) -> ProgressBar {
 }
 
 /// A bar for `len` bytes.
-pub fn bytes(len: usize, what: &str) -> ProgressBar {
-    bar(Some(len), &format!("{what} {{wide_bar}} {{bytes}} of {{total_bytes}}, {{eta}} left"))
+pub fn bytes(len: usize) -> ProgressBar {
+    bar(Some(len), "{wide_bar} {bytes} of {total_bytes}, {eta} left")
 }
 
 /// For work that does not say how far it is.
 pub fn spinner(what: &str) -> ProgressBar {
     let spinner = bar(None, &format!("{{spinner}} {what}, {{elapsed}}"));
-    spinner.enable_steady_tick(Duration::from_millis(100));
+    if !spinner.is_hidden() {
+        spinner.enable_steady_tick(Duration::from_millis(100)); // by a thread of its own
+    }
     spinner
 }
 

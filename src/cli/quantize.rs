@@ -45,12 +45,12 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         }
         save::companions(&lm, from.as_deref(), &args.out)?;
     }
-    let rounding = progress::spinner("rounding to eight bits");
-    let model = lm.model.quantize();
+    let rounding = progress::steps(lm.model.parameters(), "weights");
+    let model = lm.model.quantize_with(|weights| rounding.inc(weights as u64));
     rounding.finish_and_clear();
     interrupt::end_at_once()?;
     let save = save::Save::begin(&model, &lm.name, &file)?;
-    let writing = progress::bytes(save.bytes(), "writing");
+    let writing = progress::bytes(save.bytes());
     save.finish_with(|bytes| writing.inc(bytes as u64))?;
     writing.finish_and_clear();
 

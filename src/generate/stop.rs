@@ -201,6 +201,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::config())]
         #[test]
         fn pieces_make_no_difference(
             text in "[abé\u{1f418}]{0,40}",

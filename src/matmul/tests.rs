@@ -49,7 +49,7 @@ fn check(t: usize, k: usize, n: usize, dtype: Dtype, seed: u64) {
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, ..crate::properties::config() })]
     #[test]
     fn any_shape(t in 1usize..40, k in 1usize..600, n in 1usize..80, dtype in 0usize..3, seed: u64) {
         check(t, k, n, DTYPES[dtype], seed);

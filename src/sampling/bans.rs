@@ -85,6 +85,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::config())]
         /// Whatever is not banned makes no n-gram twice.
         #[test]
         fn no_n_gram_occurs_twice(picks in prop::collection::vec(0..V, 1..40), n in 1..5usize) {

@@ -76,6 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(crate::properties::config())]
         #[test]
         fn the_kth_largest_is_that_of_a_sort(
             x in proptest::collection::vec(prop_oneof![(-4i8..4).prop_map(f32::from), -4.0f32..4.0], 0..400),

@@ -76,6 +76,7 @@ fn frequencies_follow_the_distribution() {
 }
 
 proptest! {
+    #![proptest_config(crate::properties::config())]
     #[test]
     fn no_scores_are_too_strange(x in proptest::collection::vec(prop::num::f32::ANY, 0..200), p in 0.0f64..1.0, k in 0usize..9) {
         top_k(&mut x.clone(), k);

@@ -119,6 +119,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::config())]
         /// Row by row and all at once, with many ties and bans.
         #[test]
         fn the_best_are_the_best_of_all(

@@ -87,7 +87,7 @@ fn any_processors(v: TokenId) -> impl Strategy<Value = Options> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..crate::properties::config() })]
 
     /// Every option, past the last position too, bit for bit.
     #[test]

@@ -1,32 +1,32 @@
-//! One stage of two traces.
+//! The values of one stage in two traces.
 
 use super::{Outcome, numbers};
 use crate::format::safetensors::Tensor;
 use crate::trace::{Place, Stage};
 
-/// In `attn.scores`, this and less is masked.
+/// In `attn.scores`, values up to this are masked.
 const MASKED: f64 = -1e4;
 
-/// What the values of a stage show.
+/// How the values of a stage compare.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compared {
-    /// How many values there are.
+    /// The number of values.
     pub values: usize,
-    /// How many of them differ by more than the tolerance.
+    /// The number of values that differ by more than the tolerance.
     pub beyond: usize,
-    /// The largest value of both, the sign left off: what differences are measured by.
+    /// The largest absolute value in both: the measure of differences.
     pub largest: f64,
-    /// The largest difference. Infinite where one file has infinity or NaN and the other has not.
+    /// The largest difference. Infinite if only one file has infinity or NaN.
     pub max_abs: f64,
     /// The largest difference as a share of `largest`.
     pub max_rel: f64,
-    /// Where the largest difference is.
+    /// The index of the largest difference.
     pub index: Vec<usize>,
     /// The value there in the first file.
     pub a: f64,
     /// The value there in the second file.
     pub b: f64,
-    /// How many values are NaN, in the first and in the second file.
+    /// The number of NaN in the first and in the second file.
     pub nan: [usize; 2],
 }
 
@@ -79,7 +79,7 @@ pub fn tensors(a: &Tensor, b: &Tensor, place: Option<Place>, tolerance: f64) -> 
     })
 }
 
-/// The shape from the first axis that is longer than 1.
+/// The shape without leading axes of size 1.
 fn without_batch(shape: &[usize]) -> &[usize] {
     let batch = shape.iter().take_while(|n| **n == 1).count();
     &shape[batch..]

@@ -1,4 +1,4 @@
-//! The comparison as a table, and what follows from it in a sentence.
+//! The comparison as a table, and its verdict in a few lines.
 
 use super::{Compared, Diff, Difference, Outcome};
 use crate::trace::number;
@@ -45,13 +45,13 @@ impl Diff {
         )
     }
 
-    /// What follows, in a few lines.
+    /// The verdict, in a few lines.
     pub fn verdict(&self) -> String {
         let mut text = match self.first() {
             None => self.agreement(),
             Some(first) => self.departure(first),
         };
-        // In the stage that is named already, a jump says nothing new.
+        // A jump in the stage just named adds nothing.
         if let Some((stage, before, own)) =
             self.jump().filter(|jump| self.first().is_none_or(|first| first.name != jump.0.name))
         {
@@ -65,7 +65,7 @@ impl Diff {
         text + &self.lacks("A", "B", |stage| stage.a.is_none())
     }
 
-    /// What one file has not, in one line; stages of all blocks under one name.
+    /// What one file lacks, in one line; the stages of all blocks share a name.
     fn lacks(&self, which: &str, other: &str, lacks: impl Fn(&Difference) -> bool) -> String {
         const MOST: usize = 8;
         let name = |stage: &Difference| match stage.place {
@@ -120,7 +120,7 @@ impl Diff {
         text + &self.unseen_before(first)
     }
 
-    /// What is not in both files behind the last stage that agrees: there the mistake may be as well.
+    /// The stages after the last one that agrees that are not in both files: the mistake may be in them.
     fn unseen_before(&self, first: &Difference) -> String {
         let before: Vec<&Difference> =
             self.stages.iter().take_while(|stage| stage.name != first.name).collect();
@@ -132,7 +132,7 @@ impl Diff {
             [one] => format!("  {} lacks {}\n", which(one), known(one)),
             [one, .., last] => {
                 let after =
-                    agrees.map_or(String::new(), |i| format!(" behind {}, which agrees,", name(before[i])));
+                    agrees.map_or(String::new(), |i| format!(" after {}, which agrees,", name(before[i])));
                 let (from, to) = (name(one), name(last));
                 format!(
                     "  or in one of the {} stages{after} that {} lacks: {from} to {to}\n",
@@ -148,7 +148,7 @@ fn name(stage: &Difference) -> String {
     stage.name.escape_debug().to_string()
 }
 
-/// A stage's name, and what is known of it.
+/// A stage's name, formula and source.
 fn known(stage: &Difference) -> String {
     let name = name(stage);
     match stage.place.map(|place| place.stage.describe()) {

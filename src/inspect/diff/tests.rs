@@ -210,9 +210,9 @@ fn a_mistake_may_be_where_nothing_is_compared() {
         diff(&file(&a.map(|name| (name, tensor(1.0)))), &file(&b), TOLERANCE).expect("stages").verdict()
     };
     let text = verdict(&["wte", "h.0.ln_1", "h.0.mlp.act"], 2.0);
-    let behind = "or in one of the 2 stages behind transformer.h.0.ln_1, which agrees, that B lacks: \
+    let after = "or in one of the 2 stages after transformer.h.0.ln_1, which agrees, that B lacks: \
                   transformer.h.0.attn.c_attn to transformer.h.0.mlp.c_fc\n";
-    assert!(text.contains(behind), "{text}");
+    assert!(text.contains(after), "{text}");
     let text = verdict(&["h.0.mlp.act"], 2.0);
     assert!(
         text.contains("or in one of the 5 stages that B lacks: input_ids to transformer.h.0.mlp.c_fc"),

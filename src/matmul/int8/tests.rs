@@ -40,7 +40,7 @@ fn check(t: usize, k: usize, n: usize, seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, ..crate::properties::config() })]
     #[test]
     fn any_shape(t in 1usize..110, k in 1usize..600, n in 1usize..150, seed: u64) {
         check(t, k, n, seed);

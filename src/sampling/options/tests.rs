@@ -238,6 +238,7 @@ fn names_are_told_apart() {
 }
 
 proptest! {
+    #![proptest_config(crate::properties::config())]
     /// Hostile values, ids that do not exist, no history, no scores: never a panic.
     #[test]
     fn anything_goes(

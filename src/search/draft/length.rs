@@ -188,6 +188,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::config())]
         /// Whatever the guesses are worth: the text costs at most 1.015 passes a token, and what is lost at first.
         #[test]
         fn the_purse_is_never_overdrawn(

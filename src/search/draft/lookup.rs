@@ -116,6 +116,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::config())]
         #[test]
         fn tables_find_what_a_search_finds(
             ids in prop::collection::vec(0..5u32, 0..60), steps in prop::collection::vec(1..6usize, 1..20),

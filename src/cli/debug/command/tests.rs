@@ -94,6 +94,7 @@ fn what_is_wrong_is_said() {
 }
 
 proptest::proptest! {
+    #![proptest_config(crate::properties::config())]
     #[test]
     fn no_line_is_too_strange(line in ".{0,60}") {
         let _ = parse(&line);
