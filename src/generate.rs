@@ -1,43 +1,46 @@
 //! How does a model write? It predicts one token, appends it, and starts again.
 //!
 //! ```text
-//! loop:
-//!     logits = forward(ids)[-1]        # the cache remembers all but the newest id
-//!     next = choose(logits)
-//!     ids.append(next)
-//!     stop at end-of-text, or when enough is written
+//! while not finished:
+//!     begin:  is there a position for the next token?          # and what may it be: a guess, if there is a draft
+//!     read:   logits = model(ids)[-1]                           # the cache remembers all but the newest id
+//!     end:    next = choose(logits);  ids.append(next)          # finished: end-of-text, a stop string, enough is written
 //! ```
 //!
-//! That is *autoregression*: each token is conditioned on everything before it, the model's own choices
-//! included. [`Generation`] is this loop as an iterator; each turn gives one token.
+//! That is *autoregression*: each token is conditioned on everything before it, the model's own choices included.
+//! [`Generation`] is this loop as an iterator. There is no other: a [`batch`] takes the three parts of a turn for several
+//! texts, and reads all of them in one pass; a single text is a batch of one. With a [`draft`], a guess is read with the
+//! newest token, and a turn can give several tokens.
 //!
-//! [`Options`] say what may be asked for; [`stop`] finds where a text is to end, between the tokens; [`batch`]
-//! takes the same turns for several texts at once.
+//! [`text`] is a text as the model sees it, `generation` the rest of what belongs to one; [`Options`] say what may
+//! be asked for; [`stop`] finds where a text ends between the tokens.
 
-pub mod ahead;
 pub mod batch;
+pub mod draft;
 mod finish;
-pub(crate) mod rewind;
+mod generation;
 pub mod stop;
+pub mod text;
 
 pub use crate::sampling::{ContextPolicy, Options};
-pub use ahead::View;
 pub use batch::Batch;
+pub use draft::{Draft, Passes, Rejection, View};
 pub use finish::FinishReason;
+pub(crate) use generation::{Mark, check_prompt};
+pub use generation::{Pieces, check_ids};
 pub use stop::{StopStrings, TextStream};
+pub use text::Text;
 
-use crate::bpe::TokenId;
+use crate::config::TokenId;
 use crate::error::{Error, Result};
-use crate::kv_cache::KvCache;
-use crate::kv_cache::Sequence;
 use crate::model::Gpt2;
 use crate::sampling::{History, NoWatch, Uniform, Watch, argmax};
 use crate::softmax::log_softmax;
 use crate::tensor::Matrix;
 use crate::trace::{NoTrace, Stage, Trace};
-
-/// A long prompt is read this many tokens at a time: the result is the same, and the memory stays small.
-pub(crate) const PREFILL: usize = 256;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use text::read_to_end;
 
 /// A token that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,224 +55,156 @@ pub struct Chosen {
 pub struct Generation<'m, T: Trace = NoTrace> {
     model: &'m Gpt2,
     options: Options,
-    cache: KvCache,
-    /// Prompt and new tokens.
-    ids: Vec<TokenId>,
-    prompt_len: usize,
-    /// How many ids the cache has not seen.
-    unread: usize,
+    text: Text,
+    /// Number `n` of its stream is for new token `n`.
     uniform: Uniform,
+    /// The text of the new tokens, where it is wanted or watched for stop strings.
+    stream: Option<TextStream<'m>>,
+    draft: Option<Box<dyn Draft + 'm>>,
+    /// Guesses are kept by the ratio of probabilities.
+    rejection: bool,
+    passes: Passes,
+    /// This turn's guess, while the model reads.
+    guess: Option<Vec<TokenId>>,
+    /// Chosen and not given out yet, each with its piece of the text.
+    ready: VecDeque<(Chosen, String)>,
+    /// What went wrong after them.
+    failed: Option<Error>,
+    /// The text that was given out and not taken.
+    pieces: String,
     finished: Option<FinishReason>,
-    slides: usize,
-    /// The prompt is read in one piece and all its positions get logits, as somebody who looks expects it.
-    whole: bool,
     /// Comes next, whatever is chosen.
     forced: Option<TokenId>,
     /// Sees every stage of every step.
     pub trace: T,
 }
 
-impl<'m> Generation<'m> {
-    /// Begins after `prompt`.
-    ///
-    /// # Errors
-    /// [`Error::Input`] if the prompt is empty, has an id that the model does not know, or an option is out
-    /// of its range.
-    pub fn new(model: &'m Gpt2, prompt: &[TokenId], options: Options) -> Result<Self> {
-        Self::with_trace(model, prompt, options, NoTrace)
-    }
-}
-
 impl<'m, T: Trace> Generation<'m, T> {
-    /// Begins after `prompt`, with every stage shown to `trace`.
-    ///
-    /// # Errors
-    /// As [`Generation::new`].
-    pub fn with_trace(model: &'m Gpt2, prompt: &[TokenId], options: Options, trace: T) -> Result<Self> {
-        check_prompt(model, prompt, &options)?;
-        let uniform = options.uniform();
-        let cache = KvCache::new(&model.config);
-        let (prompt_len, unread) = (prompt.len(), prompt.len());
-        let mut ids = Vec::with_capacity(prompt_len + options.max_new_tokens.min(model.config.n_positions));
-        ids.extend_from_slice(prompt);
-        let mut generation = Self {
-            model,
-            options,
-            cache,
-            ids,
-            prompt_len,
-            unread,
-            uniform,
-            finished: None,
-            slides: 0,
-            whole: false,
-            forced: None,
-            trace,
-        };
-        generation.end_if_long_enough();
-        Ok(generation)
-    }
-
-    /// The same text so far, to be continued with another stream of the seed's random numbers. Keys and values are
-    /// shared, not copied.
-    pub fn fork(&self, stream: u64) -> Self
-    where
-        T: Clone,
-    {
-        let options = self.options.clone().stream(stream);
-        Self {
-            model: self.model,
-            uniform: options.uniform(),
-            options,
-            cache: self.cache.clone(),
-            ids: self.ids.clone(),
-            prompt_len: self.prompt_len,
-            unread: self.unread,
-            finished: self.finished,
-            slides: self.slides,
-            whole: self.whole,
-            forced: self.forced,
-            trace: self.trace.clone(),
-        }
-    }
-
-    /// Reads all that is unread but the newest token, so that forks need not. The first step would do it as well.
-    pub fn prefill(&mut self) {
-        self.make_room();
-        self.read_all_but(1);
-    }
-
-    /// What was asked for.
-    pub fn options(&self) -> &Options {
-        &self.options
-    }
-
-    /// The new tokens so far.
-    pub fn new_ids(&self) -> &[TokenId] {
-        &self.ids[self.prompt_len..]
-    }
-
-    /// Why it ended; `None` while it goes on.
-    pub fn finish_reason(&self) -> Option<FinishReason> {
-        self.finished
-    }
-
-    /// Ends it for a reason that tokens alone do not show, like a stop string.
-    pub fn finish(&mut self, reason: FinishReason) {
-        self.finished = Some(reason);
-    }
-
-    /// How often the text outgrew `n_positions` and the older half was forgotten.
-    pub fn slides(&self) -> usize {
-        self.slides
-    }
-
     /// The next token, with every change of the scores shown to `watch`. [`Iterator::next`] does the same unwatched.
     pub fn next_watched(&mut self, watch: &mut dyn Watch) -> Option<Result<Chosen>> {
-        if self.finished.is_some() {
-            return None;
+        if self.wants_turn() {
+            self.failed = self.turn(watch).err();
         }
-        let step = self.step(watch);
-        if step.is_err() {
-            self.finished = Some(FinishReason::Length);
-        }
-        Some(step)
+        self.give()
     }
 
     /// One turn of the loop.
-    fn step(&mut self, watch: &mut dyn Watch) -> Result<Chosen> {
-        self.begin_turn()?;
-        let model = self.model;
-        if self.whole {
-            let (all, trace) = self.read(usize::MAX);
-            let logits = model.forward(all.ids, all.cache, trace); // [T, V]
-            return self.choose(logits.row(logits.rows() - 1), watch);
-        }
-        self.read_all_but(PREFILL);
-        let (newest, trace) = self.read(PREFILL);
-        let logits = model.next_logits(newest.ids, newest.cache, trace); // [1, V]
-        self.choose(logits.row(0), watch)
+    fn turn(&mut self, watch: &mut dyn Watch) -> Result<()> {
+        self.begin()?;
+        let x = read_to_end(self.model, &mut self.text, &mut self.trace); // [1 + guess, C]
+        let logits = self.model.head(&x, &mut self.trace); // [1 + guess, V]
+        self.end(&logits, logits.rows() - self.rows(), watch)
     }
 
-    /// What comes before reading: is there a position for the next token?
-    pub(crate) fn begin_turn(&mut self) -> Result<()> {
+    /// Whether there is nothing to give out, and the text goes on.
+    fn wants_turn(&self) -> bool {
+        self.ready.is_empty() && self.failed.is_none() && self.finished.is_none()
+    }
+
+    /// The first part of a turn: is there a position for the next token, and what may it be?
+    fn begin(&mut self) -> Result<()> {
+        if self.guess.is_some() {
+            return Ok(()); // the turn has begun, and the prompt is not read to its end yet
+        }
         if self.options.context_policy == ContextPolicy::Error && self.is_full() {
             return Err(Error::NoPositions { n_positions: self.model.config.n_positions });
         }
-        self.make_room();
+        self.text.make_room(self.model.config.n_positions);
+        if self.passes.passes == 0 {
+            self.prepare_draft();
+        }
+        let room = self.room_for_guess();
+        let (view, draft) = self.view();
+        let guess = draft.map_or_else(Vec::new, |draft| draft.guess(&view, room));
+        self.text.guess(&guess);
+        self.guess = Some(guess);
         Ok(())
     }
 
-    /// Reads what is unread but for the newest `rest` ids, a part at a time.
-    fn read_all_but(&mut self, rest: usize) {
-        let model = self.model;
-        while self.unread > rest {
-            let (part, trace) = self.read(PREFILL.min(self.unread - rest));
-            model.hidden(&mut [part], trace);
+    /// How many rows of logits the turn needs: one for the newest token, and one for each that is guessed.
+    fn rows(&self) -> usize {
+        1 + self.guess.as_ref().map_or(0, Vec::len)
+    }
+
+    /// The last part of a turn: logits from row `first` on -> the next token, and those after it as far as the guess was
+    /// right. All join the text.
+    fn end(&mut self, logits: &Matrix, first: usize, watch: &mut dyn Watch) -> Result<()> {
+        let guess = self.guess.take().unwrap_or_default();
+        self.text.take_back(guess.len());
+        let (mut right, mut result) = (0, Ok(()));
+        for k in 0..=guess.len() {
+            match self.choose(logits.row(first + k), self.rejection(&guess, k), watch) {
+                Ok(chosen) => self.ready.push_back(chosen),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+            if guess.get(k) != self.text.ids().last() {
+                break;
+            }
+            right += 1;
+            if self.finished.is_some() {
+                break;
+            }
         }
+        self.text.forget(guess.len() - right);
+        let Passes { passes, tokens, drafted, accepted } = &mut self.passes;
+        *passes += 1;
+        *tokens += self.ready.len();
+        *drafted += guess.len();
+        *accepted += right;
+        if let Some(draft) = &mut self.draft {
+            draft.learn(right, guess.len());
+        }
+        result
     }
 
-    /// The next unread ids, `most` of them, with the cache that they join: the caller has the model read them.
-    fn read(&mut self, most: usize) -> (Sequence<'_>, &mut T) {
-        let unread = &self.ids[self.ids.len() - self.unread..];
-        let ids = &unread[..most.min(unread.len())];
-        self.unread -= ids.len();
-        (Sequence { ids, cache: &mut self.cache }, &mut self.trace)
-    }
-
-    /// What comes after reading: logits `[V]` of the last position -> the next token, which joins the text.
-    fn choose(&mut self, logits: &[f32], watch: &mut dyn Watch) -> Result<Chosen> {
+    /// logits `[V]` of the last position -> the next token, which joins the text, and its piece of the text.
+    fn choose(
+        &mut self,
+        logits: &[f32],
+        rejection: Option<Rejection>,
+        watch: &mut dyn Watch,
+    ) -> Result<(Chosen, String)> {
         let mut scores = Matrix::scratch(1, logits.len());
         let scores = scores.row_mut(0); // [V], what comes of what the model said
         scores.copy_from_slice(logits);
-        let history =
-            History { ids: &self.ids, prompt_len: self.prompt_len, eos: self.options.ends(self.model) };
-        let u = if self.options.sample { self.uniform.draw() } else { 0.0 };
-        let id = self.options.choose(scores, &history, u, &mut self.trace, watch);
+        let (ids, prompt_len) = (self.text.ids(), self.text.prompt_len());
+        let history = History { ids, prompt_len, eos: self.options.ends(self.model) };
+        let u = self.uniform.at((ids.len() - prompt_len) as u64);
+        let id = match rejection {
+            None => self.options.choose(scores, &history, u, &mut self.trace, watch),
+            Some(rejection) => {
+                let options = self.options.clone().sampler(Arc::new(rejection));
+                options.choose(scores, &history, u, &mut self.trace, watch)
+            }
+        };
         let id = self.forced.take().or(id);
-        self.append(logits, id)
-    }
 
-    /// The token that was chosen from logits `[V]`, if one was, joins the text.
-    fn append(&mut self, logits: &[f32], id: Option<TokenId>) -> Result<Chosen> {
         let logprob = id.map_or(f64::NAN, |id| log_softmax(logits, id as usize));
         let Some(id) = id.filter(|_| logprob.is_finite()) else {
             let sound = log_softmax(logits, argmax(logits) as usize).is_finite();
             return Err(if sound { Error::NoToken } else { Error::NotFinite });
         };
         self.trace.record_ids(Stage::NextId, &[id]);
-        self.ids.push(id);
-        self.unread = 1;
-        if self.options.ends(self.model).contains(&id) {
-            self.finished = Some(FinishReason::Eos);
-        } else {
-            self.end_if_long_enough();
-        }
-        Ok(Chosen { id, logprob })
+        self.text.push(id);
+        let ends = self.options.ends(self.model);
+        let long_enough = self.is_long_enough();
+        let (end, piece) = end_with(id, ends, self.stream.as_mut(), long_enough);
+        self.finished = end;
+        Ok((Chosen { id, logprob }, piece))
     }
 
-    /// Positions are learned up to `n_positions`. A longer text slides: the newest half is kept and read again from
-    /// position 0.
-    fn make_room(&mut self) {
-        let n_positions = self.model.config.n_positions;
-        if self.cache.len() + self.unread > n_positions {
-            self.cache.truncate(0);
-            self.unread = (n_positions / 2).max(1).min(self.ids.len());
-            self.slides += 1;
+    /// Gives out what is ready, or what went wrong.
+    fn give(&mut self) -> Option<Result<Chosen>> {
+        if let Some((chosen, piece)) = self.ready.pop_front() {
+            self.pieces += &piece;
+            return Some(Ok(chosen));
         }
-    }
-
-    /// Whether every position is taken.
-    fn is_full(&self) -> bool {
-        self.ids.len() >= self.model.config.n_positions
-    }
-
-    /// Ends the text if it is as long as it may be.
-    fn end_if_long_enough(&mut self) {
-        let stop = self.options.context_policy == ContextPolicy::Stop && self.is_full();
-        if stop || self.new_ids().len() >= self.options.max_new_tokens {
-            self.finished = Some(FinishReason::Length);
-        }
+        let error = self.failed.take()?;
+        self.finished = Some(FinishReason::Length);
+        Some(Err(error))
     }
 }
 
@@ -281,40 +216,31 @@ impl<T: Trace> Iterator for Generation<'_, T> {
     }
 }
 
-/// Every id is a row of the embedding table.
-///
-/// # Errors
-/// [`Error::Input`] that names the first that is not.
-pub fn check_ids(model: &Gpt2, ids: &[TokenId]) -> Result<()> {
-    let size = model.config.vocab_size;
-    match ids.iter().position(|id| *id as usize >= size) {
-        Some(i) => Err(Error::input(format!(
-            "token id {} (number {} of {}) is not below the model's vocab_size {size}; do text and model share a tokenizer?",
-            ids[i],
-            i + 1,
-            ids.len()
-        ))),
-        None => Ok(()),
+/// Does a text end with the token `id`, which has just joined it? And which text has it made certain?
+pub(crate) fn end_with(
+    id: TokenId,
+    ends: &[TokenId],
+    stream: Option<&mut TextStream<'_>>,
+    long_enough: bool,
+) -> (Option<FinishReason>, String) {
+    let ends_here = ends.contains(&id);
+    let mut piece = String::new();
+    let mut stops = false;
+    if let Some(stream) = stream {
+        if !ends_here {
+            piece = stream.push(id);
+        }
+        stops = stream.stopped();
+        if ends_here || stops || long_enough {
+            piece += &stream.finish();
+        }
     }
-}
-
-/// There must be a prompt, its ids must be known, and every option within its range.
-pub(crate) fn check_prompt(model: &Gpt2, prompt: &[TokenId], options: &Options) -> Result<()> {
-    check_ids(model, prompt)?;
-    if prompt.is_empty() {
-        return Err(Error::input(
-            "the prompt is empty; give at least one token, for example the end-of-text token",
-        ));
-    }
-    options.check(model)?;
-    let n_positions = model.config.n_positions;
-    if options.context_policy != ContextPolicy::Slide && prompt.len() > n_positions {
-        return Err(Error::input(format!(
-            "the prompt has {} tokens and the model {n_positions} positions; context-policy slide would read its end",
-            prompt.len()
-        )));
-    }
-    Ok(())
+    let reason = match (ends_here, stops) {
+        (true, _) => Some(FinishReason::Eos),
+        (_, true) => Some(FinishReason::Stop),
+        _ => long_enough.then_some(FinishReason::Length),
+    };
+    (reason, piece)
 }
 
 #[cfg(test)]

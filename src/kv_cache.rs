@@ -32,6 +32,12 @@ pub struct KvCache {
     dtype: Dtype,
 }
 
+impl std::fmt::Debug for KvCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KvCache").field("len", &self.len).field("dtype", &self.dtype).finish_non_exhaustive()
+    }
+}
+
 impl KvCache {
     /// An empty cache for one sequence.
     ///

@@ -15,15 +15,13 @@
 //! This is HF's method ("Perplexity of fixed-length models" in its documentation), but that every scored token counts
 //! once in the mean: the code there weighs each later window by one token less than it scores, where windows overlap.
 
-use crate::bpe::TokenId;
 use crate::checkpoint::LanguageModel;
+use crate::config::TokenId;
 use crate::error::{Error, Result};
 use crate::generate::check_ids;
-use crate::kv_cache::KvCache;
-use crate::kv_cache::Sequence;
+use crate::generate::text::{Text, read_to_end};
 use crate::model::Gpt2;
 use crate::softmax::log_softmax;
-use crate::tensor::Matrix;
 use crate::trace::NoTrace;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
@@ -116,16 +114,13 @@ pub fn score_each(
             }
             next += 1;
         }
-        let mut cache = KvCache::new(&model.config);
-        let mut batch = [Sequence { ids: &ids[begin..end - 1], cache: &mut cache }];
-        let hidden = model.hidden(&mut batch, &mut NoTrace); // [end - 1 - begin, C]
+        let mut text = Text::new(model, &ids[begin..end - 1]);
+        text.whole();
+        let hidden = read_to_end(model, &mut text, &mut NoTrace); // [end - 1 - begin, C]
         for start in (next..end).step_by(ROWS) {
             let scored = start..(start + ROWS).min(end);
-            let mut x = Matrix::zeros(scored.len(), hidden.cols());
-            for (row, i) in scored.clone().enumerate() {
-                x.row_mut(row).copy_from_slice(hidden.row(i - 1 - begin)); // what stands before token i
-            }
-            let logits = model.head(&x, &mut NoTrace); // [rows, V]
+            let before = scored.clone().map(|i| i - 1 - begin); // row i - 1 predicts token i
+            let logits = model.head(&hidden.select(&before.collect::<Vec<_>>()), &mut NoTrace); // [rows, V]
             let rows = scored.into_par_iter().enumerate();
             let found: Vec<(usize, f64)> =
                 rows.map(|(row, i)| (i, log_softmax(logits.row(row), ids[i] as usize))).collect();

@@ -1,14 +1,13 @@
-//! Speculative decoding against plain decoding: the same bits, or the same law.
+//! Speculative decoding against plain decoding: the same bits, greedily and sampled.
 
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::{self, random};
 use gpt2::config::Config;
-use gpt2::generate::{ContextPolicy, FinishReason, Generation, Options, View};
+use gpt2::generate::{ContextPolicy, FinishReason, Generation, Options, Passes, Rejection, View};
 use gpt2::kv_cache::KvCache;
 use gpt2::model::Gpt2;
-use gpt2::sampling::{History, Uniform, draw};
-use gpt2::search::draft::{Draft, DraftModel, Guess, PromptLookup};
-use gpt2::search::speculative::{Passes, Speculation, accept};
+use gpt2::sampling::{History, Sampler, Uniform, draw};
+use gpt2::search::draft::{DraftModel, Guesser, Paced, PromptLookup};
 use gpt2::tensor::Dtype;
 use gpt2::trace::NoTrace;
 use proptest::prelude::*;
@@ -55,15 +54,15 @@ fn plain(model: &Gpt2, prompt: &[TokenId], options: &Options) -> Written {
     (text.new_ids().to_vec(), logprobs, text.finish_reason(), text.slides(), error)
 }
 
-fn speculative<D: Draft>(
-    model: &Gpt2,
+fn speculative<'m, G: Guesser + 'm>(
+    model: &'m Gpt2,
     prompt: &[TokenId],
     options: &Options,
-    draft: D,
+    draft: G,
     most: usize,
 ) -> (Written, Passes) {
     let text = Generation::new(model, prompt, options.clone()).expect("a prompt");
-    let mut text = Speculation::new(text, draft, most);
+    let mut text = text.with_draft(Paced::new(draft, model, most));
     let (mut ids, mut logprobs, mut error) = (Vec::new(), Vec::new(), None);
     while let Some(chosen) = text.next() {
         match chosen {
@@ -75,10 +74,11 @@ fn speculative<D: Draft>(
         }
         assert_eq!(text.new_ids(), ids, "what was given out, and no more");
     }
-    ((ids, logprobs, text.finish_reason(), text.slides(), error), text.passes())
+    ((ids, logprobs, text.finish_reason(), text.slides(), error), text.passes().expect("a draft"))
 }
 
 /// Knows the text that is to come, and spoils each token with some probability.
+#[derive(Clone)]
 struct Oracle {
     text: Vec<TokenId>,
     right: f64,
@@ -92,14 +92,14 @@ impl Oracle {
     }
 }
 
-impl Draft for Oracle {
-    fn guess(&mut self, text: View<'_>, most: usize, _: &mut Uniform) -> Guess {
+impl Guesser for Oracle {
+    fn guess(&mut self, text: &View<'_>, most: usize) -> Vec<TokenId> {
         let next = self.text.iter().skip(text.ids.len()).chain(&[0; 99]).take(most);
         let spoilt =
             |id: &TokenId| if self.random.draw() < self.right { *id } else { (*id + 1) % V as TokenId };
-        Guess { ids: next.map(spoilt).collect(), q: None }
+        next.map(spoilt).collect()
     }
-    fn prepare(&mut self, _: View<'_>) {}
+    fn prepare(&mut self, _: &View<'_>) {}
     fn cost(&self, _: &Gpt2) -> f64 {
         self.cost
     }
@@ -117,9 +117,6 @@ fn compare(model: &Gpt2, prompt: &[TokenId], options: &Options, most: usize, dra
     for right in [0.0, 0.7, 1.0] {
         let oracle = Oracle::new(prompt, &truth.0, right);
         assert_eq!(speculative(model, prompt, options, oracle, most).0, truth, "an oracle, right {right}");
-    }
-    if options.sample {
-        return; // a draft that draws gives another text of the same law
     }
     for (i, draft) in drafts.iter().chain([model]).enumerate() {
         let draft = DraftModel::new(draft, model).expect("a vocabulary shared");
@@ -143,13 +140,37 @@ fn the_bits_are_those_of_plain_decoding() {
     }
 }
 
+/// A seed's text is the same with no draft, with lookup, an oracle, other models, the model's int8 copy and the model itself.
 #[test]
-fn sampled_bits_are_those_of_plain_decoding_where_the_draft_does_not_draw() {
+fn sampled_bits_are_those_of_plain_decoding() {
     let model = fixture("base");
-    for seed in 0..6 {
-        let options = Options::sampled(seed).temperature(0.3).max_new_tokens(150).ignore_eos(true);
-        compare(&model, &[7, 8], &options, 6, &[]);
+    let drafts = [fixture("f16"), near(&model), model.quantize()];
+    for seed in 0..10 {
+        for temperature in [0.3, 1.0] {
+            let options =
+                Options::sampled(seed).temperature(temperature).max_new_tokens(150).ignore_eos(true);
+            compare(&model, &[7, 8], &options, 6, &drafts);
+        }
     }
+}
+
+/// The same of the bundled model, with a smaller one made of its first blocks.
+#[test]
+fn a_seeds_text_does_not_change_with_the_draft() {
+    let lm = checkpoint::bundled();
+    let prompt = lm.bpe.encode("The king had three sons, and the eldest of them");
+    for seed in 0..10 {
+        let options = Options::sampled(seed).max_new_tokens(40).ignore_eos(true);
+        compare(&lm.model, &prompt, &options, 8, &[beginning(&lm.model), lm.model.quantize()]);
+    }
+}
+
+/// The first three blocks of a model: a small draft that knows its tokens.
+fn beginning(model: &Gpt2) -> Gpt2 {
+    let mut small = model.clone();
+    small.h.truncate(3);
+    small.config.n_layer = 3;
+    small
 }
 
 #[test]
@@ -198,8 +219,8 @@ fn a_draft_may_have_few_positions_or_many() {
 fn a_finish_from_outside_counts_at_once() {
     let model = fixture("base");
     let ids = plain(&model, &[5], &greedy(30)).0;
-    let text = Generation::new(&model, &[5], greedy(30)).expect("a prompt");
-    let mut text = Speculation::new(text, Oracle::new(&[5], &ids, 1.0), 9);
+    let draft = Paced::new(Oracle::new(&[5], &ids, 1.0), &model, 9);
+    let mut text = Generation::new(&model, &[5], greedy(30)).expect("a prompt").with_draft(draft);
     text.by_ref().take(11).for_each(|chosen| assert!(chosen.is_ok()));
     assert_eq!(text.finish_reason(), None);
     text.finish(FinishReason::Stop);
@@ -246,7 +267,7 @@ fn right_guesses_save_passes_and_wrong_ones_cost_few_rows() {
 fn vocabularies_must_be_shared() {
     let (model, mut other) = (fixture("base"), fixture("base"));
     other.config.vocab_size = 210;
-    let error = DraftModel::new(&other, &model).err().expect("another vocabulary").to_string();
+    let error = DraftModel::new(&other, &model).expect_err("another vocabulary").to_string();
     assert!(error.contains("210") && error.contains("211"), "{error}");
 }
 
@@ -256,10 +277,11 @@ fn forks_are_runs_of_their_own_stream() {
     let small = near(&model);
     let options = |stream| Options::sampled(4).stream(stream).max_new_tokens(30).ignore_eos(true);
     let begin = |stream| {
+        let draft = DraftModel::new(&small, &model).expect("a vocabulary shared");
         let text = Generation::new(&model, &[1, 2, 3], options(stream)).expect("a prompt");
-        Speculation::new(text, DraftModel::new(&small, &model).expect("a vocabulary shared"), 4)
+        text.with_draft(Paced::new(draft, &model, 4))
     };
-    let ids = |text: Speculation<'_, _>| text.map(|c| c.expect("a token").id).collect::<Vec<_>>();
+    let ids = |text: Generation<'_>| text.map(|c| c.expect("a token").id).collect::<Vec<_>>();
     let mut base = begin(0);
     base.prefill();
     let texts = [0, 1, 2].map(|stream| ids(base.fork(stream)));
@@ -334,11 +356,11 @@ fn misfit<T: Ord + std::fmt::Debug>(counts: &BTreeMap<T, usize>, law: &BTreeMap<
 #[derive(Clone)]
 struct Free<D>(D);
 
-impl<D: Draft> Draft for Free<D> {
-    fn guess(&mut self, text: View<'_>, most: usize, uniform: &mut Uniform) -> Guess {
-        self.0.guess(text, most, uniform)
+impl<D: Guesser> Guesser for Free<D> {
+    fn guess(&mut self, text: &View<'_>, most: usize) -> Vec<TokenId> {
+        self.0.guess(text, most)
     }
-    fn prepare(&mut self, text: View<'_>) {
+    fn prepare(&mut self, text: &View<'_>) {
         self.0.prepare(text);
     }
     fn cost(&self, _: &Gpt2) -> f64 {
@@ -346,68 +368,49 @@ impl<D: Draft> Draft for Free<D> {
     }
 }
 
-/// Draws from another law than its own model would, and says from which.
-#[derive(Clone)]
-struct Stranger<D> {
-    draft: D,
-    honest: bool,
-}
-
-impl<D: Draft> Draft for Stranger<D> {
-    fn guess(&mut self, text: View<'_>, most: usize, uniform: &mut Uniform) -> Guess {
-        let mut guess = self.draft.guess(text, most, uniform);
-        let q = guess.q.as_mut().expect("a draft that draws");
-        for (k, guessed) in guess.ids.iter_mut().enumerate() {
-            let truth = q.row(k).to_vec();
-            for (id, q) in q.row_mut(k).iter_mut().enumerate().filter(|(_, q)| **q > 0.0) {
-                *q = (id * 31 % 7) as f32 + 0.5;
-            }
-            *guessed = draw(q.row(k), uniform.draw()).expect("a token");
-            if !self.honest {
-                q.row_mut(k).copy_from_slice(&truth);
-            }
-        }
-        guess
-    }
-    fn prepare(&mut self, text: View<'_>) {
-        self.draft.prepare(text);
-    }
-    fn cost(&self, _: &Gpt2) -> f64 {
-        0.0
-    }
-}
-
-/// The misfit of `n` texts written with a draft, and the passes they took.
+/// The misfit of 4,000 texts written with a draft, by rejection or by shared numbers, and the passes they took.
 ///
 /// On one thread: for models this small, sharing the work out takes longer than doing it.
-fn misfit_with<D: Draft + Clone + Sync>(model: &Gpt2, options: &Options, draft: &D) -> (f64, Passes) {
+fn misfit_with<'m, D: Guesser + Sync + 'm>(
+    model: &'m Gpt2,
+    options: &Options,
+    draft: D,
+    rejection: bool,
+) -> (f64, Passes) {
     let thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
-    thread.install(|| sample(model, options, draft, 4000))
+    thread.install(|| sample(model, options, draft, rejection, 4000))
 }
 
-fn sample<D: Draft + Clone>(model: &Gpt2, options: &Options, draft: &D, n: u64) -> (f64, Passes) {
+fn sample<'m, D: Guesser + 'm>(
+    model: &'m Gpt2,
+    options: &Options,
+    draft: D,
+    rejection: bool,
+    n: u64,
+) -> (f64, Passes) {
     const PROMPT: [TokenId; 3] = [5, 9, 5];
     let law = law(model, &PROMPT, options);
     let (mut counts, mut all) = (BTreeMap::new(), Passes::default());
     let text = Generation::new(model, &PROMPT, options.clone()).expect("a prompt");
-    let mut text = Speculation::new(text, draft.clone(), 4);
+    let mut text = text.with_draft(Paced::new(draft, model, 4)).with_rejection(rejection);
     text.prefill();
     for stream in 0..n {
         let mut text = text.fork(stream);
         let ids: Vec<TokenId> = text.by_ref().map(|c| c.expect("a token").id).collect();
         *counts.entry(ids).or_default() += 1;
-        all.passes += text.passes().passes;
-        all.tokens += text.passes().tokens;
-        all.drafted += text.passes().drafted;
-        all.accepted += text.passes().accepted;
+        let passes = text.passes().expect("a draft");
+        all.passes += passes.passes;
+        all.tokens += passes.tokens;
+        all.drafted += passes.drafted;
+        all.accepted += passes.accepted;
     }
     (misfit(&counts, &law), all)
 }
 
 /// Options under which four tokens have some 200 outcomes.
 fn narrow(temperature: f32) -> Options {
-    let options = greedy(4).sample(true).seed(11).repetition_penalty(1.2);
-    options.temperature(temperature).top_k(4).top_p(0.95)
+    let narrow = Options::plain(11).temperature(temperature).top_k(4).top_p(0.95).repetition_penalty(1.2);
+    narrow.max_new_tokens(4).ignore_eos(true)
 }
 
 #[test]
@@ -415,17 +418,51 @@ fn the_law_of_a_text_is_the_models_own() {
     let model = fixture("base");
     let int8 = ("its int8 copy", model.quantize());
     let drafts = [("itself", model.clone()), int8, ("near", near(&model)), ("another", fixture("f16"))];
-    for temperature in [0.7, 1.5] {
+    for (temperature, rejection) in [(0.7, false), (1.5, false), (0.7, true), (1.5, true)] {
         for (name, draft) in &drafts {
             let draft = Free(DraftModel::new(draft, &model).expect("a vocabulary shared"));
-            let (misfit, passes) = misfit_with(&model, &narrow(temperature), &draft);
-            println!("{name}, temperature {temperature}: {misfit:.2} of the limit, {passes:?}");
+            let (misfit, passes) = misfit_with(&model, &narrow(temperature), draft, rejection);
+            println!("{name}, temperature {temperature}, {rejection}: {misfit:.2} of the limit, {passes:?}");
             assert!(misfit < 1.0, "{name}: {misfit}");
             assert!(passes.drafted > 3000, "{passes:?}");
         }
-        let (misfit, passes) = misfit_with(&model, &narrow(temperature), &PromptLookup::default());
-        println!("prompt lookup, temperature {temperature}: {misfit:.2} of the limit, {passes:?}");
-        assert!(misfit < 1.0 && passes.drafted > 3000, "{misfit}, {passes:?}");
+    }
+    let (misfit, passes) = misfit_with(&model, &narrow(1.5), PromptLookup::default(), false);
+    assert!(misfit < 1.0 && passes.drafted > 3000, "{misfit}, {passes:?}");
+}
+
+/// Draws from another law than its own model would, and says from which, or from which not.
+#[derive(Clone)]
+struct Stranger<D> {
+    draft: D,
+    honest: bool,
+    q: Vec<Vec<f32>>,
+    uniform: Uniform,
+}
+
+impl<D: Guesser> Guesser for Stranger<D> {
+    fn guess(&mut self, text: &View<'_>, most: usize) -> Vec<TokenId> {
+        let mut guess = self.draft.guess(text, most);
+        self.q.clear();
+        for (k, guessed) in guess.iter_mut().enumerate() {
+            let truth = self.draft.drawn_from(k).expect("a draft that draws").to_vec();
+            let mut q = truth.clone();
+            for (id, q) in q.iter_mut().enumerate().filter(|(_, q)| **q > 0.0) {
+                *q = (id * 31 % 7) as f32 + 0.5;
+            }
+            *guessed = draw(&q, self.uniform.draw()).expect("a token");
+            self.q.push(if self.honest { q } else { truth });
+        }
+        guess
+    }
+    fn drawn_from(&self, k: usize) -> Option<&[f32]> {
+        self.q.get(k).map(Vec::as_slice)
+    }
+    fn prepare(&mut self, text: &View<'_>) {
+        self.draft.prepare(text);
+    }
+    fn cost(&self, _: &Gpt2) -> f64 {
+        0.0
     }
 }
 
@@ -434,10 +471,21 @@ fn the_law_does_not_depend_on_the_drafts_and_the_test_sees_it_if_it_does() {
     let model = fixture("base");
     let draft = DraftModel::new(&model, &model).expect("a vocabulary shared");
     for honest in [true, false] {
-        let stranger = Stranger { draft: draft.clone(), honest };
-        let (misfit, passes) = misfit_with(&model, &narrow(1.5), &stranger);
-        println!("a stranger, honest: {honest}: {misfit:.2} of the limit, {passes:?}");
-        assert!(passes.accepted > 1000, "{passes:?}");
+        // a fork begins with the same numbers as the others: one text for each seed
+        let (mut counts, law) = (BTreeMap::new(), law(&model, &[5, 9, 5], &narrow(1.5)));
+        let mut accepted = 0;
+        for seed in 0..4000 {
+            let (q, uniform) = (Vec::new(), Uniform::new(seed));
+            let stranger = Stranger { draft: draft.clone(), honest, q, uniform };
+            let text = Generation::new(&model, &[5, 9, 5], narrow(1.5).stream(seed)).expect("a prompt");
+            let mut text = text.with_draft(Paced::new(stranger, &model, 4)).with_rejection(true);
+            let ids: Vec<TokenId> = text.by_ref().map(|c| c.expect("a token").id).collect();
+            *counts.entry(ids).or_default() += 1;
+            accepted += text.passes().expect("a draft").accepted;
+        }
+        let misfit = misfit(&counts, &law);
+        println!("a stranger, honest: {honest}: {misfit:.2} of the limit, {accepted} accepted");
+        assert!(accepted > 1000, "{accepted}");
         assert!(if honest { misfit < 1.0 } else { misfit > 2.0 }, "{misfit}");
     }
 }
@@ -446,7 +494,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
     /// The rule alone: any two laws over eight tokens, 40,000 draws.
     #[test]
-    fn accepted_or_not_a_token_has_law_p(
+    fn kept_or_not_a_token_has_law_p(
         p in prop::array::uniform8(0..9u8), q in prop::array::uniform8(0..9u8), seed in any::<u64>(),
     ) {
         let [p, q] = [p, q].map(|x| x.map(f32::from));
@@ -454,7 +502,8 @@ proptest! {
         let (mut uniform, mut counts) = (Uniform::new(seed), BTreeMap::new());
         for _ in 0..40_000 {
             let guess = draw(&q, uniform.draw()).expect("a token");
-            let id = accept(&mut p.clone(), &q, guess, &mut uniform).expect("a token");
+            let rejection = Rejection { q: q.to_vec(), guess, v: uniform.draw() };
+            let id = rejection.draw(&p, uniform.draw()).expect("a token");
             *counts.entry(id).or_default() += 1;
         }
         let whole: f32 = p.iter().sum();
@@ -466,11 +515,66 @@ proptest! {
 
 #[test]
 fn nothing_is_drawn_from_nothing() {
-    let mut uniform = Uniform::new(1);
-    assert_eq!(accept(&mut [0.0; 3], &[0.0, 1.0, 0.0], 1, &mut uniform), None);
-    assert_eq!(accept(&mut [0.0, 0.0, 2.0], &[0.0, 1.0, 0.0], 1, &mut uniform), Some(2));
-    for _ in 0..100 {
-        assert_eq!(accept(&mut [0.25, 0.75], &[1.0, 3.0], 1, &mut uniform), Some(1), "the same law");
-        assert!(accept(&mut [f32::NAN, 0.5], &[1.0, f32::NAN], 0, &mut uniform).is_some());
+    let rule = |q: &[f32], v| Rejection { q: q.to_vec(), guess: 1, v };
+    assert_eq!(rule(&[0.0, 1.0, 0.0], 0.3).draw(&[0.0; 3], 0.5), None);
+    assert_eq!(rule(&[0.0, 1.0, 0.0], 0.3).draw(&[0.0, 0.0, 2.0], 0.5), Some(2));
+    for i in 0..100 {
+        let (u, v) = (f64::from(i) / 100.0, f64::from(99 - i) / 100.0);
+        assert_eq!(rule(&[1.0, 3.0], v).draw(&[0.25, 0.75], u), Some(1), "the same law");
+        assert!(rule(&[f32::NAN, 1.0], v).draw(&[0.5, f32::NAN], u).is_some());
     }
+}
+
+#[test]
+fn a_text_of_another_law_is_seen() {
+    let model = fixture("base");
+    let counts: BTreeMap<_, _> = law(&near(&model), &[5, 9, 5], &narrow(1.5))
+        .into_iter()
+        .map(|(text, p)| (text, (4000.0 * p).round() as usize))
+        .collect();
+    let law = law(&model, &[5, 9, 5], &narrow(1.5));
+    let known = counts.into_iter().filter(|(text, _)| law.contains_key(text)).collect();
+    assert!(misfit(&known, &law) > 2.0);
+}
+
+// ---- what the same number for both costs
+
+/// The share of guesses that are kept, over the positions of a text: by shared numbers, and by rejection.
+fn kept(model: &Gpt2, draft: &Gpt2, ids: &[TokenId], options: &Options) -> (f64, f64) {
+    let logits = |model: &Gpt2| model.forward(ids, &mut KvCache::new(&model.config), &mut NoTrace);
+    let (mut p, mut q) = (logits(model), logits(draft)); // [T, V]
+    let (mut shared, mut most) = (0.0, 0.0);
+    for t in 0..ids.len() {
+        options.distribution(p.row_mut(t), &History::default());
+        options.distribution(q.row_mut(t), &History::default());
+        let (mut p_sum, mut q_sum) = (0.0, 0.0); // where the token's stretches begin
+        for (p, q) in p.row(t).iter().zip(q.row(t)) {
+            let (p, q) = (f64::from(*p), f64::from(*q));
+            most += p.min(q);
+            shared += ((p_sum + p).min(q_sum + q) - f64::max(p_sum, q_sum)).max(0.0);
+            (p_sum, q_sum) = (p_sum + p, q_sum + q);
+        }
+    }
+    (shared / ids.len() as f64, most / ids.len() as f64)
+}
+
+/// The table in the docs of `search::draft`.
+#[test]
+fn shared_numbers_keep_as_many_guesses_as_the_docs_say() {
+    let lm = checkpoint::bundled();
+    let options = Options::sampled(5);
+    let ids = plain(&lm.model, &lm.bpe.encode("Once upon a time"), &options.clone().max_new_tokens(400)).0;
+    let (int8, half) = (lm.model.quantize(), beginning(&lm.model));
+    let plain = Options::plain(5);
+    let mut table = String::new();
+    for (name, draft) in [("the int8 copy", int8), ("the first three of its six blocks", half)] {
+        for (how, options) in
+            [("temperature 0.8, top-k 40", &options), ("temperature 1, nothing cut", &plain)]
+        {
+            let (shared, most) = kept(&lm.model, &draft, &ids, options);
+            table += &format!("//! | {name} | {how} | {:.0} % | {:.0} % |\n", 100.0 * shared, 100.0 * most);
+        }
+    }
+    let docs = include_str!("../src/search/draft/mod.rs");
+    assert!(docs.contains(&table), "the docs should have\n{table}");
 }

@@ -22,7 +22,7 @@ use crate::error::Result;
 /// assert_eq!(stream.finish(), "");
 /// # Ok::<(), gpt2::error::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct StreamDecoder<'a> {
     bpe: &'a Bpe,
     waiting: Vec<u8>, // the beginning of a character

@@ -1,28 +1,14 @@
 //! A folder in Hugging Face's layout, a single file, or the model inside the program.
 
-use super::{names, save, weights};
+use super::{LanguageModel, names, save, weights};
 use crate::bpe::Bpe;
 use crate::config::{Config, Ids};
 use crate::error::{Error, Result};
 use crate::format::Bytes;
 use crate::format::safetensors::SafeTensors;
-use crate::model::Gpt2;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-/// A model with its tokenizer.
-#[derive(Clone)]
-pub struct LanguageModel {
-    /// What it was opened as.
-    pub name: String,
-    /// text -> ids -> text
-    pub bpe: Bpe,
-    /// ids -> logits
-    pub model: Gpt2,
-    /// The tensors of its files, by name, as they were found.
-    pub tensors: SafeTensors,
-}
 
 /// Opens a folder, a single `.safetensors` file, or a name in the Hugging Face cache.
 ///

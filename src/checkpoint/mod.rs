@@ -6,9 +6,11 @@
 
 mod folder;
 mod int8;
+mod language_model;
 mod names;
 pub mod random;
 pub mod save;
 mod weights;
 
-pub use folder::{LanguageModel, bundled, folder_of, open, open_tokenizer};
+pub use folder::{bundled, folder_of, open, open_tokenizer};
+pub use language_model::LanguageModel;

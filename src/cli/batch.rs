@@ -5,25 +5,22 @@
 //! for one result before it writes the next line.
 
 mod lines;
-mod order;
 mod request;
-mod sums;
+mod results;
 
 use super::failure::Failure;
-use super::generate::{Report, Stats, ms};
-use super::remark;
+use super::report::{Report, Written, json, remark};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::error::{Error, Result};
-use gpt2::generate::{Batch, Chosen, FinishReason, Generation, Options, StopStrings, TextStream};
+use gpt2::generate::{Batch, Chosen, Generation, Options, StopStrings, TextStream};
 use lines::{Line, Lines, Next};
-use order::InOrder;
 use request::Request;
+use results::Results;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use sums::Sums;
 
 /// Results that wait for an earlier line may take so many bytes; then no new line is read until that one is done.
 const HELD: usize = 64 << 20;
@@ -46,12 +43,7 @@ struct Running<'a> {
     prompt_ids: Vec<TokenId>,
     seed: u64,
     generation: Generation<'a>,
-    stream: TextStream<'a>,
-    text: String,
-    logprobs: Vec<f64>,
-    begin: Instant,
-    /// Until the first token.
-    first: Duration,
+    written: Written,
     error: Option<Error>,
 }
 
@@ -61,13 +53,6 @@ struct Good<'a> {
     line: u64,
     #[serde(flatten)]
     report: Report<'a>,
-}
-
-/// The result of a bad one.
-#[derive(Serialize)]
-struct Bad {
-    line: u64,
-    error: String,
 }
 
 impl Job<'_> {
@@ -80,19 +65,17 @@ impl Job<'_> {
     ) -> std::result::Result<(), Failure> {
         let mut lines = Lines::open(path)?;
         let mut batch = Batch::new(&self.lm.model);
-        let (mut results, mut sums) = (InOrder::default(), Sums::default());
-        let (mut end, mut slid) = (None, false);
+        let (mut results, mut end, mut slid) = (Results::default(), None, false);
         while !interrupted.load(Ordering::Relaxed) {
-            while end.is_none() && batch.len() < self.size && results.bytes() < HELD {
+            while end.is_none() && batch.len() < self.size && results.bytes < HELD {
                 match if batch.is_empty() { lines.wait(interrupted) } else { lines.now() } {
                     Next::Line(line) => {
                         let place = results.expect();
-                        sums.lines += 1;
                         match self.begin(&line, place) {
                             Ok(running) => batch.push(running),
-                            Err(error) => results.put(place, sums.bad(line.number, &error)?),
+                            Err(error) => results.bad(place, line.number, &error)?,
                         }
-                        results.print()?;
+                        results.print(false)?;
                     }
                     Next::NotYet => break,
                     Next::End(result) => end = Some(result),
@@ -103,7 +86,7 @@ impl Job<'_> {
             }
             let begin = Instant::now();
             let turn = batch.step(Running::token);
-            sums.add(turn, begin.elapsed());
+            results.turn(turn, begin.elapsed());
             for mut running in batch.take_finished() {
                 if running.generation.slides() > 0 && !slid {
                     slid = true;
@@ -112,25 +95,24 @@ impl Job<'_> {
                         running.line, self.lm.model.config.n_positions
                     ));
                 }
-                sums.prompt_tokens += running.prompt_ids.len();
-                sums.new_tokens += running.logprobs.len();
-                let result = match running.error.take() {
-                    None => json(&running.report(self.load))?,
-                    Some(error) => sums.bad(running.line, &error)?,
-                };
-                results.put(running.place, result);
+                let (place, prompt, new) =
+                    (running.place, running.prompt_ids.len(), running.written.logprobs.len());
+                match running.error.take() {
+                    None => results.good(place, running.result(self.load)?, prompt, new),
+                    Some(error) => results.bad(place, running.line, &error)?,
+                }
             }
-            results.print()?;
+            results.print(false)?;
         }
-        results.print_all()?; // after Ctrl-C some may be finished whose turn it was not
+        results.print(true)?; // after Ctrl-C some may be finished whose turn it was not
         if stats {
-            sums.print(self.options.seed, self.load);
+            results.print_sums(self.options.seed, self.load);
         }
         if interrupted.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted);
         }
         end.unwrap_or(Ok(()))?;
-        sums.verdict()
+        results.verdict()
     }
 
     /// A line's text, before its first token.
@@ -146,13 +128,10 @@ impl Job<'_> {
             line: line.number,
             place,
             seed,
-            generation: Generation::new(&lm.model, &prompt_ids, options)?,
+            generation: Generation::new(&lm.model, &prompt_ids, options)?
+                .with_text(TextStream::new(&lm.bpe, stop)),
             prompt_ids,
-            stream: TextStream::new(&lm.bpe, stop),
-            text: String::new(),
-            logprobs: Vec::new(),
-            begin,
-            first: Duration::ZERO,
+            written: Written::since(begin),
             error: None,
         })
     }
@@ -167,49 +146,15 @@ impl<'a> AsMut<Generation<'a>> for Running<'a> {
 impl Running<'_> {
     /// One token more, or the end.
     fn token(&mut self, chosen: Result<Chosen>) {
-        let chosen = match chosen {
-            Ok(chosen) => chosen,
-            Err(error) => return self.error = Some(error),
-        };
-        if self.logprobs.is_empty() {
-            self.first = self.begin.elapsed();
-        }
-        self.logprobs.push(chosen.logprob);
-        if self.generation.finish_reason() != Some(FinishReason::Eos) {
-            self.text.push_str(&self.stream.push(chosen.id));
-        }
-        if self.stream.stopped() {
-            self.generation.finish(FinishReason::Stop);
+        match chosen {
+            Ok(chosen) => drop(self.written.token(chosen, &mut self.generation)),
+            Err(error) => self.error = Some(error),
         }
     }
 
     /// The finished text.
-    fn report(&mut self, load: Duration) -> Good<'_> {
-        let all = self.begin.elapsed();
-        self.text.push_str(&self.stream.finish());
-        let first = if self.logprobs.is_empty() { all } else { self.first };
-        let report = Report {
-            prompt_ids: &self.prompt_ids,
-            ids: self.generation.new_ids().to_vec(),
-            text: std::mem::take(&mut self.text),
-            seed: self.seed,
-            finish_reason: self.generation.finish_reason().unwrap_or(FinishReason::Length).name(),
-            logprobs: std::mem::take(&mut self.logprobs),
-            score: None,
-            stats: Stats {
-                load_ms: ms(load),
-                prefill_tokens: self.prompt_ids.len(),
-                prefill_ms: ms(first),
-                decode_tokens: self.generation.new_ids().len().saturating_sub(1),
-                decode_ms: ms(all - first),
-                speculated: None,
-            },
-        };
-        Good { line: self.line, report }
+    fn result(self, load: Duration) -> std::result::Result<String, Failure> {
+        let report = self.written.report(&self.generation, &self.prompt_ids, self.seed, load);
+        json(&Good { line: self.line, report })
     }
-}
-
-/// One line.
-fn json(result: &impl Serialize) -> std::result::Result<String, Failure> {
-    serde_json::to_string(result).map_err(|e| Failure::Work(e.to_string()))
 }

@@ -2,7 +2,8 @@
 
 use super::decoding::DecodingArgs;
 use super::failure::Failure;
-use super::generate::{Output, Report, Stats, ms, note_slide, print, usage};
+use super::failure::usage;
+use super::report::{Report, Stats, json, ms, note_slide, print, remark};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gpt2::bpe::{Bpe, TokenId};
 use gpt2::checkpoint::LanguageModel;
@@ -143,21 +144,23 @@ impl BeamArgs {
         };
         let found = search.into_found()?;
         if self.beam_tree && job.json {
-            let line = serde_json::to_string(&TreeReport { tree: tree.to_json(&lm.bpe, &found) });
-            print(&format!("{}\n", line.map_err(|e| Failure::Work(e.to_string()))?))?;
+            print(&format!("{}\n", json(&TreeReport { tree: tree.to_json(&lm.bpe, &found) })?))?;
         }
         let count = found.len();
         if size(wanted) > count {
-            super::remark(format_args!("note: the search found {count} texts, not {wanted}"));
+            remark(format_args!("note: the search found {count} texts, not {wanted}"));
         }
         for (n, found) in found.into_iter().enumerate() {
             if !job.json && (count > 1 || self.beam_tree) {
                 print(&format!("=== {} of {count}, score {:.4} ===\n", n + 1, found.score))?;
             }
-            let mut output = Output::new(&lm.bpe, (*stop).clone(), !job.json);
             let text_len = found.ids.len() - usize::from(found.finish_reason == FinishReason::Eos);
-            found.ids[..text_len].iter().try_for_each(|id| output.token(*id))?;
-            let text = output.finish()?;
+            let mut stream = TextStream::new(&lm.bpe, (*stop).clone());
+            let mut text: String = found.ids[..text_len].iter().map(|id| stream.push(*id)).collect();
+            text += &stream.finish();
+            if !job.json {
+                print(&format!("{text}\n"))?;
+            }
             if job.json {
                 let (finish_reason, score) = (found.finish_reason.name(), Some(found.score));
                 Report {

@@ -3,8 +3,8 @@
 mod table;
 
 use super::failure::Failure;
-use super::generate::note_slide;
-use super::speculation::{Speculated, SpeculationArgs, Text};
+use super::report::{Speculated, json, note_slide};
+use super::speculation::SpeculationArgs;
 use super::text::PromptArgs;
 use super::{CacheArgs, Common, ModelArgs};
 use gpt2::bpe::TokenId;
@@ -128,16 +128,20 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         run.score = Some(score);
         runs.push(run);
     }
-    let mut text = args.speculation.or_lookup().text(begin(greedy.clone())?, &lm.model, draft.as_ref())?;
-    runs.push(write(&lm, "speculative".into(), &mut *text, &mut slid)?);
+    let draft = args.speculation.or_lookup().draft(&lm.model, draft.as_ref())?;
+    runs.push(write(
+        &lm,
+        "speculative".into(),
+        &mut begin(greedy.clone())?.with_any_draft(draft),
+        &mut slid,
+    )?);
     let (greedy, others) = runs.split_at_mut(1);
     others.iter_mut().for_each(|run| run.shared = shared(&run.ids, &greedy[0].ids));
 
     let report = Report { prompt_ids, seed, runs };
     let mut out = io::BufWriter::new(io::stdout().lock());
     if args.json {
-        let line = serde_json::to_string(&report).map_err(|e| Failure::Work(e.to_string()))?;
-        writeln!(out, "{line}").map_err(Failure::output)?;
+        writeln!(out, "{}", json(&report)?).map_err(Failure::output)?;
     } else {
         table::print(&report, &lm.bpe, &mut out).map_err(Failure::output)?;
     }
@@ -148,7 +152,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
 fn write(
     lm: &LanguageModel,
     name: String,
-    text: &mut (impl Text + ?Sized),
+    text: &mut Generation<'_>,
     slid: &mut bool,
 ) -> Result<Run, Failure> {
     let (mut logprobs, mut passes) = (Vec::new(), Vec::new());

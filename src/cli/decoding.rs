@@ -1,7 +1,6 @@
 //! How tokens are chosen, as flags: the library's table of options, whose names are those of HF's `generate`.
 
-use super::failure::Failure;
-use super::generate::usage;
+use super::failure::{Failure, usage};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use gpt2::bpe::Bpe;
 use gpt2::generate::Options;

@@ -17,6 +17,11 @@ pub enum Failure {
     ClosedPipe,
 }
 
+/// An option that the library refuses.
+pub fn usage(error: gpt2::error::Error) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
 impl From<gpt2::error::Error> for Failure {
     fn from(error: gpt2::error::Error) -> Self {
         Self::Work(error.to_string())

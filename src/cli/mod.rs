@@ -11,6 +11,7 @@ mod failure;
 mod generate;
 mod info;
 mod quantize;
+mod report;
 mod score;
 mod speculation;
 mod text;
@@ -112,11 +113,6 @@ struct CacheArgs {
     #[arg(long, value_name = "TYPE", default_value = "f32",
           value_parser = PossibleValuesParser::new(["f32", "f16", "bf16"]).try_map(|name| name.parse::<Dtype>()))]
     kv_cache_dtype: Dtype,
-}
-
-/// A remark on standard error. Where nobody can read it, it is lost: `eprintln!` would panic.
-fn remark(line: std::fmt::Arguments) {
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
 }
 
 /// Runs the program.

@@ -1,8 +1,9 @@
 //! `gpt2 quantize`: a model with eight-bit weights.
 
 use super::failure::Failure;
+use super::report::remark;
 use super::trace::remove_when_interrupted;
-use super::{Common, ModelArgs, remark};
+use super::{Common, ModelArgs};
 use gpt2::checkpoint::{folder_of, save};
 use gpt2::error::Error;
 use gpt2::tensor::Dtype;

@@ -1,7 +1,6 @@
 //! `gpt2 score`: how likely a text is.
 
-use super::failure::Failure;
-use super::generate::usage;
+use super::failure::{Failure, usage};
 use super::text::PromptArgs;
 use super::{CacheArgs, Common, ModelArgs};
 use gpt2::bpe::TokenId;

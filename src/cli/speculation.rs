@@ -1,22 +1,16 @@
-//! Plain or with the help of a draft: the options, and a text that may be either.
+//! Which draft guesses: the options of speculative decoding.
 
-use gpt2::bpe::TokenId;
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::error::{Error, Result};
-use gpt2::generate::{Chosen, FinishReason, Generation};
+use gpt2::generate::Draft;
 use gpt2::model::Gpt2;
-use gpt2::sampling::Watch;
-use gpt2::search::draft::{Draft, DraftModel, PromptLookup, model::same_tokens};
-use gpt2::search::speculative::{Passes, Speculation};
+use gpt2::search::draft::{DraftModel, Paced, PromptLookup, model::same_tokens};
 use gpt2::tensor::Dtype;
-use gpt2::trace::Trace;
-use serde::Serialize;
 use std::path::PathBuf;
 
 #[derive(Clone, clap::Args)]
 pub struct SpeculationArgs {
-    /// Let a smaller model with the same tokenizer guess what comes next: greedily the same text, faster; sampled a
-    /// text of the same law
+    /// Let a smaller model with the same tokenizer guess what comes next: the same text, faster
     #[arg(long, value_name = "MODEL", group = "draft")]
     draft_model: Option<PathBuf>,
     /// Let the model's own int8 copy, made when it is loaded, guess what comes next
@@ -29,6 +23,10 @@ pub struct SpeculationArgs {
     /// Guess up to N tokens at a time, as many as pay, from what came before in the text [default: 0, off]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, group = "draft")]
     prompt_lookup: usize,
+    /// Keep a sampled guess by the ratio of its probabilities: more guesses are kept, and the text is another one of the
+    /// same distribution
+    #[arg(long, requires = "draft")]
+    pub draft_rejection: bool,
 }
 
 impl SpeculationArgs {
@@ -57,118 +55,13 @@ impl SpeculationArgs {
         Ok(Some(draft.model))
     }
 
-    /// `text` of `model`, written as the options say; `draft` is what [`open`](Self::open) gave.
-    pub fn text<'m>(
-        &self,
-        text: Generation<'m>,
-        model: &'m Gpt2,
-        draft: Option<&'m Gpt2>,
-    ) -> Result<Box<dyn Fork + 'm>> {
+    /// The draft for texts of `model`, if one was asked for; `draft` is what [`open`](Self::open) gave.
+    pub fn draft<'m>(&self, model: &Gpt2, draft: Option<&'m Gpt2>) -> Result<Option<Box<dyn Draft + 'm>>> {
+        let most = self.num_draft_tokens.unwrap_or(usize::MAX);
         Ok(match draft {
-            Some(draft) => {
-                let draft = DraftModel::new(draft, model)?;
-                Box::new(Speculation::new(text, draft, self.num_draft_tokens.unwrap_or(usize::MAX)))
-            }
-            None if self.prompt_lookup > 0 => {
-                Box::new(Speculation::new(text, PromptLookup::default(), self.prompt_lookup))
-            }
-            None => Box::new(text),
+            Some(draft) => Some(Box::new(Paced::new(DraftModel::new(draft, model)?, model, most))),
+            None if self.prompt_lookup == 0 => None,
+            None => Some(Box::new(Paced::new(PromptLookup::default(), model, self.prompt_lookup))),
         })
-    }
-}
-
-/// A text in the making.
-pub trait Text: Iterator<Item = Result<Chosen>> {
-    fn new_ids(&self) -> &[TokenId];
-    fn finish_reason(&self) -> Option<FinishReason>;
-    fn finish(&mut self, reason: FinishReason);
-    fn slides(&self) -> usize;
-    /// What a draft has brought, if there is one.
-    fn passes(&self) -> Option<Passes> {
-        None
-    }
-}
-
-/// A text that can be continued in several ways.
-pub trait Fork: Text {
-    fn prefill(&mut self);
-    /// The same text, to be continued with another stream of random numbers.
-    fn fork(&self, stream: u64) -> Box<dyn Text + '_>;
-}
-
-/// A generation of which somebody watches how each token is chosen.
-pub struct Watched<'a, 'm, T: Trace, W>(pub &'a mut Generation<'m, T>, pub &'a mut W);
-
-impl<T: Trace, W: Watch> Iterator for Watched<'_, '_, T, W> {
-    type Item = Result<Chosen>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.next_watched(self.1)
-    }
-}
-
-/// All have these methods.
-macro_rules! text {
-    ($($field:tt)?) => {
-        fn new_ids(&self) -> &[TokenId] {
-            self$(.$field)?.new_ids()
-        }
-        fn finish_reason(&self) -> Option<FinishReason> {
-            self$(.$field)?.finish_reason()
-        }
-        fn finish(&mut self, reason: FinishReason) {
-            self$(.$field)?.finish(reason);
-        }
-        fn slides(&self) -> usize {
-            self$(.$field)?.slides()
-        }
-    };
-}
-
-impl Text for Generation<'_> {
-    text!();
-}
-
-impl<T: Trace, W: Watch> Text for Watched<'_, '_, T, W> {
-    text!(0);
-}
-
-impl<D: Draft> Text for Speculation<'_, D> {
-    text!();
-    fn passes(&self) -> Option<Passes> {
-        Some(self.passes())
-    }
-}
-
-impl Fork for Generation<'_> {
-    fn prefill(&mut self) {
-        self.prefill();
-    }
-    fn fork(&self, stream: u64) -> Box<dyn Text + '_> {
-        Box::new(self.fork(stream))
-    }
-}
-
-impl<D: Draft + Clone> Fork for Speculation<'_, D> {
-    fn prefill(&mut self) {
-        self.prefill();
-    }
-    fn fork(&self, stream: u64) -> Box<dyn Text + '_> {
-        Box::new(self.fork(stream))
-    }
-}
-
-/// What `--stats` and `--json` say about a draft.
-#[derive(Clone, Copy, Serialize)]
-pub struct Speculated {
-    pub drafted: usize,
-    pub accepted: usize,
-    pub tokens_per_pass: f64,
-}
-
-impl From<Passes> for Speculated {
-    fn from(passes: Passes) -> Self {
-        let Passes { drafted, accepted, .. } = passes;
-        Self { drafted, accepted, tokens_per_pass: passes.tokens_per_pass() }
     }
 }

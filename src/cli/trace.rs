@@ -2,19 +2,20 @@
 
 use super::decoding::ChoiceArgs;
 use super::failure::Failure;
+use super::report::remark;
 use super::text::{PromptArgs, quoted};
-use super::{CacheArgs, Common, ModelArgs, remark};
+use super::{CacheArgs, Common, ModelArgs};
 use glob::Pattern;
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
-use gpt2::format::safetensors::{Slot, remove_unfinished};
-use gpt2::generate::{Generation, Options};
+use gpt2::config::Config;
+use gpt2::format::safetensors::remove_unfinished;
+use gpt2::generate::Options;
 use gpt2::inspect::{Lens, TraceFile, metadata, next_token_watched};
 use gpt2::sampling::Explanation;
 use gpt2::sampling::candidates::{Candidate, list};
 use gpt2::trace::{Digest, Place, Stage, Trace};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
@@ -67,62 +68,51 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let options = args.choice.over(Options::sampled(0).max_new_tokens(usize::MAX), &lm.bpe)?;
     options.check(&lm.model).map_err(|e| Failure::Usage(e.to_string()))?;
 
-    let slots = select(args, &lm, ids.len())?;
-    let digests = (args.out.is_none() && args.lens.is_none()).then(Vec::new);
-    let mut view =
-        View { file: None, lens: args.lens.map(|n| Lens::new(&lm.model, n)), digests, block: None, slots };
+    let names = select(args, &lm.model.config)?;
+    let mut view = View {
+        file: None,
+        lens: args.lens.map(|n| Lens::new(&lm.model, n)),
+        digests: (args.out.is_none() && args.lens.is_none()).then(Vec::new),
+        block: None,
+        names,
+    };
     if let Some(path) = &args.out {
         remove_when_interrupted()?;
-        view.file = Some(TraceFile::create(path, &view.slots, &about(&lm, &ids, &options))?);
+        view.file = Some(TraceFile::create(path)?.only(view.names.iter().cloned()));
     }
     let mut explanation = Explanation::new(CANDIDATES);
     let next_id = next_token_watched(&lm.model, &ids, &options, &mut view, &mut explanation)?;
     if let Some(file) = view.file.take() {
-        file.finish()?;
+        let choice = explanation.json(|id| lm.bpe.decode_lossy(&[id]).unwrap_or_default());
+        file.finish(&metadata(&lm, &ids, &options, &[vec![choice]]))?;
     }
     if next_id.is_none() {
         remark(format_args!("note: the logits are not finite numbers; no next token could be chosen"));
     }
     if let (Some(path), true) = (&args.out, common.verbose) {
-        let (name, stages) = (path.display(), view.slots.len());
+        let (name, stages) = (path.display(), view.names.len());
         remark(format_args!("{name}: {stages} stages of {} tokens", ids.len()));
     }
     print(args, &lm, &ids, next_id, &view, &explanation).map_err(Failure::output)
 }
 
-/// What the file says of itself. It is in the header, before the first stage, and has the choice in it, which is the
-/// last one: so a quick pass finds it out beforehand. It has the bits of the pass that is traced.
-///
-/// What is wrong, that pass will say.
-fn about(lm: &LanguageModel, ids: &[TokenId], options: &Options) -> BTreeMap<String, String> {
-    let mut explanation = Explanation::new(CANDIDATES);
-    if let Ok(mut quick) = Generation::new(&lm.model, ids, options.clone()) {
-        let _ = quick.next_watched(&mut explanation);
-    }
-    let choice = explanation.json(|id| lm.bpe.decode_lossy(&[id]).unwrap_or_default());
-    metadata(lm, ids, options, &[choice])
-}
-
-/// The stages that `--stages` picks, in forward order; all of them if it is left out.
-fn select(args: &Args, lm: &LanguageModel, t: usize) -> Result<Vec<Slot>, Failure> {
-    let config = &lm.model.config;
-    let mut slots = TraceFile::slots(config, t);
+/// The names that `--stages` picks, in forward order; all stages if it is left out.
+fn select(args: &Args, config: &Config) -> Result<Vec<String>, Failure> {
+    let mut names: Vec<String> = Place::all(config.n_layer).map(|place| place.to_string()).collect();
     if args.stages.is_empty() {
-        return Ok(slots);
+        return Ok(names);
     }
     if args.lens.is_some() {
-        let shape = [t, config.vocab_size];
-        let lens = |i| Slot { name: Lens::name(i), dtype: "F32", shape: shape.to_vec() };
-        slots.extend((0..config.n_layer).map(lens));
+        names.extend((0..config.n_layer).map(Lens::name));
     }
-    if let Some(none) = args.stages.iter().find(|glob| !slots.iter().any(|slot| glob.matches(&slot.name))) {
+    if let Some(none) = args.stages.iter().find(|glob| !names.iter().any(|name| glob.matches(name))) {
         return Err(Failure::Usage(format!(
             "--stages {none:?} matches no stage; --list shows their names",
             none = none.as_str()
         )));
     }
-    slots.retain(|slot| args.stages.iter().any(|glob| glob.matches(&slot.name)));
-    Ok(slots)
+    names.retain(|name| args.stages.iter().any(|glob| glob.matches(name)));
+    Ok(names)
 }
 
 /// Shows each stage to whoever was asked for.
@@ -131,12 +121,12 @@ struct View<'m> {
     lens: Option<Lens<'m>>,
     digests: Option<Vec<Digest>>,
     block: Option<usize>,
-    slots: Vec<Slot>,
+    names: Vec<String>,
 }
 
 impl View<'_> {
     fn has(&self, name: &str) -> bool {
-        self.slots.iter().any(|slot| slot.name == name)
+        self.names.iter().any(|known| known == name)
     }
 }
 
@@ -155,7 +145,10 @@ impl Trace for View<'_> {
         let name = Place::new(stage, self.block).to_string();
         if let (Some(i), Stage::Block, Some(lens)) = (self.block, stage, &mut self.lens) {
             let logits = lens.read(values);
-            self.file.as_mut().into_iter().for_each(|file| file.write(&Lens::name(i), logits.data()));
+            self.file
+                .as_mut()
+                .into_iter()
+                .for_each(|file| file.write(&Lens::name(i), &[logits.rows(), logits.cols()], logits.data()));
         }
         let picked = self.has(&name);
         if let Some(digests) = self.digests.as_mut().filter(|_| picked) {

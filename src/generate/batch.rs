@@ -14,9 +14,9 @@
 //! No row knows of the others: each text is, bit for bit, what [`Generation`] makes of it alone, whenever it joins and
 //! whoever is with it. Nothing is padded. A new text's prompt is read in the turns of the others, a part at a time.
 
-use super::{Chosen, FinishReason, Generation, PREFILL};
+use super::text::read;
+use super::{Chosen, Generation};
 use crate::error::Result;
-use crate::kv_cache::Sequence;
 use crate::model::Gpt2;
 use crate::sampling::NoWatch;
 use crate::trace::NoTrace;
@@ -41,19 +41,17 @@ use rayon::prelude::*;
 /// }
 /// # Ok::<(), gpt2::error::Error>(())
 /// ```
+#[derive(Debug)]
 pub struct Batch<'m, G> {
     model: &'m Gpt2,
-    texts: Vec<Text<G>>,
-    /// Empty between two turns: its memory is used again.
-    reads: Vec<Sequence<'static>>,
-    /// The last row of each text that is read to its end.
-    last: Vec<usize>,
+    texts: Vec<Member<G>>,
 }
 
 /// One of them.
-struct Text<G> {
+#[derive(Debug)]
+struct Member<G> {
     inner: G,
-    /// Which row of this turn's logits is its own, if it is read to its end.
+    /// The first row of this turn's logits that is its own, if it is read to its end.
     logits: Option<usize>,
 }
 
@@ -69,7 +67,7 @@ pub struct Turn {
 impl<'m, G: AsMut<Generation<'m>> + Send> Batch<'m, G> {
     /// No text yet.
     pub fn new(model: &'m Gpt2) -> Self {
-        Self { model, texts: Vec::new(), reads: Vec::new(), last: Vec::new() }
+        Self { model, texts: Vec::new() }
     }
 
     /// How many texts are in it.
@@ -88,59 +86,40 @@ impl<'m, G: AsMut<Generation<'m>> + Send> Batch<'m, G> {
     /// If it is another model's.
     pub fn push(&mut self, mut text: G) {
         assert!(std::ptr::eq(text.as_mut().model, self.model), "texts of one model");
-        self.texts.push(Text { inner: text, logits: None });
+        self.texts.push(Member { inner: text, logits: None });
     }
 
     /// One turn: every text whose prompt is read gets one token more. `each` is called with it on any thread, and may
     /// [`finish`](Generation::finish) the text. An error ends its text; the others go on.
     ///
-    /// A turn reads a limited part of long prompts; a text that waits for the rest of its own is not shown.
+    /// A turn reads a limited part of long prompts; `each` is not called for a text that waits for the rest of its own.
     pub fn step(&mut self, each: impl Fn(&mut G, Result<Chosen>) + Sync) -> Turn {
-        for Text { inner, logits } in &mut self.texts {
-            *logits = None;
+        for Member { inner, .. } in &mut self.texts {
             let generation = inner.as_mut();
-            if generation.finished.is_none()
-                && let Err(error) = generation.begin_turn()
-            {
-                generation.finished = Some(FinishReason::Length);
-                each(inner, Err(error));
+            if generation.wants_turn() {
+                generation.failed = generation.begin().err();
             }
         }
-
-        let mut reads = emptied(std::mem::take(&mut self.reads));
-        let (mut turn, mut rows) = (Turn::default(), 0);
-        self.last.clear();
-        for Text { inner, logits } in &mut self.texts {
+        let running = self.texts.iter_mut().map(|text| text.inner.as_mut()).filter(|text| text.wants_turn());
+        let pass = read(self.model, running.map(|running| &mut running.text), &mut NoTrace);
+        let (mut turn, mut logits) = (Turn::default(), None);
+        if let Some(pass) = pass {
+            turn = Turn { prompt_tokens: pass.prompt_tokens, newest_tokens: pass.newest_tokens };
+            logits = (pass.hidden.rows() > 0).then(|| self.model.head(&pass.hidden, &mut NoTrace)); // [rows, V]
+        }
+        let mut rows = 0;
+        for Member { inner, logits } in &mut self.texts {
             let generation = inner.as_mut();
-            let unread = generation.unread;
-            let part = if unread > 1 { unread.min(PREFILL - turn.prompt_tokens) } else { unread };
-            if generation.finished.is_some() || part == 0 {
-                continue;
+            let is_read = generation.wants_turn() && generation.text.unread().is_empty();
+            *logits = is_read.then_some(rows);
+            rows += if is_read { generation.rows() } else { 0 };
+        }
+        self.texts.par_iter_mut().for_each(|Member { inner, logits: first }| {
+            let generation = inner.as_mut();
+            if let (Some(first), Some(logits)) = (*first, &logits) {
+                generation.failed = generation.end(logits, first, &mut NoWatch).err();
             }
-            *if unread > 1 { &mut turn.prompt_tokens } else { &mut turn.newest_tokens } += part;
-            rows += part;
-            if part == unread {
-                *logits = Some(self.last.len());
-                self.last.push(rows - 1);
-            }
-            reads.push(generation.read(part).0);
-        }
-        if reads.is_empty() {
-            return turn;
-        }
-        let hidden = self.model.hidden(&mut reads, &mut NoTrace); // [T, C]
-        self.reads = emptied(reads);
-        if self.last.is_empty() {
-            return turn;
-        }
-        let logits = self.model.head(&hidden.select(&self.last), &mut NoTrace); // [texts, V]
-        self.texts.par_iter_mut().for_each(|Text { inner, logits: row }| {
-            if let Some(row) = *row {
-                let generation = inner.as_mut();
-                let chosen = generation.choose(logits.row(row), &mut NoWatch);
-                if chosen.is_err() {
-                    generation.finished = Some(FinishReason::Length);
-                }
+            while let Some(chosen) = inner.as_mut().give() {
                 each(inner, chosen);
             }
         });
@@ -159,18 +138,12 @@ impl<'m> AsMut<Generation<'m>> for Generation<'m> {
     }
 }
 
-/// The memory of a list, for elements that borrow from elsewhere: the standard library collects in place.
-fn emptied<'b>(mut list: Vec<Sequence<'_>>) -> Vec<Sequence<'b>> {
-    list.clear();
-    list.into_iter().map(|_| unreachable!("it is empty")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::{sampled, small};
     use super::*;
     use crate::bpe::TokenId;
-    use crate::generate::{ContextPolicy, Options};
+    use crate::generate::{ContextPolicy, FinishReason, Options};
     use std::sync::Mutex;
 
     /// A text and its tokens: ids, and log-probabilities by their bits.
@@ -279,7 +252,7 @@ mod tests {
             let tokens = Mutex::new(0);
             let turn =
                 batch.step(|_, chosen| *tokens.lock().expect("a count") += usize::from(chosen.is_ok()));
-            let read = batch.texts.iter().map(|text| text.inner.cache.len()).collect::<Vec<_>>();
+            let read = batch.texts.iter().map(|text| text.inner.text.read_len()).collect::<Vec<_>>();
             turns.push((read, turn, tokens.into_inner().expect("a count")));
             let _ = batch.take_finished().count();
         }
@@ -288,13 +261,5 @@ mod tests {
         assert_eq!(turns[1], (vec![300, 10, 2, 200], turn(44 + 10 + 200, 1), 4));
         assert_eq!(turns[2], (vec![301, 11, 3, 201], turn(0, 4), 4));
         assert_eq!(turns.iter().map(|(_, _, tokens)| tokens).sum::<usize>(), 4 * 3);
-    }
-
-    #[test]
-    fn the_list_of_reads_keeps_its_memory() {
-        let list: Vec<Sequence<'_>> = Vec::with_capacity(9);
-        let pointer = list.as_ptr().addr();
-        let again = emptied(list);
-        assert_eq!((again.as_ptr().addr(), again.capacity()), (pointer, 9));
     }
 }

@@ -114,7 +114,7 @@ impl StopStrings {
 }
 
 /// Turns tokens into text one at a time, up to a stop string. Characters are shown whole.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct TextStream<'a> {
     decoder: StreamDecoder<'a>,
     stop: StopStrings,

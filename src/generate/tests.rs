@@ -72,7 +72,7 @@ fn the_policy_decides_where_positions_end() {
     let mut fits = with(ContextPolicy::Error, 60, 4).expect("options");
     assert_eq!(write(&mut fits).0.len(), 4);
     for policy in [ContextPolicy::Stop, ContextPolicy::Error] {
-        let error = with(policy, 65, 1).err().expect("too long");
+        let error = with(policy, 65, 1).expect_err("too long");
         assert!(error.to_string().contains("65 tokens"), "{error}");
         assert_eq!(ContextPolicy::from_name(policy.name()), Some(policy));
     }
@@ -140,7 +140,7 @@ fn options_are_checked() {
         (Options::default().logit_bias(vec![(211, 1.0)]), "token id 211"),
         (Options::plain(0).top_k(0), "top-k"),
     ] {
-        let error = Generation::new(&model, &[1], options).err().expect(part).to_string();
+        let error = Generation::new(&model, &[1], options).expect_err(part).to_string();
         assert!(error.contains(part), "{error}");
     }
 }

@@ -18,23 +18,31 @@ use std::collections::BTreeMap;
 /// | `stop` | JSON: the strings that end the text, where there are any |
 /// | `dtype`, `kv_cache_dtype` | of the weights, of the keys and values |
 /// | `arithmetic`, `version` | of the [arithmetic](crate::ARITHMETIC), of the program |
+///
+/// `choices`: for each text how each of its tokens was chosen.
 pub fn metadata(
     lm: &LanguageModel,
     ids: &[TokenId],
     options: &Options,
-    choices: &[Value],
+    choices: &[Vec<Value>],
 ) -> BTreeMap<String, String> {
-    BTreeMap::from([
+    let mut about = BTreeMap::from([
         ("model".into(), lm.name.clone()),
         ("prompt".into(), lm.bpe.decode_lossy(ids).unwrap_or_default()),
         ("ids".into(), json!(ids).to_string()),
         ("options".into(), json!(options).to_string()),
-        ("choices".into(), json!(choices).to_string()),
+        ("choices".into(), json!(choices.first().map_or(&[][..], Vec::as_slice)).to_string()),
         ("dtype".into(), lm.model.wte.dtype().name().into()),
         ("kv_cache_dtype".into(), lm.model.config.kv_cache_dtype.name().into()),
         ("arithmetic".into(), crate::ARITHMETIC.into()),
         ("version".into(), concat!("gpt2-explained ", env!("CARGO_PKG_VERSION")).into()),
-    ])
+    ]);
+    if !options.stop.is_empty() {
+        about.insert("stop".into(), json!(options.stop).to_string());
+    }
+    let later = choices.iter().enumerate().skip(1);
+    about.extend(later.map(|(n, choices)| (format!("sequence.{n}.choices"), json!(choices).to_string())));
+    about
 }
 
 #[cfg(test)]
@@ -44,7 +52,7 @@ mod tests {
     #[test]
     fn a_prompt_is_said_as_text_and_ids() {
         let lm = crate::checkpoint::bundled();
-        let about = metadata(&lm, &lm.bpe.encode("Once upon"), &Options::default(), &[json!(1)]);
+        let about = metadata(&lm, &lm.bpe.encode("Once upon"), &Options::default(), &[vec![json!(1)]]);
         assert_eq!(
             (&*about["prompt"], &*about["ids"], &*about["choices"]),
             ("Once upon", "[7454,2402]", "[1]")

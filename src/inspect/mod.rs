@@ -3,23 +3,20 @@
 //! | module | what |
 //! |---|---|
 //! | [`next_token`] | one turn of the loop with every stage shown to a [`Trace`](crate::trace::Trace) |
-//! | [`TraceFile`] | writes the stages of one pass into a safetensors file |
-//! | [`StepsFile`] | writes those of a whole generation |
+//! | [`TraceFile`] | writes the stages of a pass or of a whole generation into a safetensors file |
 //! | [`diff`](diff()) | compares two such files, stage by stage |
 //! | [`Lens`] | reads the residual stream as if the model ended there |
 //! | [`debugger`] | walks through a generation, forward and back |
 
 pub mod debugger;
 pub mod diff;
-mod file;
 pub mod lens;
 mod metadata;
 mod step;
-pub mod steps_file;
+mod trace_file;
 
 pub use diff::diff;
-pub use file::TraceFile;
 pub use lens::Lens;
 pub use metadata::metadata;
 pub use step::{next_token, next_token_watched};
-pub use steps_file::{Choices, StepsFile};
+pub use trace_file::{Choices, TraceFile};

@@ -1,13 +1,11 @@
 //! One turn of the loop, from ids to the next id, with every stage shown.
 
-use crate::bpe::TokenId;
+use crate::config::TokenId;
 use crate::error::{Error, Result};
-use crate::generate::{Options, check_ids};
-use crate::kv_cache::KvCache;
+use crate::generate::{ContextPolicy, Generation, Options};
 use crate::model::Gpt2;
-use crate::sampling::{History, NoWatch, Watch};
-use crate::softmax::log_softmax;
-use crate::trace::{Stage, Trace};
+use crate::sampling::{NoWatch, Watch};
+use crate::trace::Trace;
 
 /// Reads all `ids` at once and chooses the next token; `trace` sees every stage, the logits of all positions included.
 ///
@@ -37,31 +35,25 @@ pub fn next_token_watched(
     trace: &mut impl Trace,
     watch: &mut dyn Watch,
 ) -> Result<Option<TokenId>> {
-    check_ids(model, ids)?;
     let most = model.config.n_positions;
     if ids.is_empty() || ids.len() > most {
         let problem =
             format!("{} tokens; a trace needs from 1 to the model's n_positions, {most}", ids.len());
         return Err(Error::input(problem));
     }
-    options.check(model)?;
-
-    let logits = model.forward(ids, &mut KvCache::new(&model.config), trace); // [T, V]
-    let last = logits.row(ids.len() - 1); // [V]
-    let history = History { ids, prompt_len: ids.len(), eos: options.ends(model) };
-    let u = options.uniform().at(0);
-    let id = options.choose(&mut last.to_vec(), &history, u, trace, watch);
-    let id = id.filter(|id| log_softmax(last, *id as usize).is_finite());
-    if let Some(id) = id {
-        trace.record_ids(Stage::NextId, &[id]);
+    let options =
+        options.clone().max_new_tokens(options.max_new_tokens.max(1)).context_policy(ContextPolicy::Slide);
+    let mut generation = Generation::with_trace(model, ids, options, trace)?.whole();
+    match generation.next_watched(watch) {
+        Some(Ok(chosen)) => Ok(Some(chosen.id)),
+        None | Some(Err(Error::NoToken | Error::NotFinite)) => Ok(None),
+        Some(Err(error)) => Err(error),
     }
-    Ok(id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::Generation;
     use crate::trace::{NoTrace, Recorder};
 
     #[test]

@@ -189,10 +189,10 @@ mod tests {
     fn explain(options: &Options, logits: &[f32]) -> (Option<TokenId>, Explanation) {
         let history = History { ids: &[1], prompt_len: 1, eos: &[] };
         let (mut explanation, mut scores) = (Explanation::new(2), logits.to_vec());
-        let u = options.uniform().draw();
-        let id = options.choose(&mut scores, &history, u, &mut NoTrace, &mut explanation);
+        let id =
+            options.choose(&mut scores, &history, options.uniform().at(0), &mut NoTrace, &mut explanation);
         let mut unseen = logits.to_vec();
-        let same = options.choose(&mut unseen, &history, u, &mut NoTrace, &mut NoWatch);
+        let same = options.choose(&mut unseen, &history, options.uniform().at(0), &mut NoTrace, &mut NoWatch);
         assert_eq!(id, same, "looking changes nothing");
         (id, explanation)
     }

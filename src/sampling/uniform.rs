@@ -1,9 +1,15 @@
-//! Where does chance come from? One number per token, from a named generator: the same on every machine.
+//! Where does chance come from? One number a token, from a named generator: the same on every machine.
 
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 
-/// The generator of a run: ChaCha with 12 rounds, one number per token.
-pub struct Uniform(ChaCha12Rng);
+/// The random numbers of a text: ChaCha with 12 rounds, one number for each sampled token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uniform {
+    seed: u64,
+    stream: u64,
+    /// How many numbers were drawn.
+    drawn: u64,
+}
 
 impl Uniform {
     /// Starts at `seed`.
@@ -14,28 +20,21 @@ impl Uniform {
     /// Starts at `seed`, in one of its 2^64 independent streams: ChaCha's key comes from the seed, the nonce is the
     /// stream.
     pub fn with_stream(seed: u64, stream: u64) -> Self {
-        let mut generator = ChaCha12Rng::seed_from_u64(seed);
-        generator.set_stream(stream);
-        Self(generator)
+        Self { seed, stream, drawn: 0 }
     }
 
-    /// Goes to the place in its stream where `n` numbers have been drawn: each takes two words of 32 bits.
-    pub fn skip_to(&mut self, n: u64) {
-        self.0.set_word_pos(u128::from(n) * 2);
+    /// Number `n` of the stream, from 0, in [0, 1): the upper 53 bits of a u64, times 2^-53.
+    pub fn at(&self, n: u64) -> f64 {
+        let mut generator = ChaCha12Rng::seed_from_u64(self.seed);
+        generator.set_stream(self.stream);
+        generator.set_word_pos(u128::from(n) * 2); // each number takes two words of 32 bits
+        (generator.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Number `n` of its stream, from 0. What [`draw`](Self::draw) gives next does not change.
-    pub fn at(&mut self, n: u64) -> f64 {
-        let here = self.0.get_word_pos();
-        self.skip_to(n);
-        let number = self.draw();
-        self.0.set_word_pos(here);
-        number
-    }
-
-    /// The next number in [0, 1): the upper 53 bits of a u64, times 2^-53.
+    /// The next number of the stream.
     pub fn draw(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+        self.drawn += 1;
+        self.at(self.drawn - 1)
     }
 }
 
@@ -47,10 +46,8 @@ mod tests {
     fn any_number_of_a_stream_can_be_drawn_again() {
         let mut in_order = Uniform::with_stream(5, 3);
         for n in 0..300 {
-            let mut again = Uniform::with_stream(5, 3);
-            again.skip_to(n);
-            let (there, number) = (in_order.at(n), in_order.draw());
-            assert_eq!((again.draw(), there, in_order.at(n)), (number, number, number), "{n}");
+            assert_eq!(Uniform::with_stream(5, 3).at(n), in_order.draw(), "{n}");
+            assert_eq!(in_order.at(n), Uniform::with_stream(5, 3).at(n), "{n}");
         }
     }
 

@@ -25,12 +25,12 @@
 
 use super::candidates::{self, Row};
 use super::hypotheses::{Finished, best_possible};
-use super::record::{Candidate, Closed, Fate, Round, Step};
+use super::record::{Closed, Continuation, Fate, Round, SearchStep};
 use super::rows::{self, Beam, Growth};
 use super::{Beams, EarlyStopping, Hypothesis};
-use crate::bpe::TokenId;
+use crate::config::TokenId;
 use crate::error::{Error, Result};
-use crate::generate::{self, ContextPolicy, FinishReason, Options, TextStream};
+use crate::generate::{self, ContextPolicy, FinishReason, Options, Text, TextStream};
 use crate::model::Gpt2;
 use crate::sampling::{History, NoWatch, Uniform};
 use crate::softmax::LogSum;
@@ -95,7 +95,7 @@ impl<'m> BeamSearch<'m> {
                 "num-beam-groups: groups take the best continuations, they do not draw; leave out one of the two",
             ));
         }
-        let (root, finished) = (Beam::new(model, prompt), Finished::new(beams.group_size()));
+        let (root, finished) = (Beam::new(Text::new(model, prompt)), Finished::new(beams.group_size()));
         let group =
             || Group { running: vec![root.clone()], finished: finished.clone(), closed: longest == 0 };
         let mut groups: Vec<Group<'m>> = (0..beams.num_beam_groups).map(|_| group()).collect();
@@ -110,7 +110,7 @@ impl<'m> BeamSearch<'m> {
     /// Ends hypotheses also at stop strings: `text` is how a text begins, before its first new token.
     pub fn stopping_at(mut self, text: &TextStream<'m>) -> Self {
         let running = self.groups.iter_mut().flat_map(|group| &mut group.running);
-        running.for_each(|beam| beam.text = Some(text.clone()));
+        running.for_each(|beam| beam.stream = Some(text.clone()));
         self
     }
 
@@ -139,15 +139,15 @@ impl<'m> BeamSearch<'m> {
     }
 
     /// One turn of the loop.
-    fn step(&mut self) -> Result<Step> {
+    fn step(&mut self) -> Result<SearchStep> {
         let len = self.prompt_len + self.steps;
         if self.options.context_policy == ContextPolicy::Error && len >= self.model.config.n_positions {
             return Err(Error::NoPositions { n_positions: self.model.config.n_positions });
         }
         let open = self.groups.iter_mut().filter(|group| !group.closed);
         let mut beams: Vec<&mut Beam<'m>> = open.flat_map(|group| &mut group.running).collect();
-        let (x, slid) = rows::read(self.model, &mut beams); // [K, C]
-        self.slides += usize::from(slid);
+        let x = rows::read_beams(self.model, &mut beams); // [K, C]
+        self.slides = beams.iter().map(|beam| beam.text.slides()).fold(self.slides, usize::max);
         self.rows += if self.steps > 0 { beams.len() } else { 0 };
         self.steps += 1;
         let logits = self.model.head(&x, &mut NoTrace); // [K, V]
@@ -165,7 +165,7 @@ impl<'m> BeamSearch<'m> {
             rounds.push(round);
             taken.extend(chosen);
         }
-        Ok(Step { number: self.steps, rounds })
+        Ok(SearchStep { number: self.steps, rounds })
     }
 
     /// One group's part of a step: logits `[K, V]` of its beams -> its next beams, and their newest tokens.
@@ -189,22 +189,15 @@ impl<'m> BeamSearch<'m> {
             let beam = &group.running[candidate.beam];
             let id = candidate.id;
             let logprob = sums[candidate.beam].log_softmax(logits[candidate.beam][id as usize]);
-            let mut text = beam.text.clone();
-            let ends_here = ends.contains(&id);
-            if let Some(text) = text.as_mut().filter(|_| !ends_here) {
-                text.push(id);
-            }
-            let end = match &text {
-                _ if ends_here => Some(FinishReason::Eos),
-                Some(text) if text.stopped() => Some(FinishReason::Stop),
-                _ => (self.steps >= self.longest).then_some(FinishReason::Length),
-            };
+            let mut stream = beam.stream.clone();
+            let long_enough = self.steps >= self.longest;
+            let (end, _) = generate::end_with(id, ends, stream.as_mut(), long_enough);
             let mut fate = Fate::Pruned;
             if let Some(finish_reason) = end.filter(|_| rank < size) {
                 let score = candidate.score / self.beams.divisor(self.steps);
                 if group.finished.admits(score) {
                     fate = Fate::Finished(score);
-                    let ids = beam.ids[self.prompt_len..].iter().copied().chain([id]).collect();
+                    let ids = beam.text.new_ids().iter().copied().chain([id]).collect();
                     let logprobs = beam.logprobs.iter().copied().chain([logprob]).collect();
                     group.finished.insert(Hypothesis {
                         ids,
@@ -220,9 +213,9 @@ impl<'m> BeamSearch<'m> {
                 chosen.push(id); // at the full length too: the groups still differ in their last token
             }
             if end.is_none() {
-                going_on.push((rank, Growth { of: candidate, logprob, text }));
+                going_on.push((rank, Growth { of: candidate, logprob, stream }));
             }
-            seen.push(Candidate { beam: candidate.beam, id, score: candidate.score, logprob, fate });
+            seen.push(Continuation { beam: candidate.beam, id, score: candidate.score, logprob, fate });
         }
         going_on.sort_by(|(_, a), (_, b)| b.of.score.total_cmp(&a.of.score)); // stable; draws come in any order
         going_on.truncate(size);
@@ -266,7 +259,7 @@ impl<'m> BeamSearch<'m> {
                 x.copy_from_slice(logits);
                 sum.log_probabilities(x);
                 taken.iter().for_each(|id| x[*id as usize] -= self.beams.diversity_penalty);
-                let history = History { ids: &beam.ids, prompt_len: self.prompt_len, eos: ends };
+                let history = History { ids: beam.text.ids(), prompt_len: self.prompt_len, eos: ends };
                 self.options.process(x, &history, &mut NoWatch);
                 if self.options.sample {
                     self.options.warp(x, keep, &mut NoWatch);
@@ -290,7 +283,7 @@ impl<'m> BeamSearch<'m> {
 }
 
 impl Iterator for BeamSearch<'_> {
-    type Item = Result<Step>;
+    type Item = Result<SearchStep>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.groups.iter().all(|group| group.closed) {

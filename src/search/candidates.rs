@@ -15,7 +15,7 @@ use crate::softmax::softmax;
 
 /// One beam's continuation by one token.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Continuation {
+pub(super) struct Scored {
     /// Which beam of its group goes on.
     pub beam: usize,
     pub id: TokenId,
@@ -41,7 +41,7 @@ pub(super) fn alive(x: &[f32]) -> Row {
 }
 
 /// The `m` best of all rows; on a tie the first beam, and of that the lowest id. Rows as from [`largest`].
-pub(super) fn best(rows: &[Row], m: usize) -> Vec<Continuation> {
+pub(super) fn best(rows: &[Row], m: usize) -> Vec<Scored> {
     let mut all = continuations(rows);
     all.sort_by(|a, b| order(b.score, a.score)); // stable
     all.truncate(m);
@@ -52,7 +52,7 @@ pub(super) fn best(rows: &[Row], m: usize) -> Vec<Continuation> {
 /// number and the rule of [`draw`], over the beams and within a beam over the ids. Rows as from [`alive`].
 ///
 /// There are fewer if fewer have a probability above 0.
-pub(super) fn drawn(rows: &[Row], m: usize, uniform: &mut Uniform) -> Vec<Continuation> {
+pub(super) fn drawn(rows: &[Row], m: usize, uniform: &mut Uniform) -> Vec<Scored> {
     let all = continuations(rows);
     let mut weights: Vec<f32> = all.iter().map(|c| c.score).collect();
     softmax(&mut weights);
@@ -64,9 +64,9 @@ pub(super) fn drawn(rows: &[Row], m: usize, uniform: &mut Uniform) -> Vec<Contin
     (0..m).map_while(|_| next()).collect()
 }
 
-fn continuations(rows: &[Row]) -> Vec<Continuation> {
+fn continuations(rows: &[Row]) -> Vec<Scored> {
     let of = |(beam, row): (usize, &Row)| {
-        row.iter().map(|(id, score)| Continuation { beam, id: *id, score: *score }).collect::<Vec<_>>()
+        row.iter().map(|(id, score)| Scored { beam, id: *id, score: *score }).collect::<Vec<_>>()
     };
     rows.iter().enumerate().flat_map(of).collect()
 }
@@ -125,9 +125,9 @@ mod tests {
             scores in prop::collection::vec(prop::collection::vec((0..12i8).prop_map(|x| if x == 0 { GONE } else { f32::from(x) }), 150), 1..5),
             m in 1..40usize,
         ) {
-            let mut all: Vec<Continuation> = Vec::new();
+            let mut all: Vec<Scored> = Vec::new();
             for (beam, row) in scores.iter().enumerate() {
-                all.extend((0..).zip(row).map(|(id, score)| Continuation { beam, id, score: *score }));
+                all.extend((0..).zip(row).map(|(id, score)| Scored { beam, id, score: *score }));
             }
             all.retain(|c| c.score > GONE);
             all.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.beam, a.id).cmp(&(b.beam, b.id))));

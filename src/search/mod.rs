@@ -25,8 +25,8 @@
 //! | [`record`] | what each step did |
 //! | [`tree`] | all steps together: kept and pruned hypotheses, as text and as JSON |
 //!
-//! The other way to look further than one token asks not for a likelier text but for the same one, sooner:
-//! [`speculative`] decoding has several tokens guessed by something cheap ([`draft`]) and checks all of them in one pass.
+//! The other way to look further than one token asks not for a likelier text but for the same one, sooner: in speculative
+//! decoding something cheap, a [`draft`], guesses several tokens, and one pass checks all of them.
 
 pub mod beam;
 mod candidates;
@@ -35,7 +35,6 @@ pub mod hypotheses;
 pub mod options;
 pub mod record;
 mod rows;
-pub mod speculative;
 #[cfg(test)]
 mod tests;
 pub mod tree;
@@ -43,5 +42,5 @@ pub mod tree;
 pub use beam::BeamSearch;
 pub use hypotheses::Hypothesis;
 pub use options::{Beams, EarlyStopping};
-pub use record::{Candidate, Closed, Fate, Round, Step};
+pub use record::{Closed, Continuation, Fate, Round, SearchStep};
 pub use tree::Tree;

@@ -4,7 +4,7 @@ use crate::bpe::TokenId;
 
 /// One more token for every beam.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub struct SearchStep {
     /// Counted from 1: how long the new hypotheses are.
     pub number: usize,
     /// Of each group that is still searching, in order.
@@ -17,7 +17,7 @@ pub struct Round {
     /// Which group, counted from 0.
     pub group: usize,
     /// The continuations that came into question: the best first, or, when sampling, in the order of the draws.
-    pub candidates: Vec<Candidate>,
+    pub candidates: Vec<Continuation>,
     /// The score that the best beam may still reach, as [`EarlyStopping`](super::EarlyStopping) estimates it; `None` if
     /// no beam goes on.
     pub best_possible: Option<f32>,
@@ -29,7 +29,7 @@ pub struct Round {
 
 /// A continuation of a beam by one token.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Candidate {
+pub struct Continuation {
     /// Which beam of the step before it continues, counted from 0; in the first step there is one, the prompt.
     pub beam: usize,
     /// The token.

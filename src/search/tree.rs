@@ -3,7 +3,7 @@
 //! Each candidate of each step is a node; its parent is the hypothesis that it continues, and what has no
 //! parent continues the prompt. Only kept nodes have children.
 
-use super::{Candidate, Closed, Fate, Hypothesis, Round, Step};
+use super::{Closed, Continuation, Fate, Hypothesis, Round, SearchStep};
 use crate::bpe::{Bpe, TokenId};
 use serde::Serialize;
 use std::fmt::Write;
@@ -33,12 +33,12 @@ pub struct Node {
     /// Its place among the step's candidates, counted from 0.
     pub rank: usize,
     /// The token, its score and its fate.
-    pub candidate: Candidate,
+    pub candidate: Continuation,
 }
 
 impl Tree {
     /// One more step. All must come, in order.
-    pub fn push(&mut self, step: &Step) {
+    pub fn push(&mut self, step: &SearchStep) {
         for round in &step.rounds {
             let &Round { group, closed, .. } = round;
             self.running.resize(self.running.len().max(group + 1), vec![]);
@@ -82,7 +82,7 @@ impl Tree {
     }
 
     /// The step that was pushed last, as a table: what each candidate continues, and what becomes of it.
-    pub fn show(&self, step: &Step, bpe: &Bpe) -> String {
+    pub fn show(&self, step: &SearchStep, bpe: &Bpe) -> String {
         let mut text = String::new();
         let candidates = step.rounds.iter().map(|round| round.candidates.len()).sum::<usize>();
         let mut node = self.nodes.len() - candidates;
@@ -140,7 +140,7 @@ impl Tree {
                 Fate::Finished(score) => ("finished", Some(score)),
                 Fate::Pruned => ("pruned", None),
             };
-            let Candidate { id, score, logprob, .. } = node.candidate;
+            let Continuation { id, score, logprob, .. } = node.candidate;
             let token = bpe.token_text(id).unwrap_or_default();
             let (parent, step, group, rank) = (node.parent, node.step, node.group + 1, node.rank + 1);
             JsonNode { parent, step, group, rank, id, token, score, logprob, fate, final_score }

@@ -97,6 +97,21 @@ pub trait Trace: Send {
     }
 }
 
+impl<T: Trace + ?Sized> Trace for &mut T {
+    fn wants(&self, stage: Stage) -> bool {
+        (**self).wants(stage)
+    }
+    fn enter_block(&mut self, i: Option<usize>) {
+        (**self).enter_block(i);
+    }
+    fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
+        (**self).record(stage, shape, values);
+    }
+    fn record_ids(&mut self, stage: Stage, ids: &[u32]) {
+        (**self).record_ids(stage, ids);
+    }
+}
+
 /// Looks at nothing and costs nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoTrace;

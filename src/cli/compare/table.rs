@@ -1,6 +1,6 @@
 //! The table of `gpt2 compare`, 80 columns wide.
 
-use super::super::speculation::Speculated;
+use super::super::report::Speculated;
 use super::{Report, Run};
 use gpt2::bpe::Bpe;
 use std::io::{self, Write};

@@ -43,8 +43,7 @@ use super::lens::Candidate;
 use crate::bpe::TokenId;
 use crate::checkpoint::LanguageModel;
 use crate::error::{Error, Result};
-use crate::generate::rewind::Mark;
-use crate::generate::{FinishReason, Generation, Options, StopStrings, TextStream};
+use crate::generate::{FinishReason, Generation, Mark, Options, StopStrings, TextStream};
 use crate::sampling::Explanation;
 use crate::trace::{Digest, Place, Recorded};
 use eye::{Eye, Look};
@@ -64,8 +63,8 @@ pub struct Settings {
 }
 
 /// A turn of the loop: one token.
-struct Turn {
-    mark: Mark,
+struct Turn<'m> {
+    mark: Mark<'m>,
     /// The settings it has had; the last are in force.
     settings: Vec<Settings>,
     stages: Vec<(Place, Digest)>,
@@ -74,7 +73,7 @@ struct Turn {
     result: Result<TokenId>,
 }
 
-impl Turn {
+impl Turn<'_> {
     fn settings(&self) -> &Settings {
         self.settings.last().expect("a turn has settings")
     }
@@ -86,7 +85,7 @@ pub struct Session<'m> {
     stop: StopStrings,
     generation: Generation<'m, Eye<'m>>,
     /// The turns up to this one; the generation is at the end of the last.
-    turns: Vec<Turn>,
+    turns: Vec<Turn<'m>>,
     /// The settings of turns that were taken back, the next one last.
     ahead: Vec<Vec<Settings>>,
     stage: usize,
@@ -105,7 +104,9 @@ impl<'m> Session<'m> {
         options: Options,
         stop: StopStrings,
     ) -> Result<Self> {
-        let generation = Generation::with_trace(&lm.model, prompt, options.clone(), Eye::default())?.whole();
+        let generation = Generation::with_trace(&lm.model, prompt, options.clone(), Eye::default())?
+            .with_text(TextStream::new(&lm.bpe, stop.clone()))
+            .whole();
         if generation.finish_reason().is_some() {
             return Err(Error::input(
                 "there is no token to step through: max-new-tokens is 0, or the prompt takes all positions",
@@ -139,8 +140,7 @@ impl<'m> Session<'m> {
         look: Look<'m>,
         explanation: &mut Explanation,
     ) -> Result<TokenId> {
-        let n = self.turns.len() as u64;
-        self.generation.set_options(settings.options.clone(), n);
+        self.generation.set_options(settings.options.clone());
         self.generation.force(settings.forced);
         let n_head = self.lm.model.config.n_head;
         self.generation.trace.begin(n_head, settings.edits.clone(), look);
@@ -149,9 +149,7 @@ impl<'m> Session<'m> {
             None => Err(Error::input("the text has ended")),
         };
         self.generation.force(None);
-        if self.read_text().1 {
-            self.generation.finish(FinishReason::Stop);
-        }
+        self.generation.take_text(); // it may be taken back: `text` decodes anew
         result
     }
 
@@ -165,7 +163,7 @@ impl<'m> Session<'m> {
         explanation
     }
 
-    fn turn(&self) -> &Turn {
+    fn turn(&self) -> &Turn<'m> {
         self.turns.last().expect("a turn")
     }
 
@@ -248,17 +246,12 @@ impl<'m> Session<'m> {
 
     /// The text of the new tokens, cut at a stop string.
     pub fn text(&self) -> String {
-        self.read_text().0
-    }
-
-    /// The text, and whether a stop string has ended it.
-    fn read_text(&self) -> (String, bool) {
         let mut stream = TextStream::new(&self.lm.bpe, self.stop.clone());
         let ends = self.generation.finish_reason() == Some(FinishReason::Eos);
         let ids = self.generation.new_ids();
         let shown = &ids[..ids.len() - usize::from(ends)];
         let text: String = shown.iter().map(|id| stream.push(*id)).collect();
-        (text + &stream.finish(), stream.stopped())
+        text + &stream.finish()
     }
 
     /// Goes to the next stage, of this turn or of the next one. `false` where the text ends.

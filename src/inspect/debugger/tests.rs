@@ -1,7 +1,9 @@
 use super::*;
 use crate::checkpoint;
 use crate::generate::ContextPolicy;
-use crate::trace::{Recorder, Stage};
+use crate::kv_cache::KvCache;
+use crate::sampling::{History, NoWatch};
+use crate::trace::{NoTrace, Recorder, Stage};
 use std::path::Path;
 
 /// 64 positions, 211 tokens, 2 blocks of 4 heads.
@@ -167,11 +169,16 @@ fn a_forced_token_is_read_next() {
     let forced = walk(&mut session);
     assert_eq!((session.new_ids()[0], session.settings().forced), (77, None));
     let new = session.new_ids().to_vec();
-    // What follows is what follows a prompt with this token, with the same numbers drawn.
-    let mut longer = Generation::new(&lm.model, &[3, 1, 4, 77], options(2)).expect("a prompt");
-    longer.set_options(options(2), 1);
-    let expected: Vec<TokenId> = longer.map(|chosen| chosen.expect("a token").id).collect();
-    assert_eq!(new[1..], expected);
+    // What follows is what follows a prompt with this token, with the numbers of the later positions.
+    let (options, mut ids) = (options(3), vec![3, 1, 4, 77]);
+    for n in 1..3 {
+        let mut scores = lm.model.next_logits(&ids, &mut KvCache::new(&lm.model.config), &mut NoTrace);
+        let history = History { ids: &ids, prompt_len: 3, eos: &[] };
+        let u = options.uniform().at(n);
+        let id = options.choose(scores.row_mut(0), &history, u, &mut NoTrace, &mut NoWatch);
+        ids.push(id.expect("a token"));
+    }
+    assert_eq!(new, ids[3..]);
     back_to_the_start(&mut session);
     assert_eq!(walk(&mut session), forced);
 }
@@ -246,6 +253,7 @@ fn ends_of_all_kinds() {
     assert_eq!((ending.finish_reason(), ending.turn_number()), (Some(FinishReason::Eos), 0));
     assert_eq!(ending.text(), "");
 
+    drop((filling, ending));
     lm.model.ln_f.weight[0] = f32::NAN;
     let mut damaged = session(&lm, &[1, 2], 5);
     let seen = walk(&mut damaged);

@@ -13,11 +13,10 @@
 //! reaches the end of the text, it goes on with itself, as in LZ77: of a text that repeats itself, any length can be
 //! guessed.
 
-use super::{Draft, Guess};
-use crate::bpe::TokenId;
+use super::Guesser;
+use crate::config::TokenId;
 use crate::generate::View;
 use crate::model::Gpt2;
-use crate::sampling::Uniform;
 use std::collections::HashMap;
 
 /// The longest n-gram that is looked up.
@@ -68,12 +67,12 @@ fn key(ids: &[TokenId], n: usize) -> [TokenId; LONGEST] {
     key
 }
 
-impl Draft for PromptLookup {
-    fn guess(&mut self, text: View<'_>, most: usize, _: &mut Uniform) -> Guess {
-        Guess { ids: self.look_up(text.ids, most), q: None }
+impl Guesser for PromptLookup {
+    fn guess(&mut self, text: &View<'_>, most: usize) -> Vec<TokenId> {
+        self.look_up(text.ids, most)
     }
 
-    fn prepare(&mut self, text: View<'_>) {
+    fn prepare(&mut self, text: &View<'_>) {
         self.learn(text.ids);
     }
 

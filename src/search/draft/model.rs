@@ -2,27 +2,21 @@
 //!
 //! ```text
 //! for k times:
-//!     q = distribution(draft_model(ids))     # under the same options as the text
-//!     ids.append(draw(q))
+//!     ids.append(choose(draft_model(ids)))   # under the text's options, with the number of the position
 //! ```
 //!
 //! Source: Leviathan et al., "Fast Inference from Transformers via Speculative Decoding" (2023). The two models must share
 //! their vocabulary; everything else may differ, the number of positions too. Where the draft's are full, or it was not
 //! asked for long, it begins anew with the newest tokens: to read all that it missed would cost more than it helps.
 
-use super::{Draft, Guess};
-use crate::bpe::{Bpe, TokenId};
+use super::Guesser;
+use crate::bpe::Bpe;
+use crate::config::TokenId;
 use crate::error::{Error, Result};
 use crate::generate::View;
-use crate::kv_cache::KvCache;
-use crate::kv_cache::Sequence;
+use crate::generate::text::{Text, read_all_but_newest, read_to_end};
 use crate::model::Gpt2;
-use crate::sampling::{NoWatch, Uniform};
-use crate::tensor::Matrix;
 use crate::trace::NoTrace;
-
-/// A longer text is read this many tokens at a time.
-const PREFILL: usize = 256;
 
 /// A draft that has not read this many tokens does not read them any more,
 const FAR_BEHIND: usize = 128;
@@ -34,14 +28,13 @@ const KEPT: usize = 64;
 const OVERHEAD: f64 = 0.02;
 
 /// Guesses by another model.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct DraftModel<'m> {
     model: &'m Gpt2,
-    cache: KvCache,
-    /// The ids that the cache has seen.
-    seen: Vec<TokenId>,
-    /// Where in the text they begin.
-    start: usize,
+    /// The text as far as the draft has read it, and its guess.
+    text: Text,
+    /// What each guess was drawn from. `[K, V]`
+    q: Vec<Vec<f32>>,
 }
 
 impl<'m> DraftModel<'m> {
@@ -56,15 +49,15 @@ impl<'m> DraftModel<'m> {
                 "the draft model has {ours} tokens and the model {theirs}; a draft must share the model's vocabulary"
             )));
         }
-        Ok(Self { model, cache: KvCache::new(&model.config), seen: Vec::new(), start: 0 })
+        Ok(Self { model, text: Text::new(model, &[]), q: Vec::new() })
     }
 
     /// Where the draft's window begins, if there are to be positions for `most` tokens more.
     fn window(&self, text: &View<'_>, most: usize) -> usize {
-        let len = text.ids.len();
-        let fits = len - self.start + most <= self.model.config.n_positions + 1; // the last guess is not read
-        if text.start <= self.start && fits && len - self.start - self.known(text, self.start) <= FAR_BEHIND {
-            return self.start;
+        let (len, start) = (text.ids.len(), self.text.start());
+        let fits = len - start + most <= self.model.config.n_positions + 1; // the last guess is not read
+        if text.start <= start && fits && len - start - self.text.known(text.ids, start) <= FAR_BEHIND {
+            return start;
         }
         len - self.kept().min(len)
     }
@@ -73,74 +66,40 @@ impl<'m> DraftModel<'m> {
     fn kept(&self) -> usize {
         KEPT.min(self.model.config.n_positions / 2).max(1)
     }
-
-    /// How many tokens of the text, read from `start` on, are in the cache. The newest is none of them: it is read
-    /// again, for its logits.
-    fn known(&self, text: &View<'_>, start: usize) -> usize {
-        if start != self.start {
-            return 0;
-        }
-        let ids = &text.ids[start..text.ids.len() - 1];
-        self.seen.iter().zip(ids).take_while(|(seen, id)| seen == id).count()
-    }
-
-    /// Makes the cache agree with the text, with positions for `most` tokens more.
-    fn agree(&mut self, text: &View<'_>, most: usize) {
-        let start = self.window(text, most);
-        let known = self.known(text, start);
-        self.start = start;
-        self.seen.truncate(known);
-        self.cache.truncate(known);
-    }
-
-    /// Reads ids `[T]` without asking for logits.
-    fn read(&mut self, ids: &[TokenId]) {
-        self.seen.extend(ids);
-        for part in ids.chunks(PREFILL) {
-            self.model.hidden(&mut [Sequence { ids: part, cache: &mut self.cache }], &mut NoTrace);
-        }
-    }
-
-    /// Reads ids `[T]` -> logits of what comes after the last of them. `[1, V]`
-    fn next_logits(&mut self, ids: &[TokenId]) -> Matrix {
-        let (before, newest) = ids.split_at(ids.len() - ids.len().min(PREFILL));
-        self.read(before);
-        self.seen.extend(newest);
-        self.model.next_logits(newest, &mut self.cache, &mut NoTrace)
-    }
 }
 
-impl Draft for DraftModel<'_> {
-    fn guess(&mut self, text: View<'_>, most: usize, uniform: &mut Uniform) -> Guess {
+impl Guesser for DraftModel<'_> {
+    fn guess(&mut self, text: &View<'_>, most: usize) -> Vec<TokenId> {
         let most = most.min(self.model.config.n_positions - self.kept() + 1);
-        self.agree(&text, most);
-        let mut ids = text.ids.to_vec(); // and the guess
-        let mut q = text.options.sample.then(|| Matrix::zeros(most, self.model.config.vocab_size));
-        for k in 0..most {
-            let mut scores = self.next_logits(&ids[self.start + self.seen.len()..]); // [1, V]
-            let scores = scores.row_mut(0);
-            let history = text.history(&ids);
-            let u = if text.options.sample { uniform.draw() } else { 0.0 };
-            let id = text.options.choose(scores, &history, u, &mut NoTrace, &mut NoWatch);
-            if let Some(q) = &mut q {
-                q.row_mut(k).copy_from_slice(scores); // it was drawn from these
+        self.text.follow(text.ids, self.window(text, most));
+        self.q.clear();
+        for _ in 0..most {
+            let x = read_to_end(self.model, &mut self.text, &mut NoTrace); // [1, C]
+            let mut scores = self.model.head(&x, &mut NoTrace); // [1, V]
+            // damaged weights, or nothing allowed: no guess
+            let Some(id) = text.choose(self.text.ids(), scores.row_mut(0)) else { break };
+            self.text.push(id);
+            if text.options.sample {
+                self.q.push(scores.row(0).to_vec());
             }
-            let Some(id) = id else { break }; // damaged weights, or nothing allowed: no guess
-            ids.push(id);
         }
-        Guess { ids: ids.split_off(text.ids.len()), q }
+        self.text.ids()[text.ids.len()..].to_vec()
     }
 
-    fn prepare(&mut self, text: View<'_>) {
+    fn drawn_from(&self, k: usize) -> Option<&[f32]> {
+        self.q.get(k).map(Vec::as_slice)
+    }
+
+    fn prepare(&mut self, text: &View<'_>) {
         let (len, n_positions) = (text.ids.len(), self.model.config.n_positions);
         let newest = len - (n_positions / 2).max(1).min(len); // there should be positions left for what comes
-        self.start = if len - text.start > n_positions / 4 * 3 { newest } else { text.start };
-        self.read(&text.ids[self.start + self.seen.len()..text.ids.len() - 1]);
+        self.text.follow(text.ids, if len - text.start > n_positions / 4 * 3 { newest } else { text.start });
+        read_all_but_newest(self.model, &mut self.text, &mut NoTrace);
     }
 
-    fn behind(&self, text: View<'_>) -> usize {
-        let start = self.window(&text, 1);
-        text.ids.len() - 1 - start - self.known(&text, start)
+    fn behind(&self, text: &View<'_>) -> usize {
+        let start = self.window(text, 1);
+        text.ids.len() - 1 - start - self.text.known(text.ids, start)
     }
 
     fn cost(&self, model: &Gpt2) -> f64 {

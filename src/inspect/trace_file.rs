@@ -1,95 +1,107 @@
-//! A whole generation in one file: every stage of every step.
+//! Every stage in one file, which NumPy and PyTorch read.
 //!
 //! ```python
 //! from safetensors.numpy import load_file
 //! trace = load_file("trace.safetensors")
-//! print(trace["probs"], trace["step.2.probs"])         # behind the first and the third new token
+//! print(trace["transformer.h.0.attn.weights"][3])      # block 0, head 3: [T, T]
+//! print(trace["probs"], trace["step.2.probs"])         # for the first and the third new token
 //! print(trace["step.2.transformer.h.0.attn.weights"])  # [n_head, 1, S]: one new row over all tokens so far
 //! ```
 //!
-//! The first step reads the prompt; its stages have the names and shapes of a trace of one forward pass
-//! ([`TraceFile`](super::TraceFile)), so that the two can be compared. Those of later steps have `step.1.`, `step.2.` and
-//! so on before their names. How each token was chosen is in the metadata, under `choices`. Where several texts are
-//! written after one prompt, the stages of the second are in the file under `sequence.1.` and the same names, its
-//! choices under `sequence.1.choices`, and so on.
+//! The first step reads the prompt; its stages have the plain names. Those of later steps of a generation have `step.1.`,
+//! `step.2.` and so on before their names. Where several texts are written after one prompt, the stages of the second have
+//! `sequence.1.` before all that, and so on. How each token was chosen is in the metadata.
 //!
-//! Each stage goes to the disk as soon as it is computed; memory holds one at a time. A step of GPT-2 124M takes about
-//! 1 MB on the disk, 0.4 MB of it logits and probabilities.
+//! Each stage goes to the disk as soon as it is computed; memory holds one at a time. The largest are a block's scores and
+//! weights, 8 * H * T * T bytes together, and the logits, 4 * T * V bytes. A later step of GPT-2 124M takes about 1 MB on the
+//! disk, 0.4 MB of it logits and probabilities.
 
-use super::metadata;
-use crate::bpe::{Bpe, TokenId};
-use crate::checkpoint::LanguageModel;
+use crate::bpe::Bpe;
 use crate::error::{Error, Result};
 use crate::format::safetensors::{Growing, Slot};
-use crate::generate::Options;
 use crate::sampling::{Choice, Explanation, Watch};
 use crate::trace::{Place, Stage, Trace};
-use serde_json::{Value, json};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Candidates of each distribution that the file's metadata names.
 const CANDIDATES: usize = 5;
 
-/// A [`Trace`] of a [whole](crate::generate::Generation::whole) generation that writes a safetensors file.
+/// A [`Trace`] that writes what it is shown into a safetensors file, under the names of the stages.
+///
+/// F32 all but the ids, which are I64. What the file says of itself is made by [`metadata`](super::metadata()).
 #[derive(Debug)]
-pub struct StepsFile {
+pub struct TraceFile {
     file: Growing,
+    /// The names that are written; all of them if there is no list.
+    only: Option<BTreeSet<String>>,
     sequence: usize,
     step: usize,
     block: Option<usize>,
+    /// Whether a token was chosen.
+    chose: bool,
     problem: Option<Error>,
 }
 
-impl StepsFile {
+impl TraceFile {
     /// Begins a file.
     ///
     /// # Errors
-    /// As [`Writer::create`](crate::format::safetensors::Writer::create).
+    /// As [`Growing::create`].
     pub fn create(path: &Path) -> Result<Self> {
-        Ok(Self { file: Growing::create(path)?, sequence: 0, step: 0, block: None, problem: None })
+        let (only, sequence, step, block, chose, problem) = Default::default();
+        Ok(Self { file: Growing::create(path)?, only, sequence, step, block, chose, problem })
     }
 
-    /// What comes now is of this text.
+    /// Writes these names and no others.
+    pub fn only(self, names: impl IntoIterator<Item = String>) -> Self {
+        Self { only: Some(names.into_iter().collect()), ..self }
+    }
+
+    /// What comes now belongs to this text, of several after one prompt.
     pub fn begin(&mut self, sequence: usize) {
         (self.sequence, self.step, self.block) = (sequence, 0, None);
     }
 
-    /// Gives the file its name. `stop`: the strings that were to end a text; `choices`: for each text how each of its
-    /// tokens was chosen.
+    /// Writes numbers under a name, if the file is to have it. A problem is kept for [`finish`](Self::finish).
+    pub fn write(&mut self, name: &str, shape: &[usize], values: &[f32]) {
+        self.append(name.into(), "F32", shape, bytemuck::cast_slice(values));
+    }
+
+    /// Gives the file its name, with this `__metadata__`. `next_id` is -1 where no token could be chosen.
     ///
     /// # Errors
     /// [`Error::Io`], also from earlier writes.
-    pub fn finish(
-        self,
-        lm: &LanguageModel,
-        prompt: &[TokenId],
-        options: &Options,
-        stop: &[String],
-        choices: &[Vec<Value>],
-    ) -> Result<()> {
-        if let Some(problem) = self.problem {
-            return Err(problem);
+    pub fn finish(mut self, metadata: &BTreeMap<String, String>) -> Result<()> {
+        if !self.chose {
+            self.append(self.name(Stage::NextId), "I64", &[1], bytemuck::bytes_of(&-1i64));
         }
-        let mut about = metadata(lm, prompt, options, choices.first().map_or(&[], Vec::as_slice));
-        if !stop.is_empty() {
-            about.insert("stop".into(), json!(stop).to_string());
+        match self.problem {
+            Some(problem) => Err(problem),
+            None => self.file.finish(metadata),
         }
-        let later = choices.iter().enumerate().skip(1);
-        about.extend(later.map(|(n, choices)| (format!("sequence.{n}.choices"), json!(choices).to_string())));
-        self.file.finish(&about)
     }
 
-    fn append(&mut self, stage: Stage, dtype: &'static str, shape: &[usize], bytes: &[u8]) {
-        if self.problem.is_none() {
-            let name = Place::new(stage, self.block).at(self.step).of(self.sequence).to_string();
+    /// A stage's name in the file.
+    fn name(&self, stage: Stage) -> String {
+        Place::new(stage, self.block).at(self.step).of(self.sequence).to_string()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(name))
+    }
+
+    fn append(&mut self, name: String, dtype: &'static str, shape: &[usize], bytes: &[u8]) {
+        if self.problem.is_none() && self.has(&name) {
             self.problem = self.file.append(Slot { name, dtype, shape: shape.to_vec() }, bytes).err();
         }
     }
 }
 
-impl Trace for StepsFile {
-    fn wants(&self, _: Stage) -> bool {
-        true
+impl Trace for TraceFile {
+    fn wants(&self, stage: Stage) -> bool {
+        self.has(&self.name(stage))
     }
 
     fn enter_block(&mut self, i: Option<usize>) {
@@ -97,13 +109,14 @@ impl Trace for StepsFile {
     }
 
     fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
-        self.append(stage, "F32", shape, bytemuck::cast_slice(values));
+        self.append(self.name(stage), "F32", shape, bytemuck::cast_slice(values));
     }
 
     fn record_ids(&mut self, stage: Stage, ids: &[u32]) {
-        let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
-        self.append(stage, "I64", &[ids.len()], bytemuck::cast_slice(&ids));
+        let wide: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
+        self.append(self.name(stage), "I64", &[ids.len()], bytemuck::cast_slice(&wide));
         self.step += usize::from(stage == Stage::NextId);
+        self.chose |= stage == Stage::NextId;
     }
 }
 
@@ -138,8 +151,10 @@ impl Watch for Choices<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TokenId;
     use crate::format::{Bytes, safetensors::SafeTensors};
-    use crate::generate::Generation;
+    use crate::generate::{Generation, Options};
+    use crate::inspect::metadata;
     use crate::inspect::next_token;
     use crate::sampling::NoWatch;
     use crate::trace::Recorder;
@@ -151,14 +166,14 @@ mod tests {
         let path = folder.path().join("trace.safetensors");
         let prompt = lm.bpe.encode("Once upon a time");
         let options = Options::sampled(3).max_new_tokens(3);
-        let file = StepsFile::create(&path).expect("a file");
+        let file = TraceFile::create(&path).expect("a file");
         let generation = Generation::with_trace(&lm.model, &prompt, options.clone(), file).expect("a prompt");
         let (mut generation, mut choices) = (generation.whole(), Choices::new(&lm.bpe));
         while let Some(chosen) = generation.next_watched(&mut choices) {
             chosen.expect("a token");
         }
         let ids = generation.ids().to_vec();
-        generation.trace.finish(&lm, &prompt, &options, &[], &[choices.all]).expect("a file");
+        generation.trace.finish(&metadata(&lm, &prompt, &options, &[choices.all])).expect("a file");
 
         let found = SafeTensors::parse(&path, &Bytes::map(&path).expect("a file")).expect("tensors");
         let places = Place::all(lm.model.config.n_layer).count();
@@ -176,6 +191,29 @@ mod tests {
         let said: Vec<Value> = serde_json::from_str(&found.metadata["choices"]).expect("JSON");
         assert_eq!(said.len(), 3);
         assert_eq!(said[2]["chosen"]["id"], ids[ids.len() - 1]);
+    }
+
+    #[test]
+    fn some_stages_and_no_next_token() {
+        let mut lm = crate::checkpoint::bundled();
+        lm.model.ln_f.weight[3] = f32::NAN;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("trace.safetensors");
+        let names = ["transformer.h.1.attn.scores", "next_id", "more"].map(String::from);
+        let mut file = TraceFile::create(&path).expect("a file").only(names);
+        assert!(!file.wants(Stage::AttnScores), "outside the blocks");
+        file.enter_block(Some(1));
+        assert!(file.wants(Stage::AttnScores) && !file.wants(Stage::AttnWeights));
+        next_token(&lm.model, &[1, 2], &Options::default(), &mut file).expect("a prompt");
+        file.write("more", &[1], &[1.5]);
+        file.write("not asked for", &[1], &[1.5]);
+        file.finish(&BTreeMap::new()).expect("a file");
+        let found = SafeTensors::parse(&path, &Bytes::map(&path).expect("a file")).expect("tensors");
+        assert_eq!(
+            found.tensors.keys().collect::<Vec<_>>(),
+            ["more", "next_id", "transformer.h.1.attn.scores"]
+        );
+        assert_eq!(*found.tensors["next_id"].bytes, (-1i64).to_le_bytes());
     }
 
     /// Read at once or in pieces, through the cache or not: the same text.

@@ -1,0 +1,106 @@
+//! What comes of the lines: results, printed in the order of the lines, and the sums of all.
+
+use super::super::failure::Failure;
+use super::super::report::{Stats, json, ms, print, remark};
+use gpt2::error::Error;
+use gpt2::generate::batch::Turn;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Results from the first that is not printed, and what the batch did in all.
+#[derive(Default)]
+pub struct Results {
+    waiting: VecDeque<Option<String>>,
+    /// Bytes of the results that are not printed.
+    pub bytes: usize,
+    printed: usize,
+    lines: usize,
+    failed: usize,
+    prompt_tokens: usize,
+    new_tokens: usize,
+    /// A turn's time is shared out between the tokens that it read: those of prompts, and the newest of each text.
+    prompts: Duration,
+    newest: Duration,
+}
+
+/// The result of a bad line.
+#[derive(Serialize)]
+struct Bad {
+    line: u64,
+    error: String,
+}
+
+impl Results {
+    /// The place of the next line's result.
+    pub fn expect(&mut self) -> usize {
+        self.lines += 1;
+        self.waiting.push_back(None);
+        self.lines - 1
+    }
+
+    /// The result of a good line, whose text had so many tokens.
+    pub fn good(&mut self, place: usize, result: String, prompt_tokens: usize, new_tokens: usize) {
+        self.prompt_tokens += prompt_tokens;
+        self.new_tokens += new_tokens;
+        self.put(place, result);
+    }
+
+    /// The result of a bad line, which is also told on standard error.
+    pub fn bad(&mut self, place: usize, line: u64, error: &Error) -> Result<(), Failure> {
+        self.failed += 1;
+        remark(format_args!("line {line}: {error}"));
+        self.put(place, json(&Bad { line, error: error.to_string() })?);
+        Ok(())
+    }
+
+    fn put(&mut self, place: usize, result: String) {
+        self.bytes += result.len();
+        self.waiting[place - self.printed] = Some(result);
+    }
+
+    /// Prints what is ready, up to the first that is not; or all that is ready, where no more is to come.
+    pub fn print(&mut self, all: bool) -> Result<(), Failure> {
+        while self.waiting.front().is_some_and(|result| all || result.is_some()) {
+            self.printed += 1;
+            if let Some(result) = self.waiting.pop_front().flatten() {
+                self.bytes -= result.len();
+                print(&format!("{result}\n"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One turn more.
+    pub fn turn(&mut self, turn: Turn, time: Duration) {
+        let all = turn.prompt_tokens + turn.newest_tokens;
+        let prompts = time.mul_f64(turn.prompt_tokens as f64 / all.max(1) as f64);
+        self.prompts += prompts;
+        self.newest += time - prompts;
+    }
+
+    /// The sums, on standard error.
+    pub fn print_sums(&self, seed: u64, load: Duration) {
+        let (lines, tokens) = (self.lines, self.new_tokens);
+        let (prefill_ms, decode_ms) = (ms(self.prompts), ms(self.newest));
+        let (prefill_tokens, speculated) = (self.prompt_tokens, None);
+        let load_ms = ms(load);
+        Stats { load_ms, prefill_tokens, prefill_ms, decode_tokens: tokens, decode_ms, speculated }
+            .print(seed);
+        let time = prefill_ms + decode_ms;
+        let speed = tokens as f64 / time.max(1e-6) * 1e3;
+        remark(format_args!(
+            "{lines} lines, {tokens} new tokens, {time:.1} ms, {speed:.0} new tokens/s in all"
+        ));
+    }
+
+    /// An error if a line failed.
+    pub fn verdict(&self) -> Result<(), Failure> {
+        match (self.failed, self.lines) {
+            (0, _) => Ok(()),
+            (failed, lines) => Err(Failure::Work(format!(
+                "{failed} of {lines} lines failed; what is wrong stands in place of their results"
+            ))),
+        }
+    }
+}

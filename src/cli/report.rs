@@ -1,0 +1,155 @@
+//! What commands print: texts as they are made, one JSON object for each, how long it took.
+
+use super::failure::Failure;
+use gpt2::config::TokenId;
+use gpt2::generate::{Chosen, FinishReason, Generation, Passes};
+use gpt2::model::Gpt2;
+use gpt2::trace::Trace;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// A remark on standard error. If it cannot be written it is lost: `eprintln!` would panic.
+pub fn remark(line: std::fmt::Arguments) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Writes to standard output, at once.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::output)
+}
+
+/// One line of JSON.
+pub fn json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|e| Failure::Work(e.to_string()))
+}
+
+pub fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// A result, as `--json` prints it.
+#[derive(Serialize)]
+pub struct Report<'a> {
+    pub prompt_ids: &'a [TokenId],
+    pub ids: Vec<TokenId>,
+    pub text: String,
+    pub seed: u64,
+    pub finish_reason: &'static str,
+    pub logprobs: Vec<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
+    pub stats: Stats,
+}
+
+impl Report<'_> {
+    /// As one line of JSON.
+    pub fn print(&self) -> Result<(), Failure> {
+        print(&format!("{}\n", json(self)?))
+    }
+}
+
+/// How long a text took.
+#[derive(Clone, Copy, Default, Serialize)]
+pub struct Stats {
+    pub load_ms: f64,
+    pub prefill_tokens: usize,
+    pub prefill_ms: f64,
+    pub decode_tokens: usize,
+    pub decode_ms: f64,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub speculated: Option<Speculated>,
+}
+
+/// What `--stats` and `--json` say about a draft.
+#[derive(Clone, Copy, Serialize)]
+pub struct Speculated {
+    pub drafted: usize,
+    pub accepted: usize,
+    pub tokens_per_pass: f64,
+}
+
+impl From<Passes> for Speculated {
+    fn from(passes: Passes) -> Self {
+        let Passes { drafted, accepted, .. } = passes;
+        Self { drafted, accepted, tokens_per_pass: passes.tokens_per_pass() }
+    }
+}
+
+impl Stats {
+    /// On standard error.
+    pub fn print(&self, seed: u64) {
+        let speed = |tokens: usize, ms: f64| tokens as f64 / ms.max(1e-6) * 1e3;
+        let (p, p_ms, d, d_ms) = (self.prefill_tokens, self.prefill_ms, self.decode_tokens, self.decode_ms);
+        remark(format_args!("seed {seed}"));
+        remark(format_args!("load {:.1} ms", self.load_ms));
+        remark(format_args!("prefill {p} tokens, {p_ms:.1} ms, {:.0} tokens/s", speed(p, p_ms)));
+        remark(format_args!("decode {d} tokens, {d_ms:.1} ms, {:.0} tokens/s", speed(d, d_ms)));
+        if let Some(Speculated { drafted, accepted, tokens_per_pass }) = &self.speculated {
+            remark(format_args!(
+                "draft {drafted} tokens, {accepted} accepted, {tokens_per_pass:.2} tokens per pass"
+            ));
+        }
+    }
+}
+
+/// What a text has come to: its pieces, its tokens' log-probabilities, its times.
+pub struct Written {
+    pub text: String,
+    pub logprobs: Vec<f64>,
+    pub begin: Instant,
+    /// Until the first token.
+    pub first: Option<Duration>,
+}
+
+impl Written {
+    /// Nothing yet, since `begin`.
+    pub fn since(begin: Instant) -> Self {
+        Self { text: String::new(), logprobs: Vec::new(), begin, first: None }
+    }
+
+    /// One token more; gives the text that it has made certain.
+    pub fn token<T: Trace>(&mut self, chosen: Chosen, generation: &mut Generation<'_, T>) -> String {
+        self.first.get_or_insert_with(|| self.begin.elapsed());
+        self.logprobs.push(chosen.logprob);
+        let piece = generation.take_text();
+        self.text += &piece;
+        piece
+    }
+
+    /// The report of a text that is finished.
+    pub fn report<'p, T: Trace>(
+        self,
+        generation: &Generation<'_, T>,
+        prompt_ids: &'p [TokenId],
+        seed: u64,
+        load: Duration,
+    ) -> Report<'p> {
+        let all = self.begin.elapsed();
+        let first = self.first.unwrap_or(all);
+        let ids = generation.new_ids().to_vec();
+        let stats = Stats {
+            load_ms: ms(load),
+            prefill_tokens: prompt_ids.len(),
+            prefill_ms: ms(first),
+            decode_tokens: ids.len().saturating_sub(1),
+            decode_ms: ms(all.saturating_sub(first)),
+            speculated: generation.passes().map(Speculated::from),
+        };
+        let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length).name();
+        let Self { text, logprobs, .. } = self;
+        Report { prompt_ids, ids, text, seed, finish_reason, logprobs, score: None, stats }
+    }
+}
+
+/// Says once that the text has outgrown the model's positions.
+pub fn note_slide(slides: usize, said: &mut bool, model: &Gpt2) {
+    if slides > 0 && !*said {
+        *said = true;
+        remark(format_args!(
+            "note: the text is longer than the model's {} positions; the newest half is kept and read again",
+            model.config.n_positions
+        ));
+    }
+}
