@@ -13,7 +13,6 @@ use divan::{Bencher, black_box};
 use gpt2::activation::Activation;
 use gpt2::checkpoint::random;
 use gpt2::config::Config;
-use gpt2::kv_cache::KvCache;
 use gpt2::kv_cache::Sequence;
 use gpt2::layer_norm::LayerNorm;
 use gpt2::model::Gpt2;
@@ -144,7 +143,7 @@ mod block {
     fn run(bencher: Bencher<'_, '_>, new: usize, past: usize, batch: usize) {
         let model = one_block(Dtype::F32);
         let ids: Vec<u32> = (0..past + new).map(|i| (i * 7919 % 50_257) as u32).collect();
-        let mut caches = vec![KvCache::new(&model.config); batch];
+        let mut caches = vec![model.new_cache(); batch];
         if past > 0 {
             for cache in &mut caches {
                 model.hidden(&mut [Sequence { ids: &ids[..past], cache }], &mut NoTrace);
@@ -191,7 +190,7 @@ mod elements {
     fn gelu_tanh(bencher: Bencher<'_, '_>, rows: usize) {
         let x = numbers(rows, 4 * C);
         let inputs = bencher.counter(ItemsCount::new(rows * 4 * C)).with_inputs(|| x.clone());
-        inputs.bench_local_refs(|x| Activation::GeluTanh.apply(x));
+        inputs.bench_local_values(|x| Activation::GeluTanh.forward(x));
     }
 
     #[divan::bench]

@@ -1,10 +1,10 @@
-//! The tokenizer, one thread: bytes of text a second.
+//! The tokenizer on one thread: bytes of text per second.
 //!
 //!     cargo bench --bench tokenizer
 //!     GPT2_BENCH_TEXT=FILE cargo bench --bench tokenizer     # a text of your own
 //!
-//! Without a file the text is made of GPT-2's own words, the n-th of them n times rarer than the first (Zipf's law). Real
-//! text has more rare words, so it is slower: measure with a real one to compare with others (`benches/peers/compare_tokenizers.py`).
+//! Without a file, the text is made of GPT-2's own words, the n-th of them n times rarer than the first (Zipf's law). Real
+//! text has more rare words, so it is slower: use one to compare tokenizers (`benches/peers/compare_tokenizers.py`).
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -32,7 +32,7 @@ fn words() -> String {
     let mut state = 1u64;
     while text.len() < 2_000_000 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // e^(u ln n) for a uniform u: rank r comes up about 1 / r of the time
+        // e^(u ln n) for a uniform u: rank r has a probability of about 1 / r
         let uniform = (state >> 11) as f64 / (1u64 << 53) as f64;
         let rank = (words.len() as f64).powf(uniform) as usize - 1;
         text.push_str(&words[rank.min(words.len() - 1)]);

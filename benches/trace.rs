@@ -12,7 +12,6 @@
 //!
 //! If `called` and `NoTrace` cannot be told apart, looking at nothing costs nothing.
 
-use gpt2::kv_cache::KvCache;
 use gpt2::trace::{NoTrace, Recorder, Stage, Trace};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -46,7 +45,7 @@ impl Trace for Called {
 fn main() {
     let lm = gpt2::checkpoint::bundled();
     let prompt: Vec<u32> = (100..132).collect();
-    let mut cache = KvCache::new(&lm.model.config);
+    let mut cache = lm.model.new_cache();
     lm.model.forward(&prompt, &mut cache, &mut NoTrace);
     let mut times = [const { Vec::new() }; 3];
     let mut taps = 0;

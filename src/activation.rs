@@ -1,4 +1,4 @@
-//! The functions between the two layers of the MLP, and their names.
+//! The nonlinearities of the MLP, and their names in `config.json`.
 //!
 //! ```text
 //! gelu_new    x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))      all of OpenAI's sizes
@@ -12,7 +12,7 @@ use crate::simd::kernel;
 use crate::tensor::Matrix;
 use rayon::prelude::*;
 
-/// The functions that "GPT-2" checkpoints use between the two layers.
+/// A nonlinearity that GPT-2 checkpoints use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// `gelu_new`, `gelu_pytorch_tanh`: GELU with tanh; all of OpenAI's sizes.
@@ -26,7 +26,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The function that a `config.json` names as `activation_function`.
+    /// The function that `config.json` names as `activation_function`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "gelu_new" | "gelu_pytorch_tanh" => Some(Self::GeluTanh),
@@ -37,7 +37,7 @@ impl Activation {
         }
     }
 
-    /// The name that `config.json` gives it.
+    /// Its name in `config.json`.
     pub fn name(self) -> &'static str {
         match self {
             Self::GeluTanh => "gelu_new",
@@ -47,14 +47,15 @@ impl Activation {
         }
     }
 
-    /// Each element of x, in place.
-    pub fn apply(self, x: &mut Matrix) {
+    /// The function of each element. x `[rows, cols] -> [rows, cols]`
+    pub fn forward(self, mut x: Matrix) -> Matrix {
         x.data_mut().par_chunks_mut(4096).for_each(|x| match self {
             Self::GeluTanh => gelu_tanh(x),
             Self::GeluErf => gelu_erf(x),
             Self::Relu => x.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
             Self::Silu => silu(x),
         });
+        x
     }
 }
 
@@ -103,8 +104,7 @@ mod tests {
             (Activation::Silu, &silu),
             (Activation::Relu, &|x| x.max(0.0)),
         ] {
-            let mut got = Matrix::from_vec(1, inputs.len(), inputs.clone());
-            act.apply(&mut got);
+            let got = act.forward(Matrix::from_vec(1, inputs.len(), inputs.clone()));
             for (x, y) in inputs.iter().zip(got.data()) {
                 let error = (f64::from(*y) - truth(f64::from(*x))).abs();
                 assert!(error < 5e-7 * f64::from(x.abs()).max(1.0), "{act:?}({x}) = {y}, off by {error}");
@@ -114,11 +114,8 @@ mod tests {
 
     #[test]
     fn the_two_gelus_differ() {
-        let both = [Activation::GeluTanh, Activation::GeluErf].map(|act| {
-            let mut x = Matrix::from_vec(1, 1, vec![-2.0]);
-            act.apply(&mut x);
-            x.data()[0]
-        });
+        let both = [Activation::GeluTanh, Activation::GeluErf]
+            .map(|act| act.forward(Matrix::from_vec(1, 1, vec![-2.0])).data()[0]);
         assert!((both[0] - -0.045_402_3).abs() < 1e-6 && (both[1] - -0.045_500_26).abs() < 1e-6, "{both:?}");
     }
 }

@@ -107,7 +107,7 @@
 //! | `gelu_new` | `u = fma(0.044715 * x * x, x, x)`, `0.5 * x * (1 + tanh(0.7978846 * u))` |
 //! | `gelu` | `0.5 * x * (1 + erf(x * 0.70710677))` |
 //! | `silu` | `x / (1 + exp(-x))` |
-//! | temperature | `x / T` |
+//! | temperature | `x / temperature` |
 //!
 //! # Functions
 //!
@@ -147,13 +147,13 @@
 //! The promise in a few lines: a prompt at once and token by token, on one thread and on three.
 //!
 //! ```
-//! use gpt2::{kv_cache::KvCache, trace::NoTrace};
+//! use gpt2::trace::NoTrace;
 //!
 //! let lm = gpt2::checkpoint::bundled();
 //! let ids = lm.bpe.encode("Once upon a time there was a king who had three daughters");
 //! let run = |threads: usize, piece: usize| -> Vec<u32> {
 //!     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-//!     let mut cache = KvCache::new(&lm.model.config);
+//!     let mut cache = lm.model.new_cache();
 //!     let mut read = |ids| lm.model.next_logits(ids, &mut cache, &mut NoTrace); // [1, V]
 //!     let logits = pool.install(|| ids.chunks(piece).map(&mut read).last()).expect("a prompt");
 //!     logits.data().iter().map(|x| x.to_bits()).collect()

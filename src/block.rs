@@ -1,12 +1,12 @@
 //! What happens in one layer of the transformer?
 //!
 //! ```text
-//! x = x + attn(ln_1(x))
-//! x = x + mlp(ln_2(x))
+//! x = x + attn(ln_1(x))      # [T, C]: positions exchange information
+//! x = x + mlp(ln_2(x))       # [T, C]: each position alone
 //! ```
 //!
-//! `x` is the *residual stream*: each layer reads a normalised copy of it and adds what it found. Attention
-//! is the only step in which positions see each other. Next: [`model`](crate::model).
+//! `x` is the *residual stream*: each layer reads a normalised copy of it and adds its result. Attention is the only
+//! step that moves information from one position to another. Next: [`model`](crate::model).
 
 use crate::attention::Attention;
 use crate::kv_cache::LayerCache;
@@ -15,29 +15,27 @@ use crate::mlp::Mlp;
 use crate::tensor::Matrix;
 use crate::trace::{Stage, Trace};
 
-/// One of the model's `n_layer` equal blocks.
+/// One of the model's `n_layer` blocks. All have the same shape.
 #[derive(Clone, Debug)]
 pub struct Block {
     /// before attention
     pub ln_1: LayerNorm,
-    /// positions look at each other
+    /// positions exchange information
     pub attn: Attention,
     /// before the feed-forward layer
     pub ln_2: LayerNorm,
-    /// each position on its own
+    /// each position alone
     pub mlp: Mlp,
 }
 
 impl Block {
-    /// x `[T, C] -> [T, C]`, in place
-    pub fn forward(&self, x: &mut Matrix, cache: &mut LayerCache<'_, '_>, trace: &mut impl Trace) {
-        let mut n = self.ln_1.forward(x); // [T, C]
-        trace.tap(Stage::Ln1, &mut n);
-        x.add(&self.attn.forward(&n, cache, trace));
-        trace.tap(Stage::AttnResidual, x);
-        let mut n = self.ln_2.forward(x); // [T, C]
-        trace.tap(Stage::Ln2, &mut n);
-        x.add(&self.mlp.forward(&n, trace));
-        trace.tap(Stage::Block, x);
+    /// x `[T, C] -> [T, C]`
+    pub fn forward(&self, x: Matrix, cache: &mut LayerCache, trace: &mut impl Trace) -> Matrix {
+        let n = trace.tap(Stage::Ln1, self.ln_1.forward(&x)); // [T, C]
+        let attn = self.attn.forward(&n, cache, trace); // [T, C]
+        let x = trace.tap(Stage::AttnResidual, x + attn); // [T, C]
+        let n = trace.tap(Stage::Ln2, self.ln_2.forward(&x)); // [T, C]
+        let mlp = self.mlp.forward(&n, trace); // [T, C]
+        trace.tap(Stage::Block, x + mlp) // [T, C]
     }
 }

@@ -1,18 +1,18 @@
 //! **Step 1.** How does text become numbers, and numbers text?
 //!
-//! A model reads and writes *tokens*: numbers from 0 to 50,256. A token for each word would leave out every
-//! word that is not in the list; a token for each byte would make texts long. Byte-pair encoding lies
-//! between: it starts from bytes, so that nothing is left out, and joins what often stands together.
+//! A model reads and writes *tokens*: numbers from 0 to 50,256. One token per word would leave out every
+//! word that is not in the list; one token per byte would make texts long. Byte-pair encoding lies in
+//! between: it starts from bytes, so nothing is left out, and joins what often occurs together.
 //!
 //! OpenAI counted the pairs of neighbours in a large body of text, wrote down the most frequent one, joined
-//! it everywhere, counted again, and so on, 50,000 times. That list of merges, in order, is the tokenizer. To
-//! encode a text is to replay it:
+//! it everywhere, counted again, and so on, 50,000 times. That list of merges, in order, is the tokenizer.
+//! Encoding a text replays the list:
 //!
 //! ```text
 //! for piece in split(text) {                            // words, numbers, punctuation; no merge goes across
 //!     let mut ids = one token for each byte of piece;
 //!     while some adjacent pair of ids is in the list {
-//!         replace the pair that is first in the list, leftmost if it is there twice, by its merged token
+//!         replace the pair that is first in the list, leftmost if it occurs twice, by its merged token
 //!     }
 //! }
 //! ```
@@ -30,23 +30,31 @@
 //!
 //! [`Bpe::merges`] shows these steps for any text. Decoding only looks up the bytes of each token.
 //!
-//! What comes next: `split` cuts the pieces, `merge` finds the first pair quickly, `vocabulary` holds the
-//! list; `files`, `symbols` and `builder` read and check it. `cache` and `hash` make it fast, `added` finds
-//! `<|endoftext|>`, and `stream` decodes while tokens are still being made.
+//! | file | question |
+//! |---|---|
+//! | `bpe/split.rs`, `class.rs` | where are the borders of a piece? |
+//! | `bpe/merge.rs` | how is the first pair found quickly? |
+//! | `bpe/vocabulary.rs`, `symbols.rs` | what is in the list, and how is it spelled? |
+//! | `bpe/files.rs`, `tokenizer_json.rs`, `builder.rs` | how is it read and checked? |
+//! | `bpe/cache.rs`, `hash.rs` | what makes ordinary text fast? |
+//! | `bpe/added.rs` | where is `<\|endoftext\|>`? |
+//! | `bpe/stream.rs` | how is text decoded while it is being generated? |
 //!
 //! The result equals that of OpenAI's tiktoken (`gpt2`) and of Hugging Face's tokenizers on every text. The
-//! classes of characters are those of Unicode 16.0. Bytes that are not UTF-8 are kept as they are: `decode`
-//! of `encode` gives every input back.
+//! character classes are those of Unicode 16.0. Bytes that are not UTF-8 are kept as they are: `decode` of
+//! `encode` returns every input unchanged. Next: [`embedding`](crate::embedding).
 
 mod added;
 mod builder;
 mod cache;
+mod class;
 mod files;
 mod hash;
 mod merge;
 mod split;
 mod stream;
 mod symbols;
+mod tokenizer_json;
 mod vocabulary;
 
 use std::{
@@ -57,7 +65,9 @@ use std::{
 
 use serde::Serialize;
 
-use self::{cache::Cache, files::Files, merge::Merger, split::split, vocabulary::Vocabulary};
+use self::{
+    cache::Cache, merge::Merger, split::split, tokenizer_json::tokenizer_json, vocabulary::Vocabulary,
+};
 pub use self::{
     merge::{Merge, PieceMerges},
     stream::StreamDecoder,
@@ -67,10 +77,9 @@ use crate::error::{Error, Result};
 
 /// GPT-2's merges, as OpenAI published them.
 const GPT2_MERGES: &str = include_str!("../data/tales-8m/merges.txt");
-/// The ids that come of them, in the spelling of Hugging Face's `openai-community/gpt2`.
+/// The ids that result, in the spelling of Hugging Face's `openai-community/gpt2`.
 const GPT2_VOCAB: &str = include_str!("../data/tales-8m/vocab.json");
-/// The same merges as ids, so that nothing is looked up when a program starts. `tests/make_tokenizer_fixtures.py` writes
-/// them.
+/// The same merges as ids, so that nothing is looked up at the start. `tests/make_tokenizer_fixtures.py` writes them.
 const GPT2_MERGE_IDS: &[u8] = include_bytes!("../data/gpt2-merges.bin");
 
 /// A byte-pair tokenizer. Clones share their tables.
@@ -96,54 +105,56 @@ impl fmt::Debug for Bpe {
     }
 }
 
-/// A token and the bytes of the text that it stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// A token and its place in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Token {
-    /// Its number.
+    /// Its id.
     pub id: TokenId,
-    /// Where its bytes begin in the text.
+    /// The byte of the text at which it begins.
     pub start: usize,
-    /// Where they end. The next token begins there.
+    /// The byte at which it ends, and the next token begins.
     pub end: usize,
 }
 
-/// A stretch of a text.
-enum Segment<'t> {
-    /// For the pattern and the merges.
+/// What a text is cut into.
+enum Piece<'t> {
+    /// Of the pattern, for the merges.
     Plain(&'t [u8]),
     /// An added token, like `<|endoftext|>`.
     Added(TokenId, &'t [u8]),
 }
 
 impl Bpe {
-    /// GPT-2's own vocabulary, which is part of the library.
+    /// GPT-2's own vocabulary, which is part of this library.
     pub fn gpt2() -> Self {
         static GPT2: LazyLock<Arc<Vocabulary>> =
             LazyLock::new(|| Arc::new(Vocabulary::from_merges(GPT2_MERGE_IDS)));
         Self { vocabulary: Arc::clone(&GPT2) }
     }
 
-    /// A vocabulary in GPT-2's two files, `vocab.json` and `merges.txt`. The ids may be any.
+    /// A vocabulary in GPT-2's two files, `vocab.json` and `merges.txt`. Ids may have any order, and gaps.
     ///
     /// # Errors
-    /// If a file cannot be read, or the two do not make a byte-level BPE: the file, the place, what to do.
+    /// [`Error::Io`] if a file cannot be read; [`Error::File`] if the two are no byte-level BPE. The message says where,
+    /// and what to do.
     pub fn from_files(vocab: &Path, merges: &Path) -> Result<Self> {
-        let files = Files::read(vocab, merges)?;
-        if files.equal(GPT2_VOCAB, GPT2_MERGES) {
+        let texts = [files::read(vocab)?, files::read(merges)?];
+        if texts == [GPT2_VOCAB, GPT2_MERGES] {
             return Ok(Self::gpt2()); // unchanged copies of GPT-2's files need no check
         }
-        Ok(Self { vocabulary: Arc::new(files::vocab_and_merges(&files)?) })
+        let vocabulary = files::vocab_and_merges((vocab, &texts[0]), (merges, &texts[1]))?;
+        Ok(Self { vocabulary: Arc::new(vocabulary) })
     }
 
     /// A vocabulary in the one file of HF's `tokenizers`, `tokenizer.json`.
     ///
     /// # Errors
-    /// As [`Bpe::from_files`]; and if it describes another kind of tokenizer than GPT-2's.
+    /// As [`Bpe::from_files`]; and [`Error::File`] if it describes another kind of tokenizer than GPT-2's.
     pub fn from_tokenizer_json(path: &Path) -> Result<Self> {
-        Ok(Self { vocabulary: Arc::new(files::tokenizer_json(path)?) })
+        Ok(Self { vocabulary: Arc::new(tokenizer_json(path)?) })
     }
 
-    /// How many ids there are: one more than the largest. In a vocabulary with gaps some stand for nothing.
+    /// The number of ids: one more than the largest. In a vocabulary with gaps, some stand for nothing.
     pub fn vocab_size(&self) -> usize {
         self.vocabulary.size()
     }
@@ -153,17 +164,17 @@ impl Bpe {
         self.vocabulary.end_of_text
     }
 
-    /// The tokens of a text, which is all taken as text: also `<|endoftext|>`.
+    /// The tokens of a text, in which `<|endoftext|>` is plain text too.
     pub fn encode(&self, text: impl AsRef<[u8]>) -> Vec<TokenId> {
         self.ids(text.as_ref(), false)
     }
 
-    /// The tokens of a text in which `<|endoftext|>` and other special tokens stand for themselves.
+    /// The tokens of a text, in which `<|endoftext|>` and other special tokens are recognised.
     pub fn encode_with_special(&self, text: impl AsRef<[u8]>) -> Vec<TokenId> {
         self.ids(text.as_ref(), true)
     }
 
-    /// The tokens of a text, and where each stands in it. A token may end inside a character.
+    /// The tokens of a text, with their places. A token may end inside a character.
     pub fn tokens(&self, text: &[u8], allow_special: bool) -> Vec<Token> {
         let mut end = 0;
         let place = |id| {
@@ -174,43 +185,35 @@ impl Bpe {
         self.ids(text, allow_special).into_iter().map(place).collect()
     }
 
-    /// Every merge that makes the tokens of a text, piece by piece.
+    /// Every merge on the way to the tokens of a text, piece by piece.
     pub fn merges(&self, text: &[u8], allow_special: bool) -> Vec<PieceMerges> {
         let (mut merger, mut ids) = (Merger::default(), Vec::new());
-        let mut pieces: Vec<PieceMerges> = Vec::new();
-        self.segments(text, allow_special, |segment| {
-            let mut add = |len, symbols, merges| {
-                let start = pieces.last().map_or(0, |piece| piece.end);
-                pieces.push(PieceMerges { start, end: start + len, symbols, merges });
-            };
-            match segment {
-                Segment::Added(id, content) => add(content.len(), vec![id], Vec::new()),
-                Segment::Plain(text) => {
-                    for piece in split(text) {
-                        let symbols = piece.iter().map(|&byte| self.vocabulary.byte_id(byte)).collect();
-                        let mut merges = Vec::new();
-                        ids.clear();
-                        merger.merge(&self.vocabulary, piece, &mut ids, |merge| merges.push(merge));
-                        add(piece.len(), symbols, merges);
-                    }
+        let (mut all, mut start) = (Vec::new(), 0);
+        self.pieces(text, allow_special, |piece| {
+            let mut merges = Vec::new();
+            let (bytes, symbols) = match piece {
+                Piece::Added(id, content) => (content, vec![id]),
+                Piece::Plain(piece) => {
+                    let observe = |merge: Merge| merges.push(Merge { at: start + merge.at, ..merge });
+                    merger.merge(&self.vocabulary, piece, &mut ids, observe);
+                    (piece, piece.iter().map(|&byte| self.vocabulary.byte_id(byte)).collect())
                 }
-            }
+            };
+            all.push(PieceMerges { start, end: start + bytes.len(), symbols, merges });
+            start += bytes.len();
         });
-        for piece in &mut pieces {
-            piece.merges.iter_mut().for_each(|merge| merge.at += piece.start);
-        }
-        pieces
+        all
     }
 
     /// The bytes that the tokens stand for. Spaces stay as they are.
     ///
     /// # Errors
-    /// If the vocabulary does not have an id: which one, and its place in `ids`.
+    /// [`Error::Input`] if the vocabulary lacks an id: the message names it and its place in `ids`.
     pub fn decode(&self, ids: &[TokenId]) -> Result<Vec<u8>> {
         self.vocabulary.decode(ids).map_err(|place| self.unknown_id(ids[place], place))
     }
 
-    /// The text that the tokens stand for, where a broken character is U+FFFD, as with Python's
+    /// The text that the tokens stand for. A broken character becomes U+FFFD, as with Python's
     /// `errors="replace"`.
     ///
     /// # Errors
@@ -226,40 +229,60 @@ impl Bpe {
         self.vocabulary.token_bytes(id)
     }
 
-    /// The spelling of a token in the files: `"Ġonce"`.
+    /// The spelling of a token in vocabulary files: `"Ġonce"`.
     pub fn token_text(&self, id: TokenId) -> Option<String> {
         self.vocabulary.token_text(id)
+    }
+
+    /// The tokens of one piece, by the rule itself: of all adjacent pairs merge the one that is first in the list, the
+    /// leftmost on a tie, until no adjacent pair is in the list.
+    ///
+    /// It takes quadratic time; the tests compare [`encode`](Self::encode), which uses a heap, with it.
+    ///
+    /// ```
+    /// let bpe = gpt2::bpe::Bpe::gpt2();
+    /// assert_eq!(bpe.merge_plain(b" lower"), bpe.encode(" lower"));
+    /// ```
+    pub fn merge_plain(&self, piece: &[u8]) -> Vec<TokenId> {
+        let mut ids: Vec<TokenId> = piece.iter().map(|byte| self.vocabulary.byte_id(*byte)).collect();
+        let rank = |pair: &[TokenId]| self.vocabulary.rank(pair[0], pair[1]);
+        while let Some((rank, i)) =
+            (ids.windows(2).enumerate()).filter_map(|(i, pair)| Some((rank(pair)?, i))).min()
+        {
+            ids[i] = self.vocabulary.merged(rank);
+            ids.remove(i + 1);
+        }
+        ids
     }
 
     /// The tokens of a text.
     fn ids(&self, text: &[u8], allow_special: bool) -> Vec<TokenId> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
         let (mut merger, mut cache) = (Merger::default(), Cache::new(text.len()));
-        self.segments(text, allow_special, |segment| match segment {
-            Segment::Added(id, _) => ids.push(id),
-            Segment::Plain(text) => {
-                for piece in split(text) {
-                    cache.append(piece, &mut ids, |ids| merger.merge(&self.vocabulary, piece, ids, |_| ()));
-                }
+        self.pieces(text, allow_special, |piece| match piece {
+            Piece::Added(id, _) => ids.push(id),
+            Piece::Plain(piece) => {
+                cache.append(piece, &mut ids, |ids| merger.merge(&self.vocabulary, piece, ids, |_| ()));
             }
         });
         ids
     }
 
-    /// Cuts a text at its added tokens.
-    fn segments<'t>(&self, text: &'t [u8], allow_special: bool, mut each: impl FnMut(Segment<'t>)) {
+    /// Cuts a text at its added tokens, and what is between them by the pattern.
+    fn pieces<'t>(&self, text: &'t [u8], allow_special: bool, mut each: impl FnMut(Piece<'t>)) {
         let mut rest = text;
-        while let Some((at, token)) = self.vocabulary.added.find(rest, allow_special) {
-            let (plain, from_token) = rest.split_at(at);
+        loop {
+            let found = self.vocabulary.added.find(rest, allow_special);
+            let (plain, from_token) = rest.split_at(found.map_or(rest.len(), |(at, _)| at));
+            split(plain).for_each(|piece| each(Piece::Plain(piece)));
+            let Some((_, token)) = found else { return };
             let (content, after) = from_token.split_at(token.content.len());
-            each(Segment::Plain(plain));
-            each(Segment::Added(token.id, content));
+            each(Piece::Added(token.id, content));
             rest = after;
         }
-        each(Segment::Plain(rest));
     }
 
-    /// The error for an id that is not in the vocabulary.
+    /// The error for an id that the vocabulary lacks.
     fn unknown_id(&self, id: TokenId, place: usize) -> Error {
         let (number, size) = (place + 1, self.vocab_size());
         Error::input(format!(
@@ -284,8 +307,8 @@ mod tests {
     fn gpt2s_merges_as_ids_are_its_files() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/tales-8m");
         let [vocab, merges] = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
-        let files = Files::read(&vocab, &merges).expect("GPT-2's files");
-        let files = files::vocab_and_merges(&files).expect("GPT-2's files");
+        let files =
+            files::vocab_and_merges((&vocab, GPT2_VOCAB), (&merges, GPT2_MERGES)).expect("GPT-2's files");
         let own = Bpe::gpt2().vocabulary;
         assert_eq!(files.ranks.len(), 50_000);
         assert!(own.ranks == files.ranks && own.merged == files.merged);

@@ -1,10 +1,10 @@
 //! The numbers that fix a model's shape, under the names of HF's `config.json`.
 
 use crate::activation::Activation;
-use crate::tensor::Dtype;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
 
-/// The number of a token: a row of the embedding table.
+/// The id of a token: a row of the embedding table.
 pub type TokenId = u32;
 
 /// A model's hyperparameters.
@@ -12,55 +12,32 @@ pub type TokenId = u32;
 pub struct Config {
     /// Tokens in the vocabulary, V.
     pub vocab_size: usize,
-    /// The longest sequence.
+    /// The length of the longest sequence.
     pub n_positions: usize,
     /// The width of the residual stream, C.
     pub n_embd: usize,
-    /// Blocks.
+    /// The number of blocks.
     pub n_layer: usize,
-    /// Attention heads a block, H.
+    /// Attention heads per block, H.
     pub n_head: usize,
-    /// The width inside the feed-forward layer: 4 C unless said otherwise.
+    /// The width inside the feed-forward layer: 4 C by default.
     pub n_inner: usize,
-    /// The function inside the feed-forward layer.
+    /// The nonlinearity of the feed-forward layer.
     pub activation: Activation,
-    /// eps of the layer norms.
+    /// The eps of the layer norms.
     pub layer_norm_epsilon: f32,
     /// Whether attention scores are divided by sqrt(D).
     pub scale_attn_weights: bool,
-    /// Whether they are divided by the layer's number (from 1) as well.
+    /// Whether they are also divided by the number of the block, from 1.
     pub scale_attn_by_inverse_layer_idx: bool,
-    /// Whether the output head is `wte` itself.
+    /// Whether the output head is `wte`.
     pub tie_word_embeddings: bool,
     /// Ids that end a text.
     pub eos_token_ids: Vec<TokenId>,
-    /// How [`KvCache`](crate::kv_cache::KvCache) keeps keys and values: a choice of whoever runs the model, which no
-    /// `config.json` makes. F32 unless set; never I8.
-    pub kv_cache_dtype: Dtype,
-}
-
-/// `config.json` as it is written; what is left out has HF's default.
-#[derive(Deserialize)]
-#[serde(default)]
-struct File {
-    model_type: Option<String>,
-    vocab_size: usize,
-    n_positions: usize,
-    n_embd: usize,
-    n_layer: usize,
-    n_head: usize,
-    n_inner: Option<usize>,
-    activation_function: String,
-    layer_norm_epsilon: f64,
-    scale_attn_weights: bool,
-    scale_attn_by_inverse_layer_idx: bool,
-    tie_word_embeddings: bool,
-    eos_token_id: Option<Ids>,
-    add_cross_attention: bool,
 }
 
 /// One id or a list of them.
-#[derive(Clone, Deserialize)]
+#[derive(Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Ids {
     One(TokenId),
@@ -76,92 +53,82 @@ impl Ids {
     }
 }
 
-impl Default for File {
-    fn default() -> Self {
-        Self {
-            model_type: None,
-            vocab_size: 50_257,
-            n_positions: 1024,
-            n_embd: 768,
-            n_layer: 12,
-            n_head: 12,
-            n_inner: None,
-            activation_function: "gelu_new".into(),
-            layer_norm_epsilon: 1e-5,
-            scale_attn_weights: true,
-            scale_attn_by_inverse_layer_idx: false,
-            tie_word_embeddings: true,
-            eos_token_id: Some(Ids::One(50_256)),
-            add_cross_attention: false,
-        }
+/// No real model is larger in any dimension; a larger number comes from a damaged or hostile file.
+const LARGEST: usize = 1 << 24;
+
+/// The keys of a `config.json`.
+struct Keys(Map<String, Value>);
+
+impl Keys {
+    /// The value of a key, or HF's default if it is left out.
+    fn get<T: DeserializeOwned>(&self, key: &str, default: T) -> Result<T, String> {
+        let value = self.0.get(key).map(T::deserialize).transpose();
+        Ok(value.map_err(|e| format!("not a GPT-2 configuration: {key}: {e}"))?.unwrap_or(default))
+    }
+
+    /// A size.
+    fn size(&self, key: &str, default: usize) -> Result<usize, String> {
+        bounded(key, self.get(key, default)?)
     }
 }
 
-/// No real model is larger in any dimension; a larger number is a damaged or hostile file.
-const LARGEST: usize = 1 << 24;
+fn bounded(key: &str, size: usize) -> Result<usize, String> {
+    if (1..=LARGEST).contains(&size) {
+        return Ok(size);
+    }
+    Err(format!("{key} is {size}; it must be from 1 to {LARGEST}"))
+}
 
 impl Config {
-    /// Reads the text of a `config.json`.
+    /// Reads the text of a `config.json`. What is left out has HF's default, which is GPT-2's smallest size.
     ///
     /// # Errors
     /// What is wrong with it, in a sentence that names the key.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
-        let file: File =
-            serde_json::from_slice(json).map_err(|e| format!("not a GPT-2 configuration: {e}"))?;
-        if let Some(kind) = file.model_type.filter(|kind| kind != "gpt2") {
+        let keys = Keys(serde_json::from_slice(json).map_err(|e| format!("not a GPT-2 configuration: {e}"))?);
+        let kind: Option<String> = keys.get("model_type", None)?;
+        if let Some(kind) = kind.filter(|kind| kind != "gpt2") {
             return Err(format!("model_type is {kind:?}; only \"gpt2\" can be used"));
         }
-        if file.add_cross_attention {
+        if keys.get("add_cross_attention", false)? {
             return Err("add_cross_attention is true; an encoder-decoder model cannot be used".into());
         }
-        let name = &file.activation_function;
-        let activation = Activation::from_name(name).ok_or_else(|| {
+        let name: String = keys.get("activation_function", "gelu_new".into())?;
+        let activation = Activation::from_name(&name).ok_or_else(|| {
             format!("activation_function {name:?} is unknown; known are gelu_new, gelu, gelu_pytorch_tanh, relu, silu and swish")
         })?;
-        let n_inner = file.n_inner.unwrap_or(file.n_embd.saturating_mul(4));
-        for (key, value) in [
-            ("vocab_size", file.vocab_size),
-            ("n_positions", file.n_positions),
-            ("n_embd", file.n_embd),
-            ("n_layer", file.n_layer),
-            ("n_head", file.n_head),
-            ("n_inner", n_inner),
-        ] {
-            if value == 0 || value > LARGEST {
-                return Err(format!("{key} is {value}; it must be from 1 to {LARGEST}"));
-            }
+        let (n_embd, n_head) = (keys.size("n_embd", 768)?, keys.size("n_head", 12)?);
+        if !n_embd.is_multiple_of(n_head) {
+            return Err(format!("n_embd {n_embd} is not a multiple of n_head {n_head}"));
         }
-        if !file.n_embd.is_multiple_of(file.n_head) {
-            return Err(format!("n_embd {} is not a multiple of n_head {}", file.n_embd, file.n_head));
+        let eps: f64 = keys.get("layer_norm_epsilon", 1e-5)?;
+        if !(0.0..=1.0).contains(&eps) {
+            return Err(format!("layer_norm_epsilon is {eps}; it must be from 0 to 1"));
         }
-        let layer_norm_epsilon = file.layer_norm_epsilon as f32;
-        if !(0.0..=1.0).contains(&layer_norm_epsilon) {
-            return Err(format!("layer_norm_epsilon is {}; it must be from 0 to 1", file.layer_norm_epsilon));
-        }
+        let eos = keys.get("eos_token_id", Some(Ids::One(50_256)))?;
         Ok(Self {
-            vocab_size: file.vocab_size,
-            n_positions: file.n_positions,
-            n_embd: file.n_embd,
-            n_layer: file.n_layer,
-            n_head: file.n_head,
-            n_inner,
+            vocab_size: keys.size("vocab_size", 50_257)?,
+            n_positions: keys.size("n_positions", 1024)?,
+            n_embd,
+            n_layer: keys.size("n_layer", 12)?,
+            n_head,
+            n_inner: bounded("n_inner", keys.get("n_inner", None)?.unwrap_or(4 * n_embd))?,
             activation,
-            layer_norm_epsilon,
-            scale_attn_weights: file.scale_attn_weights,
-            scale_attn_by_inverse_layer_idx: file.scale_attn_by_inverse_layer_idx,
-            tie_word_embeddings: file.tie_word_embeddings,
-            eos_token_ids: file.eos_token_id.map(Ids::into_vec).unwrap_or_default(),
-            kv_cache_dtype: Dtype::F32,
+            layer_norm_epsilon: eps as f32,
+            scale_attn_weights: keys.get("scale_attn_weights", true)?,
+            scale_attn_by_inverse_layer_idx: keys.get("scale_attn_by_inverse_layer_idx", false)?,
+            tie_word_embeddings: keys.get("tie_word_embeddings", true)?,
+            eos_token_ids: eos.map(Ids::into_vec).unwrap_or_default(),
         })
     }
 
-    /// The text of a `config.json` that says the same, but how keys and values are kept.
+    /// The text of a `config.json` that says the same.
     pub fn to_json(&self) -> String {
         let ids = match &self.eos_token_ids[..] {
-            [id] => serde_json::json!(id),
-            ids => serde_json::json!(ids),
+            [id] => json!(id),
+            ids => json!(ids),
         };
-        let file = serde_json::json!({
+        let file = json!({
             "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": self.vocab_size,
             "n_positions": self.n_positions, "n_embd": self.n_embd, "n_layer": self.n_layer, "n_head": self.n_head,
             "n_inner": self.n_inner, "activation_function": self.activation.name(),
@@ -178,7 +145,7 @@ impl Config {
         self.n_embd / self.n_head
     }
 
-    /// What attention scores of block `layer` are multiplied by.
+    /// The factor of the attention scores of block `layer`, which counts from 0.
     pub fn attention_scale(&self, layer: usize) -> f32 {
         let mut scale = 1.0;
         if self.scale_attn_weights {

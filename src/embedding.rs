@@ -1,15 +1,15 @@
-//! How does a token id become numbers, and where is it said which token comes first?
+//! How does a token id become a vector, and how does the model know the order of the tokens?
 //!
-//! `x[t] = wte[token id] + wpe[position]`
+//! `x[t] = wte[ids[t]] + wpe[past + t]`, where `past` tokens are in the cache already
 //!
 //! ```text
 //! for t, id in enumerate(ids):
-//!     x[t] = wte[id] + wpe[past + t]
+//!     x[t] = wte[id] + wpe[past + t]     # [C]
 //! ```
 //!
-//! Two tables that training fills: one row a token of the vocabulary, one row a position. What follows
-//! sees only the sum. Attention alone does not know about order; `wpe` is what tells "dog bites man" from
-//! "man bites dog". Next: [`layer_norm`](crate::layer_norm).
+//! Training fills two tables: `wte` has one row per token of the vocabulary, `wpe` one row per position. The layers that
+//! follow see only the sum. Attention alone ignores order; `wpe` is what distinguishes "dog bites man" from "man bites
+//! dog". The model adds the two ([`model`](crate::model)). Next: [`layer_norm`](crate::layer_norm).
 
 use crate::config::TokenId;
 use crate::tensor::{Matrix, Weights};
@@ -30,7 +30,7 @@ pub fn positions(wpe: &Weights, positions: impl Iterator<Item = usize> + Clone) 
     rows(wpe, positions)
 }
 
-/// A row of the table for each index: `[T] -> [T, C]`
+/// The row of the table for each index: `[T] -> [T, C]`
 fn rows(table: &Weights, indices: impl Iterator<Item = usize> + Clone) -> Matrix {
     let mut x = Matrix::scratch(indices.clone().count(), table.cols());
     for (t, i) in indices.enumerate() {

@@ -36,8 +36,8 @@ pub enum Error {
     },
 }
 
-/// A result whose error is this crate's [`enum@Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+/// A result whose error is this crate's [`enum@Error`] unless another one is named.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An [`Error::Io`] for `path`, shaped for `map_err`.
@@ -49,6 +49,12 @@ impl Error {
     /// An [`Error::File`] for `path`.
     pub fn file(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
         Self::File { path: path.into(), problem: problem.into() }
+    }
+
+    /// The same, shaped for `map_err` of what is wrong with the file.
+    pub fn in_file(path: impl Into<PathBuf>) -> impl FnOnce(String) -> Self {
+        let path = path.into();
+        move |problem| Self::File { path, problem }
     }
 
     /// An [`Error::Option`].

@@ -1,26 +1,26 @@
 //! What must be kept from one token to the next?
 //!
-//! A new token attends to all earlier ones, through their keys and values only. These never change once
-//! made, so each layer keeps them; everything else is forgotten. Without a cache the whole sequence would
-//! be computed again for each new token, with the same result, bit for bit.
+//! A new token attends to all earlier ones, through their keys and values only. These never change, so each layer keeps
+//! them; everything else is forgotten. Without a cache, each new token would need the whole sequence computed again, with
+//! the same result, bit for bit:
 //!
 //! ```text
-//! forward(ids[0..n])                      = logits of n positions
+//! forward(ids[0..n])                         = logits of n positions
 //! forward(ids[0..m]) then forward(ids[m..n]) = the same logits
 //! ```
 //!
-//! Positions are kept in pages of 64, laid out as attention reads them (`tensor/page.rs`). Pages are shared until one of their
-//! owners writes: a clone of a cache copies no keys, which is what beams need.
+//! Positions are kept in pages of 64, in the order in which attention reads them (`tensor/page.rs`). Caches share a page
+//! until one of them writes to it: the clone of a cache copies no keys, which is what beams need.
 //!
-//! Keys and values are f32, or sixteen-bit numbers if [`Config::kv_cache_dtype`] says so: half the memory, and half of
-//! what a token must read. They are rounded when they are put in, finite ones to finite ones, and attention reads
-//! nothing but the cache, the new positions' own keys included: the two ways above still give the same bits, which are
-//! not those of an f32 cache.
+//! Keys and values are f32, or 16-bit numbers on request: half the memory, and half the reads per token. They are rounded
+//! when they enter the cache; finite values stay finite. Attention reads only the cache, also for the new positions, so
+//! the two lines above still give the same bits; they are not the bits of an f32 cache.
 
 use crate::config::Config;
 use crate::config::TokenId;
 use crate::tensor::{Dtype, Head, Matrix, PAGE, Page};
 use rayon::prelude::*;
+use std::fmt;
 use std::sync::Arc;
 
 /// The keys and values of one sequence, for every layer.
@@ -28,25 +28,37 @@ use std::sync::Arc;
 pub struct KvCache {
     layers: Vec<Vec<Arc<Page>>>,
     len: usize,
+    n_head: usize,
     head_size: usize,
     dtype: Dtype,
 }
 
-impl std::fmt::Debug for KvCache {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KvCache").field("len", &self.len).field("dtype", &self.dtype).finish_non_exhaustive()
+impl fmt::Debug for KvCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KvCache [{} of {} layers, {}]", self.len, self.layers.len(), self.dtype.name())
     }
 }
 
 impl KvCache {
+    /// An empty cache for one sequence, in f32. [`Gpt2::new_cache`](crate::model::Gpt2::new_cache) makes the one that a
+    /// model asks for.
+    pub fn new(config: &Config) -> Self {
+        Self::with_dtype(config, Dtype::F32)
+    }
+
     /// An empty cache for one sequence.
     ///
     /// # Panics
-    /// If the [`kv_cache_dtype`](Config::kv_cache_dtype) is I8.
-    pub fn new(config: &Config) -> Self {
-        assert_ne!(config.kv_cache_dtype, Dtype::I8, "keys and values have no scales");
-        let layers = vec![Vec::new(); config.n_layer];
-        Self { layers, len: 0, head_size: config.head_size(), dtype: config.kv_cache_dtype }
+    /// If `dtype` is I8: keys and values have no scales.
+    pub fn with_dtype(config: &Config, dtype: Dtype) -> Self {
+        assert_ne!(dtype, Dtype::I8, "keys and values have no scales");
+        let (n_head, head_size) = (config.n_head, config.head_size());
+        Self { layers: vec![Vec::new(); config.n_layer], len: 0, n_head, head_size, dtype }
+    }
+
+    /// The number of layers.
+    pub(crate) fn layers(&self) -> usize {
+        self.layers.len()
     }
 
     /// Positions kept so far.
@@ -64,8 +76,8 @@ impl KvCache {
         self.len = self.len.min(len);
     }
 
-    /// Makes the page that the next position goes into this cache's own, in every layer: writing would copy it later,
-    /// a layer at a time.
+    /// Copies the page of the next position, in every layer, if another cache shares it. Writing would copy it later, one
+    /// layer after the other.
     pub(crate) fn own_last_page(&mut self) {
         let page = self.len / PAGE;
         self.layers.par_iter_mut().filter_map(|pages| pages.get_mut(page)).for_each(|page| {
@@ -80,15 +92,10 @@ impl KvCache {
         (all().count(), all().filter(|page| Arc::strong_count(page) == 1).count())
     }
 
-    /// Bytes that the keys and values of `positions` positions take.
-    pub fn bytes_for(config: &Config, positions: usize) -> usize {
-        let d = config.head_size();
-        positions.next_multiple_of(PAGE)
-            * 2
-            * config.n_layer
-            * config.n_head
-            * d
-            * config.kv_cache_dtype.size()
+    /// Bytes of the keys and values of `positions` positions.
+    pub fn bytes_for(config: &Config, dtype: Dtype, positions: usize) -> usize {
+        let per_position = 2 * config.n_layer * config.n_embd * dtype.size();
+        positions.next_multiple_of(PAGE) * per_position
     }
 
     /// Counts `rows` positions that every layer has appended.
@@ -113,17 +120,19 @@ impl KvCache {
 }
 
 /// New tokens of one sequence, and its past.
+#[derive(Debug)]
 pub struct Sequence<'a> {
     /// The ids that come next. `[T]`
     pub ids: &'a [TokenId],
-    /// What is kept of those before; the new ones join it.
+    /// The keys and values of those before. The forward pass adds those of `ids`.
     pub cache: &'a mut KvCache,
 }
 
-/// One layer's part of the caches of a batch: what attention appends to and reads.
+/// One layer of the caches of a batch: attention appends to it and reads it.
 ///
-/// The rows of a batch's matrices are the new positions of its first sequence, then those of the second,
-/// and so on. With one sequence, row `t` is simply its `t`-th new position.
+/// The rows of a batch's matrices are the new positions of its first sequence, then those of the second, and so on. With
+/// one sequence, row `t` is its `t`-th new position.
+#[derive(Debug)]
 pub struct LayerCache<'a, 'b> {
     sequences: &'a mut [Sequence<'b>],
     layer: usize,
@@ -149,13 +158,15 @@ impl<'a, 'b> LayerCache<'a, 'b> {
         }
     }
 
-    /// For each sequence: its first row, its new rows, and its cache.
-    pub(crate) fn sequences(&self) -> impl Iterator<Item = (usize, usize, &KvCache)> {
-        self.sequences.iter().scan(0, |row, sequence| {
-            let first = *row;
-            *row += sequence.ids.len();
-            Some((first, sequence.ids.len(), &*sequence.cache))
-        })
+    /// The sequences of the batch.
+    pub(crate) fn sequences(&self) -> &[Sequence<'b>] {
+        self.sequences
+    }
+
+    /// Whether the caches keep H heads that are C wide together.
+    pub(crate) fn fits(&self, h: usize, c: usize) -> bool {
+        let caches = || self.sequences.iter().map(|sequence| &sequence.cache);
+        caches().all(|cache| cache.n_head == h && h * cache.head_size == c)
     }
 
     /// The layer's index, from 0.
@@ -165,70 +176,4 @@ impl<'a, 'b> LayerCache<'a, 'b> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checkpoint::random;
-    use crate::model::Gpt2;
-    use crate::simd::tests::under_each;
-    use crate::tensor::{Bf16, F16, Number};
-    use crate::trace::{NoTrace, Stage, Trace};
-    use std::marker::PhantomData;
-
-    /// Rounds the keys and values that go into the cache.
-    struct Rounded<N>(PhantomData<N>);
-
-    impl<N: Number> Trace for Rounded<N> {
-        fn wants(&self, _: Stage) -> bool {
-            false
-        }
-        fn enter_block(&mut self, _: Option<usize>) {}
-        fn record_ids(&mut self, _: Stage, _: &[u32]) {}
-        fn record(&mut self, stage: Stage, shape: &[usize], qkv: &mut [f32]) {
-            if stage == Stage::AttnCAttn {
-                for row in qkv.chunks_exact_mut(shape[1]) {
-                    row[shape[1] / 3..].iter_mut().for_each(|x| *x = N::widen(N::round(*x)));
-                }
-            }
-        }
-    }
-
-    /// Five heads of 66 dimensions, no whole number of registers; texts of several pages, and past a block of sums.
-    fn model(dtype: Dtype) -> Gpt2 {
-        let shape = br#"{"n_layer": 2, "n_embd": 330, "n_head": 5, "n_positions": 300, "vocab_size": 97}"#;
-        let mut config = Config::from_json(shape).expect("a configuration");
-        config.kv_cache_dtype = dtype;
-        random::random(config, Dtype::F32)
-    }
-
-    fn logits(model: &Gpt2, steps: usize, trace: &mut impl Trace) -> Vec<u32> {
-        let ids: Vec<u32> = (0..270).map(|i| i * i % 97).collect();
-        let mut cache = KvCache::new(&model.config);
-        let all = ids.chunks(steps).flat_map(|ids| model.forward(ids, &mut cache, trace).data().to_vec());
-        all.map(f32::to_bits).collect()
-    }
-
-    fn keeps_rounded_numbers<N: Number>(dtype: Dtype) {
-        let (halves, wide) = (model(dtype), model(Dtype::F32));
-        let expected = logits(&wide, 270, &mut Rounded::<N>(PhantomData));
-        assert_ne!(logits(&wide, 270, &mut NoTrace), expected, "rounding is seen");
-        under_each(|simd| {
-            for steps in [270, 7] {
-                let got = logits(&halves, steps, &mut NoTrace);
-                assert!(got == expected, "{simd:?}, {} in steps of {steps}", dtype.name());
-            }
-        });
-    }
-
-    #[test]
-    fn a_cache_of_halves_is_one_of_rounded_numbers() {
-        keeps_rounded_numbers::<F16>(Dtype::F16);
-        keeps_rounded_numbers::<Bf16>(Dtype::Bf16);
-    }
-
-    #[test]
-    fn halves_take_half() {
-        let bytes = |dtype| KvCache::bytes_for(&model(dtype).config, 100);
-        assert_eq!(bytes(Dtype::F32), 2 * 128 * 2 * 330 * 4); // whole pages
-        assert_eq!((bytes(Dtype::F16), bytes(Dtype::Bf16)), (bytes(Dtype::F32) / 2, bytes(Dtype::F32) / 2));
-    }
-}
+mod tests;

@@ -1,25 +1,26 @@
-//! How is a vector kept at a size that the next layer can work with?
+//! How are the numbers of a vector kept at a size that the next layer can work with?
 //!
 //! `y = (x - mean) / sqrt(variance + eps) * weight + bias`, for each position on its own
 //!
 //! ```text
-//! for x in rows:
+//! for x in rows:                                             # [C]
 //!     mean = sum(x) / C
 //!     variance = sum((x - mean)^2) / C
 //!     y = (x - mean) / sqrt(variance + eps) * weight + bias
 //! ```
 //!
-//! GPT-2 normalises what a layer *reads*, not the residual stream itself ("pre-norm"); one more layer norm,
-//! `ln_f`, stands before the output head. Source: Ba, Kiros and Hinton, "Layer Normalization" (2016).
+//! GPT-2 normalises the input of a layer, not the residual stream itself ("pre-norm"). One more layer norm, `ln_f`, comes
+//! before the output head. Source: Ba, Kiros and Hinton, "Layer Normalization" (2016).
 //! Next: [`attention`](crate::attention).
 
 use crate::math::sum_of;
 use crate::simd::kernel;
 use crate::tensor::Matrix;
 use rayon::prelude::*;
+use std::fmt;
 
 /// A layer norm: `weight` and `bias` `[C]`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LayerNorm {
     /// `[C]`
     pub weight: Vec<f32>,
@@ -29,9 +30,22 @@ pub struct LayerNorm {
     pub eps: f32,
 }
 
+impl fmt::Debug for LayerNorm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LayerNorm [{}] eps {:e}", self.weight.len(), self.eps)
+    }
+}
+
 impl LayerNorm {
     /// x `[T, C] -> [T, C]`
+    ///
+    /// # Panics
+    /// If `weight` or `bias` is not `[C]`.
     pub fn forward(&self, x: &Matrix) -> Matrix {
+        assert!(
+            [&self.weight, &self.bias].iter().all(|b| b.len() == x.cols()),
+            "x [T, C], weight [C], bias [C]"
+        );
         let mut y = Matrix::scratch(x.rows(), x.cols());
         let rows = x.data().par_chunks(x.cols()).zip(y.data_mut().par_chunks_mut(x.cols()));
         rows.with_min_len(16).for_each(|(x, y)| normalise(x, &self.weight, &self.bias, self.eps, y));
@@ -39,15 +53,16 @@ impl LayerNorm {
     }
 }
 
+// a loop marked `kernel!` is compiled once for each instruction set
 kernel! {
-    /// x `[C]` -> y `[C]`
+    /// One position: x `[C]` -> y `[C]`
     fn normalise(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
         let c = x.len() as f32;
         let mean = sum_of(x, |x| x) / c;
         let variance = sum_of(x, |x| (x - mean) * (x - mean)) / c;
         let scale = 1.0 / (variance + eps).sqrt();
         for (((x, w), b), y) in x.iter().zip(weight).zip(bias).zip(y) {
-            *y = ((x - mean) * scale).mul_add(*w, *b);
+            *y = ((x - mean) * scale).mul_add(*w, *b); // (x - mean) * scale * w + b
         }
     }
 }

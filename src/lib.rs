@@ -12,7 +12,7 @@
 //!  |    | block x n_layer  x += attn(ln_1(x))              [T, C]
 //!  |    |                  x += mlp(ln_2(x))               [T, C]
 //!  |    | ln_f, head       logits of the last position     [V]
-//!  |    | softmax          probabilities, temperature T    [V]
+//!  |    | softmax          probabilities, with temperature [V]
 //!  |    | sampling         one id
 //!  +----+ append           until end-of-text or enough
 //!       v
@@ -71,11 +71,11 @@
 //! One step of the loop by hand:
 //!
 //! ```
-//! use gpt2::{kv_cache::KvCache, sampling::argmax, trace::NoTrace};
+//! use gpt2::{sampling::argmax, trace::NoTrace};
 //!
 //! let lm = gpt2::checkpoint::bundled();
 //! let mut ids = lm.bpe.encode("Once upon a");
-//! let mut cache = KvCache::new(&lm.model.config);
+//! let mut cache = lm.model.new_cache();
 //! let logits = lm.model.forward(&ids, &mut cache, &mut NoTrace); // [T, V]
 //! let next = argmax(logits.row(ids.len() - 1));
 //! ids.push(next);

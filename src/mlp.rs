@@ -1,16 +1,16 @@
-//! What does a position do on its own, with what attention brought it?
+//! What does a position compute on its own, from what attention brought it?
 //!
-//! `mlp(x) = c_proj(gelu(c_fc(x)))`: widen fourfold, bend, narrow again
+//! `mlp(x) = c_proj(gelu(c_fc(x)))`
 //!
 //! ```text
 //! a = gelu(x @ c_fc.weight + c_fc.bias)     # [T, C] -> [T, 4C]
 //! y = a @ c_proj.weight + c_proj.bias       # [T, 4C] -> [T, C]
 //! ```
 //!
-//! Each position is treated alone, by the same weights. Without the bend two linear layers would be one.
-//! GELU is a smooth ReLU (Hendrycks and Gimpel, 2016). Its definition has an erf; OpenAI's GPT-2 uses an
-//! approximation with tanh, and a checkpoint's `config.json` says which one it was trained with.
-//! Next: [`block`](crate::block).
+//! Each position is computed alone, with the same weights. Without a nonlinearity between them, two linear layers would
+//! be one. GELU multiplies `x` by the probability that a standard normal variable is below `x` (Hendrycks and Gimpel,
+//! 2016). That definition uses erf; OpenAI's GPT-2 uses an approximation with tanh. `config.json` names the function that
+//! a checkpoint was trained with ([`activation`](crate::activation)). Next: [`block`](crate::block).
 
 use crate::activation::Activation;
 use crate::linear::Linear;
@@ -22,7 +22,7 @@ use crate::trace::{Stage, Trace};
 pub struct Mlp {
     /// `[C, n_inner]`
     pub c_fc: Linear,
-    /// The bend between the two.
+    /// The nonlinearity between the two.
     pub act: Activation,
     /// `[n_inner, C]`
     pub c_proj: Linear,
@@ -31,12 +31,8 @@ pub struct Mlp {
 impl Mlp {
     /// x `[T, C] -> [T, C]`
     pub fn forward(&self, x: &Matrix, trace: &mut impl Trace) -> Matrix {
-        let mut a = self.c_fc.forward(x); // [T, n_inner]
-        trace.tap(Stage::MlpCFc, &mut a);
-        self.act.apply(&mut a);
-        trace.tap(Stage::MlpAct, &mut a);
-        let mut y = self.c_proj.forward(&a); // [T, C]
-        trace.tap(Stage::MlpCProj, &mut y);
-        y
+        let a = trace.tap(Stage::MlpCFc, self.c_fc.forward(x)); // [T, n_inner]
+        let a = trace.tap(Stage::MlpAct, self.act.forward(a)); // [T, n_inner]
+        trace.tap(Stage::MlpCProj, self.c_proj.forward(&a)) // [T, C]
     }
 }

@@ -1,40 +1,52 @@
 //! How do scores become probabilities?
 //!
-//! `p[i] = e^(x[i] / T) / sum over j of e^(x[j] / T)`
+//! `p[i] = e^(x[i] / tau) / sum over j of e^(x[j] / tau)`
 //!
 //! ```text
-//! x = x / T
+//! x = x / tau
 //! e = exp(x - max(x))        # the same result, and no overflow
 //! p = e / sum(e)
 //! ```
 //!
-//! The temperature `T` sharpens (below 1) or flattens (above 1) the distribution. A score of -inf has
-//! probability 0: this is how attention masks the future and how filters remove tokens.
+//! The scores that a model computes are called *logits*: up to one constant, they are the logarithms of the
+//! probabilities. The temperature tau sharpens (below 1) or flattens (above 1) the distribution. A score of -inf has
+//! probability 0: this is how attention masks later positions and how filters remove tokens.
 //! Next: [`sampling`](crate::sampling).
 
-pub use crate::math::softmax;
-use crate::math::{self, divide, shift, sum_of_exp};
+use crate::math;
 
-/// x `[n]` -> x / temperature, in place.
+/// x `[n]` -> probabilities `[n]`, in place.
+///
+/// If every score is -inf, every probability is 0.
+pub fn softmax(x: &mut [f32]) {
+    let largest = math::max(x);
+    if largest == f32::NEG_INFINITY {
+        return x.fill(0.0);
+    }
+    math::exp_minus(x, largest);
+    math::divide(x, math::sum(x));
+}
+
+/// x `[n]` -> x / temperature `[n]`, in place.
 pub fn temperature(x: &mut [f32], temperature: f32) {
     let largest = math::max(x);
     if !(largest / temperature).is_finite() && largest.is_finite() {
-        shift(x, largest); // the same probabilities, and no overflow
+        math::shift(x, largest); // the same probabilities, and no overflow
     }
-    divide(x, temperature);
+    math::divide(x, temperature);
 }
 
-/// The logarithm of the probability of each element asked for, in f64: `x[i] - max - ln(sum of e^(x - max))`.
+/// The log-probability of element `i` of x `[n]`, in f64: `x[i] - max - ln(sum of e^(x - max))`.
 pub fn log_softmax(x: &[f32], i: usize) -> f64 {
     LogSum::of(x).log_softmax(x[i])
 }
 
-/// x `[n]` -> the logarithms of the probabilities, in place, in f32: `x - max - ln(sum of e^(x - max))`.
+/// x `[n]` -> log-probabilities `[n]`, in place, in f32: `x - max - ln(sum of e^(x - max))`.
 pub fn log_probabilities(x: &mut [f32]) {
     LogSum::of(x).log_probabilities(x);
 }
 
-/// What all logarithms of one row's probabilities have in common.
+/// What all log-probabilities of a row have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct LogSum {
     largest: f32,
@@ -46,15 +58,15 @@ impl LogSum {
     /// Of the scores x `[n]`.
     pub fn of(x: &[f32]) -> Self {
         let largest = math::max(x);
-        Self { largest, log_sum: math::ln(f64::from(sum_of_exp(x, largest))) }
+        Self { largest, log_sum: math::ln(f64::from(math::sum_of_exp(x, largest))) }
     }
 
-    /// The logarithm of the probability that a score stands for.
+    /// The log-probability of an element of the row, in f64.
     pub fn log_softmax(&self, x: f32) -> f64 {
         f64::from(x) - f64::from(self.largest) - self.log_sum
     }
 
-    /// x `[n]`, of which this is the sum -> the logarithms of the probabilities, in place, in f32.
+    /// The row x `[n]` -> its log-probabilities `[n]`, in place, in f32.
     pub fn log_probabilities(&self, x: &mut [f32]) {
         if self.largest == f32::NEG_INFINITY {
             return;

@@ -4,7 +4,6 @@
 
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::generate::{FinishReason, Generation, Options};
-use gpt2::kv_cache::KvCache;
 use gpt2::sampling::{Effects, History, NoWatch};
 use gpt2::score::{Windows, mean_nll, score};
 use gpt2::softmax::softmax;
@@ -128,7 +127,7 @@ fn distributions_of_models() {
     assert!(cases.len() >= 60, "{}", cases.len());
     for case in cases {
         let model = &models.of(&case).model;
-        let logits = model.next_logits(&ids(&case["ids"]), &mut KvCache::new(&model.config), &mut NoTrace);
+        let logits = model.next_logits(&ids(&case["ids"]), &mut model.new_cache(), &mut NoTrace);
         compare(&case, logits.row(0).to_vec());
     }
     assert_eq!(models.0.len(), 3);

@@ -5,7 +5,6 @@ mod common;
 use common::{Checkpoint, VARIABLES, fixture, gpt2};
 use gpt2::checkpoint::{self, bundled, save::Save};
 use gpt2::generate::{Generation, Options};
-use gpt2::kv_cache::KvCache;
 use gpt2::kv_cache::Sequence;
 use gpt2::model::Gpt2;
 use gpt2::score::{MeanNll, Windows, score_each};
@@ -101,7 +100,7 @@ fn the_model_itself_is_not_written_over() {
 
 /// Bits of the logits after `ids`, read `chunk` at a time.
 fn last_logits(model: &Gpt2, ids: &[u32], chunk: usize) -> Vec<u32> {
-    let mut cache = KvCache::new(&model.config);
+    let mut cache = model.new_cache();
     let mut logits = Vec::new();
     for ids in ids.chunks(chunk) {
         logits = bits(model.next_logits(ids, &mut cache, &mut NoTrace).data());
@@ -126,7 +125,7 @@ fn threads_chunks_and_batches_change_no_bit() {
         }
     }
     for others in [1, 4, 7, 20] {
-        let mut caches = vec![KvCache::new(&model.config); others + 1];
+        let mut caches = vec![model.new_cache(); others + 1];
         let mut batch: Vec<Sequence<'_>> = (caches.iter_mut().enumerate())
             .map(|(i, cache)| Sequence { ids: if i == 1 { &ids } else { &ids[i..2 * i + 1] }, cache })
             .collect();

@@ -5,7 +5,6 @@
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::format::{Bytes, safetensors::SafeTensors};
 use gpt2::generate::{Generation, Options};
-use gpt2::kv_cache::KvCache;
 use gpt2::score::{Windows, mean_nll, score};
 use gpt2::trace::Recorder;
 use serde_json::Value;
@@ -57,7 +56,7 @@ fn every_stage() {
             .map(|b| i64::from_le_bytes(*b) as u32)
             .collect();
         let mut recorder = Recorder::new();
-        lm.model.forward(&ids, &mut KvCache::new(&lm.model.config), &mut recorder);
+        lm.model.forward(&ids, &mut lm.model.new_cache(), &mut recorder);
         assert!(reference.tensors.len() >= 18, "{} stages in {}", reference.tensors.len(), path.display());
         assert_eq!(recorder.stages.len(), reference.tensors.len(), "{}", folder.display());
         for (name, tensor) in &reference.tensors {
@@ -113,9 +112,9 @@ fn the_cache_changes_nothing() {
     for folder in folders() {
         let (lm, reference) = open(&folder);
         let ids = ids(&reference["score"]["ids"]);
-        let whole = lm.model.forward(&ids, &mut KvCache::new(&lm.model.config), &mut gpt2::trace::NoTrace);
+        let whole = lm.model.forward(&ids, &mut lm.model.new_cache(), &mut gpt2::trace::NoTrace);
         for step in [1, 3, 17] {
-            let mut cache = KvCache::new(&lm.model.config);
+            let mut cache = lm.model.new_cache();
             let pieces = ids.chunks(step).flat_map(|piece| {
                 lm.model.forward(piece, &mut cache, &mut gpt2::trace::NoTrace).data().to_vec()
             });

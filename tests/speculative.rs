@@ -317,7 +317,7 @@ fn law(model: &Gpt2, prompt: &[TokenId], options: &Options) -> BTreeMap<Vec<Toke
         let mut longer = BTreeMap::new();
         for (text, probability) in texts {
             let ids = [prompt, &text].concat();
-            let mut p = model.next_logits(&ids, &mut KvCache::new(&model.config), &mut NoTrace);
+            let mut p = model.next_logits(&ids, &mut model.new_cache(), &mut NoTrace);
             let history = History { ids: &ids, prompt_len: prompt.len(), eos: &[] };
             options.distribution(p.row_mut(0), &history);
             for (id, p) in p.row(0).iter().enumerate().filter(|(_, p)| **p > 0.0) {

@@ -410,7 +410,7 @@ fn unsound_vocabularies_are_refused() {
         (String::new(), &["vocab.json", "EOF", "line 1"]),
         ("{".into(), &["vocab.json", "EOF", "line 1, column 1"]),
         (vocab[..vocab.len() / 2].into(), &["vocab.json", "EOF", "fetch the file again"]),
-        ("[]".into(), &["an object from token to id"]),
+        ("[]".into(), &["expected an object"]),
         ("{}".into(), &["vocab.json", "no token for the byte 0x00 (`Ā`)"]),
         (vocab_with(|vocab| drop(vocab.remove("A"))), &["no token for the byte 0x41 (`A`)"]),
         (vocab_with(|vocab| drop(vocab.remove("ł"))), &["no token for the byte 0xa0 (`ł`)"]),

@@ -1,15 +1,15 @@
 //! Which parts of a text are not text? Tokens like `<|endoftext|>`, which no merge produces.
 //!
-//! They are cut out before the pattern sees the text: leftmost first, the longest where several begin.
+//! They are cut out before the pattern sees the text: the leftmost first; where several begin, the longest.
 
-use super::TokenId;
+use crate::config::TokenId;
 
 /// A token that is found by its spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AddedToken {
     pub(super) content: Vec<u8>,
     pub(super) id: TokenId,
-    /// Only found where special tokens are allowed.
+    /// Found only where special tokens are allowed.
     pub(super) special: bool,
 }
 
@@ -17,7 +17,7 @@ pub(super) struct AddedToken {
 #[derive(Clone)]
 pub(super) struct AddedTokens {
     tokens: Vec<AddedToken>,
-    /// Whether one begins with this byte.
+    /// For each byte, whether a token begins with it.
     first: [bool; 256],
     all_special: bool,
 }
@@ -47,7 +47,7 @@ impl AddedTokens {
     /// The longest added token that `text` begins with.
     fn longest(&self, text: &[u8], allow_special: bool) -> Option<&AddedToken> {
         let mut longest = None;
-        let mut alike = &self.tokens[..]; // those that agree with the text so far; the shortest comes first
+        let mut alike = &self.tokens[..]; // those that agree with the text so far, the shortest first
         for (i, byte) in text.iter().enumerate() {
             let low = alike.partition_point(|token| token.content.get(i) < Some(byte));
             let high = alike.partition_point(|token| token.content.get(i) <= Some(byte));

@@ -1,24 +1,25 @@
 //! What must be true of tokens and merges from a file before they can be used?
 //!
-//! Each byte has a token, so that every text can be encoded. No two tokens share an id or a spelling. A merge
-//! joins two tokens of the vocabulary into a third. And ids, lengths and numbers are bounded, so that a file
-//! cannot take all memory.
+//! - Each byte has a token, so that every text can be encoded.
+//! - No two tokens share an id or a spelling.
+//! - A merge joins two tokens of the vocabulary into a third.
+//! - Ids, lengths and numbers are bounded, so that a file cannot take all memory.
 
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use super::{
-    TokenId,
     added::{AddedToken, AddedTokens},
     hash::Seeds,
     symbols::{SYMBOLS, byte_of},
     vocabulary::{BLOCK, END_OF_TEXT, Kind, Span, Vocabulary, pair},
 };
+use crate::config::TokenId;
 
-/// Ids stay below this. The largest vocabularies have about a quarter of a million tokens.
+/// Ids are below this. The largest vocabularies have about a quarter of a million tokens.
 const MOST_IDS: usize = 1 << 24;
 
-/// An added token is at most this long: each place of a text may be compared with all of it.
+/// An added token is at most this long: all of it may be compared at each place of a text.
 const LONGEST_ADDED: usize = 1024;
 
 /// `text` in quotes for an error message, cut where it is long.
@@ -29,7 +30,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// A vocabulary while its files are read. An error is what to say of the file.
+/// A vocabulary while its files are read. An error says what is wrong with a file.
 pub(super) struct Builder<'a> {
     vocabulary: Vocabulary,
     ids: HashMap<&'a str, TokenId, Seeds>,           // by spelling
@@ -37,8 +38,8 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// Starts with tokens, by spelling, and their ids.
-    pub(super) fn new(tokens: impl Iterator<Item = (&'a str, u64)>) -> Result<Self, String> {
+    /// Starts with the spellings and ids of tokens.
+    pub(super) fn new(tokens: &'a [(String, u64)]) -> Result<Self, String> {
         let vocabulary = Vocabulary {
             bytes: Vec::new(),
             spans: Vec::new(),
@@ -48,12 +49,11 @@ impl<'a> Builder<'a> {
             added: AddedTokens::new(Vec::new()),
             end_of_text: None,
         };
-        let ids = HashMap::with_capacity_and_hasher(tokens.size_hint().0, Seeds::default());
+        let ids = HashMap::with_capacity_and_hasher(tokens.len(), Seeds::default());
         let mut builder = Self { vocabulary, ids, added: HashMap::default() };
         for (text, id) in tokens {
-            let kind =
-                if text.chars().all(|c| byte_of(c).is_some()) { Kind::Symbols } else { Kind::Verbatim };
-            builder.token(text, id, kind)?;
+            let symbols = text.chars().all(|c| byte_of(c).is_some());
+            builder.token(text, *id, if symbols { Kind::Symbols } else { Kind::Verbatim })?;
         }
         for (byte, symbol) in (0..=255u8).zip(SYMBOLS) {
             let id = builder.ids.get(symbol.encode_utf8(&mut [0; 4]) as &str).ok_or_else(|| {
@@ -95,37 +95,40 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The merges in order, each with its number in the file, which calls it a `unit`.
-    pub(super) fn merges(&mut self, unit: &str, merges: &[(usize, &str, &str)]) -> Result<(), String> {
+    /// The merges in order, each with its number in the file; an error calls it a `unit`.
+    pub(super) fn merges<'m>(
+        &mut self,
+        unit: &str,
+        merges: impl Iterator<Item = Result<(usize, [&'m str; 2]), String>>,
+    ) -> Result<(), String> {
         let Self { vocabulary: Vocabulary { ranks, merged, .. }, ids, .. } = self;
-        // three look-ups each: most of the time that a vocabulary takes to load
-        let mut known = Vec::with_capacity(merges.len());
-        let known_ids = |&(_, left, right): &(usize, &str, &str)| {
-            [ids.get(left), ids.get(right), ids.get([left, right].concat().as_str())]
-                .map(Option::<&_>::copied)
-        };
-        merges.par_iter().with_min_len(1024).map(known_ids).collect_into_vec(&mut known);
+        let merges = merges.collect::<Result<Vec<_>, _>>()?;
+        // three look-ups per merge: most of the time that a vocabulary takes to load
+        let tokens =
+            |[left, right]: [&'m str; 2]| [left.into(), right.into(), Cow::from([left, right].concat())];
+        let look_up = |&(_, pair): &(_, [&'m str; 2])| tokens(pair).map(|token| ids.get(&*token).copied());
+        let mut known = Vec::new();
+        merges.par_iter().with_min_len(1024).map(look_up).collect_into_vec(&mut known);
         ranks.reserve(merges.len());
         merged.reserve(merges.len());
-        for (rank, (&(number, left, right), known)) in (0..u32::MAX).zip(merges.iter().zip(known)) {
+        for (rank, (&(number, pair_of), known)) in (0..u32::MAX).zip(merges.iter().zip(known)) {
             let [Some(left), Some(right), Some(whole)] = known else {
-                let whole = [left, right].concat();
-                let missing = [left, right, &whole].into_iter().zip(known).find(|(_, id)| id.is_none());
-                let token = quoted(missing.map_or(&whole, |(token, _)| token));
-                let (left, right) = (quoted(left), quoted(right));
+                let missing = tokens(pair_of).into_iter().zip(known).find(|(_, id)| id.is_none());
+                let missing = missing.map_or(String::new(), |(token, _)| quoted(&token));
+                let [left, right] = pair_of.map(quoted);
                 return Err(format!(
-                    "{unit} {number}: the merge of {left} and {right} needs the token {token}, which the \
+                    "{unit} {number}: the merge of {left} and {right} needs the token {missing}, which the \
                      vocabulary does not have: take both from the same model"
                 ));
             };
-            // If a pair is there twice, the last one counts, as in HF's tokenizers.
+            // If a pair occurs twice, the last one counts, as in HF's tokenizers.
             ranks.insert(pair(left, right), rank);
             merged.push(whole);
         }
         Ok(())
     }
 
-    /// A token that is found by its spelling, and not by merges.
+    /// A token that is found by its spelling, not by merges.
     pub(super) fn added(&mut self, content: &'a str, id: u64, special: bool) -> Result<(), String> {
         let name = quoted(content);
         if content.is_empty() {
@@ -139,7 +142,7 @@ impl<'a> Builder<'a> {
             Some(&known) if u64::from(known) != id => {
                 return Err(format!("the added token {name} has the id {id}, but {known} in the vocabulary"));
             }
-            // Found as text, it must also come back as that text.
+            // Found as text, it must decode to that text.
             Some(&known) if self.vocabulary.token_bytes(known) != Some(content.as_bytes()) => {
                 return Err(format!(
                     "the added token {name} spells other bytes in the vocabulary: rename it"
@@ -173,10 +176,9 @@ mod tests {
 
     #[test]
     fn tokens_longer_than_a_block_decode_whole() {
-        let mut text: Vec<(String, u64)> = SYMBOLS.iter().map(|symbol| symbol.to_string()).zip(0..).collect();
-        text.extend((1..40).map(|len| "x".repeat(len + 1)).zip(256..));
-        let builder = Builder::new(text.iter().map(|(text, id)| (text.as_str(), *id)));
-        let vocabulary = builder.expect("sound").finish();
+        let mut tokens: Vec<_> = SYMBOLS.iter().map(|symbol| symbol.to_string()).zip(0..).collect();
+        tokens.extend((1..40).map(|len| "x".repeat(len + 1)).zip(256..));
+        let vocabulary = Builder::new(&tokens).expect("sound").finish();
         let ids: Vec<_> = (256..295).chain([0]).chain((256..295).rev()).collect();
         let expected: Vec<_> =
             ids.iter().flat_map(|&id| vocabulary.token_bytes(id).expect("a token")).copied().collect();

@@ -1,13 +1,13 @@
 //! Why is ordinary text so much faster than its pieces? Because most pieces have been seen before.
 //!
-//! A table with one slot for each hash value remembers, for a piece, where in the output its tokens were
-//! written; they are copied from there. A piece that finds its slot taken by another one simply takes it
-//! over: nothing is ever searched, so no text can make the table slow, and its size is fixed. All it can lose
-//! is the saving.
+//! A table with one slot for each hash value remembers where in the output the tokens of a piece were written;
+//! they are copied from there. A piece that finds its slot taken by another one takes it over. Nothing is
+//! searched, and the size is fixed, so no text can make the table slow.
 
 use std::hash::BuildHasher;
 
-use super::{TokenId, hash::Seeds};
+use super::hash::Seeds;
+use crate::config::TokenId;
 
 /// At most this many pieces are remembered.
 const MOST_SLOTS: usize = 1 << 16;
@@ -16,9 +16,9 @@ const MOST_SLOTS: usize = 1 << 16;
 #[derive(Clone, Copy, Default)]
 struct Slot<'t> {
     piece: &'t [u8], // empty: the slot is free
-    first: usize,    // where in the output its tokens begin
+    first: usize,    // the place of its first token in the output
     count: u32,
-    id: TokenId, // the only token, where there is one
+    id: TokenId, // the token, where there is only one
 }
 
 /// The pieces of one text seen so far.
@@ -34,7 +34,7 @@ impl<'t> Cache<'t> {
         Self { slots: vec![Slot::default(); slots], seeds: Seeds::default() }
     }
 
-    /// Appends the tokens of `piece` to `ids`: those of the last time, or else what `merge` appends.
+    /// Appends the tokens of `piece` to `ids`: a copy of earlier ones, or else what `merge` appends.
     #[inline]
     pub(super) fn append(
         &mut self,

@@ -1,9 +1,8 @@
-//! A hash in a few lines, for tables that are asked millions of times a second.
+//! A hash in a few lines, for tables that are queried millions of times per second.
 //!
-//! The standard library's hash withstands any attacker and takes about 20 ns for a short key. This one takes
-//! a multiplication for each 8 bytes, and one at the end. What it multiplies by, and where it starts, are drawn
-//! when the process starts, so that nobody can write a file whose keys all fall into one place. Results never
-//! depend on it.
+//! The standard library's hash withstands any attacker and takes about 20 ns for a short key. This one takes one
+//! multiplication per 8 bytes, and one at the end. Its factor and its start are drawn when the process starts, so that
+//! no file can hold keys that all fall into one place. Results never depend on them.
 
 use std::{
     collections::hash_map::RandomState,
@@ -11,7 +10,7 @@ use std::{
     sync::LazyLock,
 };
 
-/// The two secret numbers of a process.
+/// The two random numbers of a process.
 #[derive(Clone, Copy)]
 pub(super) struct Seeds {
     start: u64,
@@ -56,8 +55,8 @@ impl Hasher for Fold {
         self.state = fold(self.state ^ word, self.multiplier);
     }
 
-    /// Eight bytes at a time. Of the rest, four to seven are taken as the first four and the last four, which
-    /// overlap: that is quicker than one by one. (The length of a slice has been written before.)
+    /// Eight bytes at a time. A rest of four to seven bytes is taken as its first four and its last four, which
+    /// overlap: quicker than one by one. (The length of a slice was written before.)
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks();
@@ -71,17 +70,12 @@ impl Hasher for Fold {
     }
 
     #[inline]
-    fn write_u8(&mut self, byte: u8) {
-        self.write_u64(u64::from(byte)); // the mark that ends a str
-    }
-
-    #[inline]
     fn write_usize(&mut self, number: usize) {
         self.write_u64(number as u64);
     }
 
-    /// Folded once more: after one multiplication, keys that count up differ by a constant, and with some multipliers
-    /// many places of a table then stay empty.
+    /// Folded once more: after one multiplication, consecutive keys differ by a constant, and some multipliers then leave
+    /// many places of a table empty.
     #[inline]
     fn finish(&self) -> u64 {
         fold(self.state, self.multiplier)

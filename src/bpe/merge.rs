@@ -1,57 +1,45 @@
-//! How are the merges of a piece found without looking at every pair again after each one?
+//! How are the merges of a piece found without looking at every pair after each one?
 //!
-//! The rule is short: of all adjacent pairs merge the one of lowest rank, the leftmost on a tie, until no
-//! adjacent pair is in the list. Done literally,
-//!
-//! ```text
-//! while let Some(i) = (0..ids.len() - 1).filter(|&i| rank(i).is_some()).min_by_key(|&i| rank(i)) {
-//!     ids[i] = merged[rank(i)];
-//!     ids.remove(i + 1);
-//! }
-//! ```
-//!
-//! this looks at n pairs for each of up to n merges: a line of a million dashes would take hours. Two things
-//! make it n log n:
+//! [`Bpe::merge_plain`](super::Bpe::merge_plain) is the rule as it is stated. It looks at n pairs for each of up to n
+//! merges: a line of a million dashes would take hours. Two changes make it n log n:
 //!
 //! 1. a linked list, so that merging two symbols moves nothing else;
-//! 2. a heap of (rank, position), so that the next merge is at its top. A merge changes the pairs to its left
-//!    and right; their old entries stay in the heap and are recognised as stale when they come up.
+//! 2. a heap of (rank, position), with the next merge on top. A merge changes the pairs to its left and right;
+//!    their old entries stay in the heap and are recognised as stale when they come up.
 //!
-//! Ranks and positions have 32 bits, which makes the heap's entries small; [`split`](mod@super::split) makes
-//! no piece longer than that.
-//!
-//! There is one implementation. Whoever wants to see each merge passes an observer; an empty one costs
-//! nothing.
+//! Ranks and positions have 32 bits, which keeps the heap's entries small; [`split`](mod@super::split) makes
+//! no longer pieces. An observer may see each merge; an empty one costs nothing.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use serde::Serialize;
 
-use super::{TokenId, vocabulary::Vocabulary};
+use super::vocabulary::Vocabulary;
+use crate::config::TokenId;
 
-/// One step of the byte-pair encoding: two neighbours became one token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// One step of the byte-pair encoding: two neighbours become one token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Merge {
-    /// The merge's place in the list of merges, from 0; the lowest is merged first.
+    /// The place in the list of merges, from 0; the lowest is merged first.
     pub rank: u32,
     /// The token on the left.
     pub left: TokenId,
     /// The token on the right.
     pub right: TokenId,
-    /// The token that takes their place.
+    /// The token that replaces them.
     pub merged: TokenId,
-    /// Where the left token begins, in bytes of the text.
+    /// The byte of the text at which the left token begins.
     pub at: usize,
 }
 
-/// How one piece of the pattern became tokens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// How one piece of the text became tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct PieceMerges {
-    /// Where the piece begins in the text.
+    /// The byte of the text at which the piece begins.
     pub start: usize,
-    /// Where it ends.
+    /// The byte at which it ends.
     pub end: usize,
-    /// What merging starts from: the token of each byte; or the one token of an added token.
+    /// The tokens before any merge: one per byte, or a single added token.
     pub symbols: Vec<TokenId>,
     /// The merges, in order.
     pub merges: Vec<Merge>,
@@ -60,7 +48,7 @@ pub struct PieceMerges {
 impl PieceMerges {
     /// The tokens after each merge, in order; the last are those of the piece.
     ///
-    /// They are computed while iterating: to keep them all would take memory quadratic in the piece.
+    /// They are computed while iterating: all of them take memory quadratic in the length of the piece.
     pub fn states(&self) -> impl Iterator<Item = Vec<TokenId>> {
         let mut state: Vec<_> = (self.start..).zip(self.symbols.iter().copied()).collect();
         self.merges.iter().map(move |merge| {
@@ -74,13 +62,13 @@ impl PieceMerges {
     }
 }
 
-/// A token of the piece on its way to the result. It stays at the place of its first byte.
+/// A token of the piece while it is merged. It stays at the place of its first byte.
 #[derive(Clone, Copy)]
 struct Symbol {
     id: TokenId,
-    /// The rank of the pair that this symbol and the next one are, or [`NO_PAIR`].
+    /// The rank of the pair of this symbol and the next, or [`NO_PAIR`].
     rank: u32,
-    /// The places of the neighbours; outside the piece where there is none.
+    /// The places of the neighbours; outside the piece if there is none.
     previous: u32,
     next: u32,
 }
@@ -88,7 +76,7 @@ struct Symbol {
 /// Above every rank: the two symbols cannot be merged, or the symbol is gone.
 const NO_PAIR: u32 = u32::MAX;
 
-/// Merges piece after piece, and keeps its memory in between.
+/// Merges piece after piece, in the same memory.
 #[derive(Default)]
 pub(super) struct Merger {
     symbols: Vec<Symbol>,
@@ -96,7 +84,7 @@ pub(super) struct Merger {
 }
 
 impl Merger {
-    /// Appends the tokens of `piece` to `ids`, and tells `observe` each merge, with `at` counted from the
+    /// Appends the tokens of `piece` to `ids`, and shows `observe` each merge, with `at` counted from the
     /// start of the piece.
     #[inline]
     pub(super) fn merge(
@@ -140,7 +128,7 @@ impl Merger {
         }
     }
 
-    /// Looks up the pair that begins at `at`, and queues it if it can be merged.
+    /// Looks up the pair that begins at `at`, and queues it if it is in the list.
     #[inline]
     fn rank_pair(&mut self, vocabulary: &Vocabulary, at: u32) {
         let Some(&Symbol { id, next, .. }) = self.symbols.get(at as usize) else { return };
@@ -159,21 +147,6 @@ mod tests {
     use super::super::Bpe;
     use super::*;
 
-    /// The rule, done literally.
-    fn naive(vocabulary: &Vocabulary, piece: &[u8]) -> Vec<TokenId> {
-        let mut ids: Vec<_> = piece.iter().map(|&byte| vocabulary.byte_id(byte)).collect();
-        let best = |ids: &[TokenId]| {
-            let ranks =
-                ids.windows(2).enumerate().filter_map(|(i, p)| Some((vocabulary.rank(p[0], p[1])?, i)));
-            ranks.min()
-        };
-        while let Some((rank, i)) = best(&ids) {
-            ids[i] = vocabulary.merged(rank);
-            ids.remove(i + 1);
-        }
-        ids
-    }
-
     fn merged(vocabulary: &Vocabulary, piece: &[u8]) -> Vec<TokenId> {
         let mut ids = Vec::new();
         Merger::default().merge(vocabulary, piece, &mut ids, |_| ());
@@ -184,13 +157,13 @@ mod tests {
         #[test]
         fn the_heap_merges_as_the_rule_says(piece in prop::collection::vec(any::<u8>(), 0..80)) {
             let bpe = Bpe::gpt2();
-            prop_assert_eq!(merged(&bpe.vocabulary, &piece), naive(&bpe.vocabulary, &piece));
+            prop_assert_eq!(merged(&bpe.vocabulary, &piece), bpe.merge_plain(&piece));
         }
 
         #[test]
         fn also_where_merges_overlap(piece in "[ -~]{0,40}|[aeinst ]{0,80}|a{0,70}|(-=?){0,50}|[äöü€😀]{0,20}") {
             let bpe = Bpe::gpt2();
-            prop_assert_eq!(merged(&bpe.vocabulary, piece.as_bytes()), naive(&bpe.vocabulary, piece.as_bytes()));
+            prop_assert_eq!(merged(&bpe.vocabulary, piece.as_bytes()), bpe.merge_plain(piece.as_bytes()));
         }
     }
 

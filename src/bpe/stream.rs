@@ -1,10 +1,10 @@
-//! How is text shown while it is being generated, if a token can end in the middle of a character?
+//! How is text shown while it is being generated, if a token can end inside a character?
 //!
-//! `€` is three bytes, and they may come from two tokens. Bytes that could still become a character wait for
-//! the next token; bytes that cannot are replaced by U+FFFD.
+//! `€` has three bytes, which may come from two tokens. Bytes that could still become a character wait for the
+//! next token; bytes that cannot are replaced by U+FFFD.
 
-use super::{Bpe, TokenId};
-use crate::error::Result;
+use super::Bpe;
+use crate::{config::TokenId, error::Result};
 
 /// Turns tokens into text one at a time. The pieces together are the [`Bpe::decode_lossy`] of all tokens.
 ///
@@ -25,52 +25,46 @@ use crate::error::Result;
 #[derive(Clone, Debug)]
 pub struct StreamDecoder<'a> {
     bpe: &'a Bpe,
-    waiting: Vec<u8>, // the beginning of a character
+    waiting: Vec<u8>, // the first bytes of a character
     shown: String,
     pushed: usize,
 }
 
 impl<'a> StreamDecoder<'a> {
-    /// A decoder at the beginning of a text.
+    /// A decoder at the start of a text.
     pub fn new(bpe: &'a Bpe) -> Self {
         Self { bpe, waiting: Vec::new(), shown: String::new(), pushed: 0 }
     }
 
-    /// The text that is certain after one more token; often that token's, sometimes none.
+    /// The text that is certain after one more token: often that token's, sometimes none.
     ///
     /// # Errors
-    /// As [`Bpe::decode`], for an id that the vocabulary does not have; the decoder can go on.
+    /// As [`Bpe::decode`]. The decoder can go on with other ids.
     pub fn push(&mut self, id: TokenId) -> Result<&str> {
         self.pushed += 1;
         let bytes = self.bpe.token_bytes(id).ok_or_else(|| self.bpe.unknown_id(id, self.pushed - 1))?;
         self.waiting.extend_from_slice(bytes);
+        let complete = self.waiting.len() - unfinished(&self.waiting);
         self.shown.clear();
-        let mut complete = 0;
-        for chunk in self.waiting.utf8_chunks() {
-            self.shown.push_str(chunk.valid());
-            complete += chunk.valid().len();
-            let invalid = chunk.invalid();
-            let at_end = complete + invalid.len() == self.waiting.len();
-            if invalid.is_empty() || (at_end && may_go_on(invalid)) {
-                continue;
-            }
-            self.shown.push(char::REPLACEMENT_CHARACTER);
-            complete += invalid.len();
-        }
+        self.shown.push_str(&String::from_utf8_lossy(&self.waiting[..complete]));
         self.waiting.drain(..complete);
         Ok(&self.shown)
     }
 
-    /// What was still waiting: U+FFFD if the text ended in the middle of a character. The decoder is as new.
+    /// The rest: U+FFFD if the text ends inside a character. The decoder is then at the start of a text.
     pub fn finish(&mut self) -> String {
         self.pushed = 0;
         String::from_utf8_lossy(&std::mem::take(&mut self.waiting)).into_owned()
     }
 }
 
-/// Whether `bytes`, which are not UTF-8, are the beginning of a character.
-fn may_go_on(bytes: &[u8]) -> bool {
-    str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
+/// How many of the last bytes are the beginning of a character.
+fn unfinished(bytes: &[u8]) -> usize {
+    let last = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    match str::from_utf8(last) {
+        Err(error) if error.error_len().is_none() => last.len(),
+        _ => 0,
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! How can a space, or half a character, stand in a text file? As another character.
+//! How can a text file hold a space, or half a character, as part of a token? As another character.
 //!
 //! The files spell tokens in *byte symbols*: each of the 256 bytes has a printable character. A printable
-//! byte of Latin-1 is its own symbol; the other 68 take U+0100, U+0101, and so on. A space is `Ġ`, a line
-//! feed `Ċ`.
+//! byte of Latin-1 is its own symbol; the other 68 bytes take U+0100, U+0101, and so on. A space is `Ġ`, a
+//! line feed is `Ċ`.
 
 /// The symbol of each byte.
 pub(super) const SYMBOLS: [char; 256] = {
@@ -13,10 +13,7 @@ pub(super) const SYMBOLS: [char; 256] = {
             byte as char
         } else {
             next += 1;
-            match char::from_u32(next - 1) {
-                Some(symbol) => symbol,
-                None => unreachable!(),
-            }
+            char::from_u32(next - 1).expect("below the surrogates")
         };
         if byte == 255 {
             break symbols;
@@ -25,7 +22,7 @@ pub(super) const SYMBOLS: [char; 256] = {
     }
 };
 
-/// Whether a byte, taken for a character of Latin-1, is visible (the soft hyphen, 0xAD, is not).
+/// Whether a byte is a visible character of Latin-1 (the soft hyphen, 0xAD, is not).
 const fn is_printable(byte: u8) -> bool {
     matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF)
 }

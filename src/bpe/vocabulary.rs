@@ -1,7 +1,7 @@
 //! What is in a vocabulary? The bytes of every token, and the list of merges.
 //!
-//! GPT-2's ids: first the 256 bytes in the order of their symbols, then the result of each merge, and last
-//! `<|endoftext|>`. So the list of merges alone is the whole vocabulary:
+//! GPT-2's ids are the 256 bytes in the order of their symbols, then the result of each merge, and last
+//! `<|endoftext|>`. So the list of merges is the whole vocabulary:
 //!
 //! ```text
 //! for rank, (left, right) in merges {                  // [50,000]; ids below 256 + rank
@@ -14,19 +14,19 @@ use std::{collections::HashMap, ops::Range};
 use byteorder::{ByteOrder, LittleEndian};
 
 use super::{
-    TokenId,
     added::{AddedToken, AddedTokens},
     hash::Seeds,
     symbols::{SYMBOLS, bytes_in_order},
 };
+use crate::config::TokenId;
 
 /// The token that GPT-2 put between documents.
 pub(super) const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// Decoding copies this many bytes at once: no longer a call for each token, but one load and one store.
+/// Decoding copies this many bytes at once: one load and one store per token, and no call.
 pub(super) const BLOCK: usize = 16;
 
-/// Where a token's bytes are, among those of all tokens.
+/// The place of a token's bytes among those of all tokens.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: u32,
@@ -50,14 +50,14 @@ pub(super) enum Kind {
     Missing,
     /// In byte symbols.
     Symbols,
-    /// As itself: `<pad token>` has a space, which is no byte symbol.
+    /// As itself: `<pad token>` has a space, which is not a byte symbol.
     Verbatim,
 }
 
 /// The tables that encoding and decoding use.
 #[derive(Clone)]
 pub(super) struct Vocabulary {
-    pub(super) bytes: Vec<u8>,   // of all tokens, and [`BLOCK`] more
+    pub(super) bytes: Vec<u8>,   // of all tokens, then [`BLOCK`] zeros
     pub(super) spans: Vec<Span>, // by id
     pub(super) byte_ids: [TokenId; 256],
     pub(super) ranks: HashMap<u64, u32, Seeds>, // by pair of ids
@@ -67,20 +67,20 @@ pub(super) struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// GPT-2's own, from its merges by rank: the ids of left and right, each two bytes, the low one first. They must be
-    /// sound.
+    /// GPT-2's own, from its merges by rank: the ids of left and right, 16 bits each. They must be sound.
     ///
-    /// It comes to what a [`Builder`](super::builder::Builder) makes of the files, in a tenth of the time: it runs
-    /// whenever a program starts.
+    /// The result equals what a [`Builder`](super::builder::Builder) makes of the files, in a tenth of the time: it is
+    /// needed whenever a program starts.
     pub(super) fn from_merges(merges: &[u8]) -> Self {
-        let (merges, _) = merges.as_chunks::<4>();
+        let mut ids = vec![0; merges.len() / 2];
+        LittleEndian::read_u16_into(merges, &mut ids);
+        let (merges, _) = ids.as_chunks::<2>();
         let mut bytes = Vec::with_capacity(8 * merges.len()); // a token has 6.4 on average
         let mut spans = Vec::with_capacity(256 + merges.len() + 1);
         let mut ranks = HashMap::with_capacity_and_hasher(merges.len(), Seeds::default());
         bytes.extend(bytes_in_order());
         spans.extend((0..256).map(|start| Span { start, len: 1, kind: Kind::Symbols }));
-        for (rank, merge) in (0..).zip(merges) {
-            let [left, right] = [0, 2].map(|at| LittleEndian::read_u16(&merge[at..]));
+        for (rank, &[left, right]) in (0..).zip(merges) {
             let start = bytes.len();
             bytes.extend_from_within(spans[usize::from(left)].range());
             bytes.extend_from_within(spans[usize::from(right)].range());
@@ -99,7 +99,7 @@ impl Vocabulary {
         Self { bytes, spans, byte_ids, ranks, merged, added, end_of_text: Some(end_of_text) }
     }
 
-    /// How many ids there are: one more than the largest.
+    /// The number of ids: one more than the largest.
     pub(super) fn size(&self) -> usize {
         self.spans.len()
     }
@@ -111,7 +111,7 @@ impl Vocabulary {
         self.bytes.get(span.range())
     }
 
-    /// The bytes of all the tokens, one after the other; or the place in `ids` of one that is unknown.
+    /// The bytes of the tokens, one after the other; or the place in `ids` of one that is unknown.
     pub(super) fn decode(&self, ids: &[TokenId]) -> Result<Vec<u8>, usize> {
         let mut len = 0;
         for (place, &id) in ids.iter().enumerate() {
@@ -123,7 +123,7 @@ impl Vocabulary {
             let Span { start, len, .. } = self.spans[id as usize];
             let (start, len) = (start as usize, usize::from(len));
             if len <= BLOCK {
-                // The next token overwrites what is too much; after the last one it is cut off.
+                // The next token overwrites the surplus; after the last token it is cut off.
                 rest[..BLOCK].copy_from_slice(&self.bytes[start..start + BLOCK]);
             } else {
                 rest[..len].copy_from_slice(&self.bytes[start..start + len]);

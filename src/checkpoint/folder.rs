@@ -6,27 +6,30 @@ use crate::config::{Config, Ids};
 use crate::error::{Error, Result};
 use crate::format::Bytes;
 use crate::format::safetensors::SafeTensors;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Opens a folder, a single `.safetensors` file, or a name in the Hugging Face cache.
 ///
 /// # Errors
-/// [`Error::Io`] and [`Error::File`] that name the file and what is wrong with it.
+/// [`Error::Io`] and [`Error::File`], which name the file and what is wrong with it; [`Error::Input`] for a name that is
+/// not in the cache.
 pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
-    let path = model.as_ref();
-    let name = path.display().to_string();
-    if path.is_dir() {
-        open_folder(path, name)
-    } else if path.exists() {
-        open_file(path, name)
-    } else {
-        match path.to_str().filter(|name| names::is_name(name)) {
-            Some(model) => open_folder(&names::find(model)?, name),
-            None => Err(Error::file(path, "no such folder or file")),
+    let name = model.as_ref().display().to_string();
+    let (config, weights, tensors, folder) = match Place::of(model.as_ref())? {
+        Place::Folder(folder) => {
+            let config = folder_config(&folder)?;
+            let (weights, tensors) = folder_tensors(&folder)?;
+            (config, weights, tensors, folder)
         }
-    }
+        Place::File(file) => {
+            let (tensors, folder) = (SafeTensors::open(&file)?, folder_of(&file)?);
+            (file_config(&file, &folder, &tensors)?, file, tensors, folder)
+        }
+    };
+    let model = weights::model(&tensors, config).map_err(Error::in_file(weights))?;
+    Ok(LanguageModel { name, bpe: tokenizer(&folder)?, model, tensors })
 }
 
 /// The tokenizer alone of what [`open`] would open.
@@ -40,18 +43,32 @@ pub fn open_tokenizer(model: impl AsRef<Path>) -> Result<Bpe> {
 /// The folder in which [`open`] looks for the tokenizer and the configuration.
 ///
 /// # Errors
-/// As [`open`], where there is nothing of that name.
+/// As [`open`], if there is nothing of that name.
 pub fn folder_of(model: impl AsRef<Path>) -> Result<PathBuf> {
-    let path = model.as_ref();
-    if path.is_dir() {
-        return Ok(path.to_path_buf());
-    }
-    if path.exists() {
-        return Ok(path.parent().unwrap_or(Path::new(".")).to_path_buf());
-    }
-    match path.to_str().filter(|name| names::is_name(name)) {
-        Some(model) => names::find(model),
-        None => Err(Error::file(path, "no such folder or file")),
+    Ok(match Place::of(model.as_ref())? {
+        Place::Folder(folder) => folder,
+        Place::File(file) => file.parent().unwrap_or(Path::new(".")).to_path_buf(),
+    })
+}
+
+/// What a model's name stands for.
+enum Place {
+    Folder(PathBuf),
+    File(PathBuf),
+}
+
+impl Place {
+    fn of(model: &Path) -> Result<Self> {
+        if model.is_dir() {
+            return Ok(Self::Folder(model.to_path_buf()));
+        }
+        if model.exists() {
+            return Ok(Self::File(model.to_path_buf()));
+        }
+        match model.to_str().filter(|name| names::is_name(name)) {
+            Some(name) => Ok(Self::Folder(names::find(name)?)),
+            None => Err(Error::file(model, "no such folder or file")),
+        }
     }
 }
 
@@ -65,54 +82,45 @@ pub fn bundled() -> LanguageModel {
 
     let path = Path::new("the bundled model");
     let load = || -> Result<LanguageModel> {
-        let config = Config::from_json(CONFIG).map_err(|problem| Error::file(path, problem))?;
+        let config = Config::from_json(CONFIG).map_err(Error::in_file(path))?;
         let tensors = SafeTensors::parse(path, &Bytes::from_static(&WEIGHTS.0))?;
-        let model = weights::model(&tensors, config).map_err(|problem| Error::file(path, problem))?;
+        let model = weights::model(&tensors, config).map_err(Error::in_file(path))?;
         Ok(LanguageModel { name: "tales-8m".into(), bpe: Bpe::gpt2(), model, tensors })
     };
     load().expect("the bundled model is whole: the tests open it")
 }
 
-fn open_folder(folder: &Path, name: String) -> Result<LanguageModel> {
-    let config_path = folder.join("config.json");
-    if !config_path.exists() {
+/// `config.json`, with the end-of-text ids of `generation_config.json`, which take precedence.
+fn folder_config(folder: &Path) -> Result<Config> {
+    #[derive(Deserialize)]
+    struct GenerationConfig {
+        eos_token_id: Option<Ids>,
+    }
+    let [path, generation] = ["config.json", "generation_config.json"].map(|name| folder.join(name));
+    if !path.exists() {
         let problem = "there is no config.json; a model's folder holds config.json and model.safetensors";
         return Err(Error::file(folder, problem));
     }
-    let mut config = Config::from_json(&read_small(&config_path)?)
-        .map_err(|problem| Error::file(&config_path, problem))?;
-    if let Some(ids) = generation_eos(folder)? {
-        config.eos_token_ids = ids;
+    let mut config = read_config(&path)?;
+    if generation.exists()
+        && let Some(ids) = read_json::<GenerationConfig>(&generation)?.eos_token_id
+    {
+        config.eos_token_ids = ids.into_vec();
     }
-    let (weights_path, tensors) = folder_tensors(folder)?;
-    finish(name, folder, &weights_path, tensors, config)
+    Ok(config)
 }
 
-/// A file on its own: the configuration that it carries is used, or `config.json` beside it, otherwise the shapes tell.
-fn open_file(path: &Path, name: String) -> Result<LanguageModel> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let tensors = SafeTensors::parse(path, &Bytes::map(path)?)?;
-    let config_path = folder.join("config.json");
-    let config = if let Some(config) = tensors.metadata.get(save::CONFIG) {
-        Config::from_json(config.as_bytes())
-            .map_err(|problem| Error::file(path, format!("{} in __metadata__: {problem}", save::CONFIG)))?
-    } else if config_path.exists() {
-        Config::from_json(&read_small(&config_path)?).map_err(|problem| Error::file(&config_path, problem))?
+/// The configuration of a single file: its own, else `config.json` of the same folder, else what the shapes tell.
+fn file_config(path: &Path, folder: &Path, tensors: &SafeTensors) -> Result<Config> {
+    let beside = folder.join("config.json");
+    if let Some(config) = tensors.metadata.get(save::CONFIG) {
+        let problem = |problem| format!("{} in __metadata__: {problem}", save::CONFIG);
+        Config::from_json(config.as_bytes()).map_err(problem).map_err(Error::in_file(path))
+    } else if beside.exists() {
+        read_config(&beside)
     } else {
-        weights::guess_config(&tensors).map_err(|problem| Error::file(path, problem))?
-    };
-    finish(name, folder, path, tensors, config)
-}
-
-fn finish(
-    name: String,
-    folder: &Path,
-    path: &Path,
-    tensors: SafeTensors,
-    config: Config,
-) -> Result<LanguageModel> {
-    let model = weights::model(&tensors, config).map_err(|problem| Error::file(path, problem))?;
-    Ok(LanguageModel { name, bpe: tokenizer(folder)?, model, tensors })
+        weights::guess_config(tensors).map_err(Error::in_file(path))
+    }
 }
 
 /// The folder's tokenizer; GPT-2's own where it has none.
@@ -133,57 +141,48 @@ fn tokenizer(folder: &Path) -> Result<Bpe> {
     }
 }
 
-/// The end-of-text ids of `generation_config.json`, which count more than those of `config.json`.
-fn generation_eos(folder: &Path) -> Result<Option<Vec<u32>>> {
-    #[derive(Deserialize)]
-    struct GenerationConfig {
-        eos_token_id: Option<Ids>,
-    }
-    let path = folder.join("generation_config.json");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let file: GenerationConfig = serde_json::from_slice(&read_small(&path)?)
-        .map_err(|e| Error::file(&path, format!("not JSON as expected: {e}")))?;
-    Ok(file.eos_token_id.map(Ids::into_vec))
-}
-
-/// The tensors of `model.safetensors`, or of the files that its index lists.
+/// The tensors of `model.safetensors`, or of the files that its index lists; and the file that names them all.
 fn folder_tensors(folder: &Path) -> Result<(PathBuf, SafeTensors)> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let single = folder.join("model.safetensors");
-    let index_path = folder.join("model.safetensors.index.json");
-    if single.exists() || !index_path.exists() {
-        if !single.exists() {
-            let hint = if folder.join("pytorch_model.bin").exists() {
-                "there is no model.safetensors; save pytorch_model.bin again with transformers' save_pretrained"
-            } else {
-                "there is no model.safetensors"
-            };
-            return Err(Error::file(folder, hint));
-        }
-        let tensors = SafeTensors::parse(&single, &Bytes::map(&single)?)?;
+    let [single, index, pickle] = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"]
+        .map(|name| folder.join(name));
+    if single.exists() {
+        let tensors = SafeTensors::open(&single)?;
         return Ok((single, tensors));
     }
-    let index: Index = serde_json::from_slice(&read_small(&index_path)?)
-        .map_err(|e| Error::file(&index_path, format!("not an index of weights: {e}")))?;
+    if !index.exists() {
+        let hint = match pickle.exists() {
+            true => "; save pytorch_model.bin again with transformers' save_pretrained",
+            false => "",
+        };
+        return Err(Error::file(folder, format!("there is no model.safetensors{hint}")));
+    }
+    let files: BTreeSet<String> = read_json::<Index>(&index)?.weight_map.into_values().collect();
     let mut all = SafeTensors::default();
-    for file in index.weight_map.into_values().collect::<BTreeSet<_>>() {
+    for file in files {
         if Path::new(&file).components().count() != 1 || file.starts_with('.') {
-            return Err(Error::file(&index_path, format!("{file:?} is not a file of this folder")));
+            return Err(Error::file(&index, format!("{file:?} is not a file of this folder")));
         }
-        let path = folder.join(file);
-        let part = SafeTensors::parse(&path, &Bytes::map(&path)?)?;
+        let part = SafeTensors::open(&folder.join(file))?;
         all.tensors.extend(part.tensors);
         all.metadata.extend(part.metadata);
     }
-    Ok((index_path, all))
+    Ok((index, all))
 }
 
-/// The bytes of a small text file. A device or a pipe, which could go on forever, is refused.
+fn read_config(path: &Path) -> Result<Config> {
+    Config::from_json(&read_small(path)?).map_err(Error::in_file(path))
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let json = read_small(path)?;
+    serde_json::from_slice(&json).map_err(|e| Error::file(path, format!("not the expected JSON: {e}")))
+}
+
+/// The bytes of a small text file. A device or a pipe, which may have no end, is refused.
 fn read_small(path: &Path) -> Result<Vec<u8>> {
     const LARGEST: u64 = 64 << 20;
     let about = std::fs::metadata(path).map_err(Error::io(path))?;

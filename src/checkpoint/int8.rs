@@ -16,6 +16,7 @@
 
 use crate::format::safetensors::{SafeTensors, Tensor};
 use crate::tensor::{Outputs, Weights};
+use byteorder::{ByteOrder, LittleEndian};
 use std::collections::BTreeMap;
 
 /// The key of `__metadata__` under which the version of the layout is found.
@@ -87,8 +88,9 @@ pub fn weights(
     if (scales.dtype.as_str(), &scales.shape[..]) != ("F32", &[n]) {
         return Err(format!("tensor {name:?} is {} {:?}; scales are F32 [{n}]", scales.dtype, scales.shape));
     }
-    let (numbers, _) = scales.bytes.as_chunks::<4>();
-    let scales: Vec<f32> = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let bytes = &scales.bytes;
+    let mut scales = vec![0.0; n];
+    LittleEndian::read_f32_into(bytes, &mut scales);
     if let Some((i, scale)) = scales.iter().enumerate().find(|(_, scale)| !scale.is_finite() || **scale < 0.0)
     {
         return Err(format!("tensor {name:?} has {scale} at {i}; a scale is a finite number from 0 on"));

@@ -6,9 +6,10 @@ use crate::error::Result;
 use crate::format::safetensors::SafeTensors;
 use crate::generate::{Generation, Options, Pieces, StopStrings, TextStream};
 use crate::model::Gpt2;
+use std::fmt;
 
 /// A model with its tokenizer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LanguageModel {
     /// What it was opened as.
     pub name: String,
@@ -18,6 +19,14 @@ pub struct LanguageModel {
     pub model: Gpt2,
     /// The tensors of its files, by name, as they were found.
     pub tensors: SafeTensors,
+}
+
+impl fmt::Debug for LanguageModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, bpe, model, .. } = self;
+        let mut all = f.debug_struct("LanguageModel");
+        all.field("name", name).field("bpe", bpe).field("model", model).finish_non_exhaustive()
+    }
 }
 
 impl LanguageModel {

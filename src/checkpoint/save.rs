@@ -4,9 +4,8 @@ use super::LanguageModel;
 use super::int8;
 use crate::error::{Error, Result};
 use crate::format::safetensors::{Slot, Writer, write_whole};
-use crate::model::Gpt2;
+use crate::model::{Gpt2, Spec};
 use crate::tensor::{Dtype, Weights};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -25,47 +24,84 @@ const COMPANIONS: [&str; 7] = [
 ];
 
 /// A safetensors file that is on its way to hold a model.
-pub struct Save<'a> {
+#[derive(Debug)]
+pub struct Save {
     writer: Writer,
-    parts: Vec<Part<'a>>,
+    tensors: Vec<(Spec, Weights)>,
 }
 
-/// A tensor of the file.
-struct Part<'a> {
-    slot: Slot,
-    bytes: Cow<'a, [u8]>,
-}
-
-impl<'a> Save<'a> {
+impl Save {
     /// Begins the file: the model's tensors under their names in a checkpoint, and its configuration.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::File`] if the file cannot be made, or eight-bit weights were made of numbers that are
     /// not finite.
-    pub fn begin(model: &'a Gpt2, name: &str, path: &Path) -> Result<Self> {
-        let parts = parts(model).map_err(|problem| Error::file(path, problem))?;
+    pub fn begin(model: &Gpt2, name: &str, path: &Path) -> Result<Self> {
+        let tensors = model.tensors();
+        let mut slots = Vec::new();
+        for (spec, weights) in &tensors {
+            slots.extend(scales(spec, weights).map_err(|problem| Error::file(path, problem))?);
+            slots.push(slot(spec, weights));
+        }
         let mut metadata = BTreeMap::from([
             ("model".to_string(), name.to_string()),
             (CONFIG.into(), model.config.to_json()),
             ("version".into(), concat!("gpt2-explained ", env!("CARGO_PKG_VERSION")).into()),
         ]);
-        if parts.iter().any(|part| part.slot.dtype == "I8") {
+        if tensors.iter().any(|(_, weights)| weights.dtype() == Dtype::I8) {
             metadata.extend(int8::metadata());
         }
-        let slots: Vec<Slot> = parts.iter().map(|part| part.slot.clone()).collect();
-        Ok(Self { writer: Writer::create(path, &slots, &metadata)?, parts })
+        Ok(Self { writer: Writer::create(path, &slots, &metadata)?, tensors })
+    }
+
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> usize {
+        self.tensors.iter().map(|(_, weights)| weights.bytes()).sum()
     }
 
     /// Writes all tensors, and gives the file its name, in place of an older one.
     ///
     /// # Errors
     /// [`Error::Io`] if the disk or the folder refuses.
-    pub fn finish(mut self) -> Result<()> {
-        for Part { slot, bytes } in &self.parts {
-            self.writer.write(&slot.name, bytes)?;
+    pub fn finish(self) -> Result<()> {
+        self.finish_with(|_| ())
+    }
+
+    /// The same; `progress` is called after each tensor with its bytes.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_with(mut self, mut progress: impl FnMut(usize)) -> Result<()> {
+        for (Spec { name, .. }, weights) in &self.tensors {
+            self.writer.write(name, weights.stored())?;
+            if let Some(scales) = weights.scales() {
+                self.writer.write(&int8::scale_name(name), bytemuck::cast_slice(scales))?;
+            }
+            progress(weights.bytes());
         }
         self.writer.finish()
     }
+}
+
+/// How the file holds a tensor.
+fn slot(spec: &Spec, weights: &Weights) -> Slot {
+    let (dtype, shape) = match weights.dtype() {
+        Dtype::F32 => ("F32", spec.shape.clone()),
+        Dtype::F16 => ("F16", spec.shape.clone()),
+        Dtype::Bf16 => ("BF16", spec.shape.clone()),
+        Dtype::I8 => ("I8", weights.panel_shape().to_vec()),
+    };
+    Slot { name: spec.name.clone(), dtype, shape }
+}
+
+/// How it holds the scales of one in eight bits.
+fn scales(spec: &Spec, weights: &Weights) -> std::result::Result<Option<Slot>, String> {
+    let Some(scales) = weights.scales() else { return Ok(None) };
+    if let Some(i) = scales.iter().position(|scale| !scale.is_finite()) {
+        let name = &spec.name;
+        return Err(format!("tensor {name:?} holds a number that is not finite, in output channel {i}"));
+    }
+    Ok(Some(Slot { name: int8::scale_name(&spec.name), dtype: "F32", shape: vec![scales.len()] }))
 }
 
 /// Copies what a model's folder holds beside its weights from `from` to `to`; a `config.json` is made where there is
@@ -84,67 +120,15 @@ pub fn companions(lm: &LanguageModel, from: Option<&Path>, to: &Path) -> Result<
     Ok(())
 }
 
-/// All tensors of a model, in forward order.
-fn parts(model: &Gpt2) -> std::result::Result<Vec<Part<'_>>, String> {
-    let mut parts = Vec::new();
-    table(&mut parts, "transformer.wte.weight".into(), &model.wte)?;
-    table(&mut parts, "transformer.wpe.weight".into(), &model.wpe)?;
-    for (i, block) in model.h.iter().enumerate() {
-        let name = |rest: &str| format!("transformer.h.{i}.{rest}");
-        for (norm, layer) in [("ln_1", &block.ln_1), ("ln_2", &block.ln_2)] {
-            vector(&mut parts, name(&format!("{norm}.weight")), &layer.weight);
-            vector(&mut parts, name(&format!("{norm}.bias")), &layer.bias);
-        }
-        for (linear, layer) in [
-            ("attn.c_attn", &block.attn.c_attn),
-            ("attn.c_proj", &block.attn.c_proj),
-            ("mlp.c_fc", &block.mlp.c_fc),
-            ("mlp.c_proj", &block.mlp.c_proj),
-        ] {
-            table(&mut parts, name(&format!("{linear}.weight")), &layer.weight)?;
-            vector(&mut parts, name(&format!("{linear}.bias")), &layer.bias);
-        }
-    }
-    vector(&mut parts, "transformer.ln_f.weight".into(), &model.ln_f.weight);
-    vector(&mut parts, "transformer.ln_f.bias".into(), &model.ln_f.bias);
-    if !model.config.tie_word_embeddings {
-        table(&mut parts, "lm_head.weight".into(), &model.lm_head)?;
-    }
-    Ok(parts)
-}
-
-fn vector<'a>(parts: &mut Vec<Part<'a>>, name: String, numbers: &'a [f32]) {
-    let slot = Slot { name, dtype: "F32", shape: vec![numbers.len()] };
-    parts.push(Part { slot, bytes: Cow::Borrowed(bytemuck::cast_slice(numbers)) });
-}
-
-fn table<'a>(parts: &mut Vec<Part<'a>>, name: String, w: &'a Weights) -> std::result::Result<(), String> {
-    let (dtype, shape) = match w.dtype() {
-        Dtype::F32 => ("F32", vec![w.rows(), w.cols()]),
-        Dtype::F16 => ("F16", vec![w.rows(), w.cols()]),
-        Dtype::Bf16 => ("BF16", vec![w.rows(), w.cols()]),
-        Dtype::I8 => ("I8", w.panel_shape().to_vec()),
-    };
-    if let Some(scales) = w.scales() {
-        if let Some(i) = scales.iter().position(|scale| !scale.is_finite()) {
-            return Err(format!("tensor {name:?} holds a number that is not finite, in output channel {i}"));
-        }
-        vector(parts, int8::scale_name(&name), scales);
-    }
-    parts.push(Part { slot: Slot { name, dtype, shape }, bytes: Cow::Borrowed(w.stored()) });
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::checkpoint::{bundled, open};
-    use crate::kv_cache::KvCache;
     use crate::trace::NoTrace;
 
     fn logits(model: &Gpt2) -> Vec<u32> {
         let ids = [7, 400, 50_000, 3, 7, 12_345];
-        let logits = model.forward(&ids, &mut KvCache::new(&model.config), &mut NoTrace);
+        let logits = model.forward(&ids, &mut model.new_cache(), &mut NoTrace);
         logits.data().iter().map(|x| x.to_bits()).collect()
     }
 
@@ -177,10 +161,8 @@ mod tests {
         numbers[5 * 512 + 77] = f32::INFINITY;
         model.h[2].mlp.c_fc.weight = Weights::from_f32(128, 512, &numbers);
         let model = model.quantize();
-        let error = Save::begin(&model, "", &folder.path().join("x.safetensors"))
-            .err()
-            .expect("a problem")
-            .to_string();
+        let error =
+            Save::begin(&model, "", &folder.path().join("x.safetensors")).expect_err("a problem").to_string();
         assert!(error.contains("transformer.h.2.mlp.c_fc.weight") && error.contains("channel 77"), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }

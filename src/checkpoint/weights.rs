@@ -1,16 +1,11 @@
 //! The tensors of a checkpoint become the fields of the model: every name and shape is checked.
 
 use super::int8;
-use crate::attention::Attention;
-use crate::block::Block;
 use crate::config::Config;
 use crate::format::Bytes;
 use crate::format::safetensors::{SafeTensors, Tensor};
-use crate::layer_norm::LayerNorm;
-use crate::linear::Linear;
-use crate::mlp::Mlp;
-use crate::model::Gpt2;
-use crate::tensor::{Dtype, Outputs, Weights};
+use crate::model::{Gpt2, Spec};
+use crate::tensor::{Dtype, Weights};
 
 /// The model of these tensors.
 ///
@@ -18,54 +13,20 @@ use crate::tensor::{Dtype, Outputs, Weights};
 /// What is missing or has the wrong shape, in a sentence that names the tensor.
 pub fn model(tensors: &SafeTensors, config: Config) -> Result<Gpt2, String> {
     let found = Names { tensors, prefix: prefix(tensors)? };
-    let (c, inner) = (config.n_embd, config.n_inner);
-    let norm = |name: &str| -> Result<LayerNorm, String> {
-        let (weight, bias) =
-            (found.vector(&format!("{name}.weight"), c)?, found.vector(&format!("{name}.bias"), c)?);
-        Ok(LayerNorm { weight, bias, eps: config.layer_norm_epsilon })
-    };
-    let linear = |name: &str, rows: usize, cols: usize| -> Result<Linear, String> {
-        let weight = found.matrix(&format!("{name}.weight"), [rows, cols], Some(Outputs::Cols))?;
-        Ok(Linear { weight, bias: found.vector(&format!("{name}.bias"), cols)? })
-    };
-    let wte = found.matrix("wte.weight", [config.vocab_size, c], Some(Outputs::Rows))?;
-    let wpe = found.matrix("wpe.weight", [config.n_positions, c], None)?;
-    let h = (0..config.n_layer)
-        .map(|i| {
-            Ok(Block {
-                ln_1: norm(&format!("h.{i}.ln_1"))?,
-                attn: Attention {
-                    n_head: config.n_head,
-                    scale: config.attention_scale(i),
-                    c_attn: linear(&format!("h.{i}.attn.c_attn"), c, 3 * c)?,
-                    c_proj: linear(&format!("h.{i}.attn.c_proj"), c, c)?,
-                },
-                ln_2: norm(&format!("h.{i}.ln_2"))?,
-                mlp: Mlp {
-                    c_fc: linear(&format!("h.{i}.mlp.c_fc"), c, inner)?,
-                    act: config.activation,
-                    c_proj: linear(&format!("h.{i}.mlp.c_proj"), inner, c)?,
-                },
-            })
-        })
-        .collect::<Result<Vec<Block>, String>>()?;
-    let ln_f = norm("ln_f")?;
-    let lm_head = match tensors.tensors.get("lm_head.weight") {
-        Some(_) if !config.tie_word_embeddings => {
-            let whole = Names { tensors, prefix: "" };
-            whole.matrix("lm_head.weight", [config.vocab_size, c], Some(Outputs::Rows))?
-        }
-        None if !config.tie_word_embeddings => {
-            return Err("tensor \"lm_head.weight\" is missing, and tie_word_embeddings is false".into());
-        }
-        _ => wte.clone(),
-    };
-    Ok(Gpt2 { config, wte, wpe, h, ln_f, lm_head })
+    // no memory for blocks that the file does not have
+    (0..config.n_layer).try_for_each(|i| found.get(&format!("transformer.h.{i}.ln_1.weight")).map(drop))?;
+    Gpt2::build(config, |spec| found.weights(spec))
 }
+
+/// What most names begin with.
+const TRANSFORMER: &str = "transformer.";
+
+/// The output head, where it is not tied.
+const LM_HEAD: &str = "lm_head.weight";
 
 /// `transformer.` where the names have it, else nothing: OpenAI's first files had none.
 fn prefix(tensors: &SafeTensors) -> Result<&'static str, String> {
-    ["transformer.", ""]
+    [TRANSFORMER, ""]
         .into_iter()
         .find(|prefix| tensors.tensors.contains_key(&format!("{prefix}wte.weight")))
         .ok_or_else(|| {
@@ -73,54 +34,47 @@ fn prefix(tensors: &SafeTensors) -> Result<&'static str, String> {
         })
 }
 
+/// The tensors of a file under the names of Hugging Face.
 struct Names<'a> {
     tensors: &'a SafeTensors,
+    /// What the file has in place of `transformer.`
     prefix: &'static str,
 }
 
 impl Names<'_> {
+    /// The tensor of this name, and its name in the file.
     fn get(&self, name: &str) -> Result<(String, &Tensor), String> {
-        let name = format!("{}{name}", self.prefix);
+        let name = match name.strip_prefix(TRANSFORMER) {
+            Some(rest) => format!("{}{rest}", self.prefix),
+            None => name.to_string(),
+        };
         match self.tensors.tensors.get(&name) {
             Some(tensor) => Ok((name, tensor)),
+            None if name == LM_HEAD => {
+                Err(format!("tensor {name:?} is missing, and tie_word_embeddings is false"))
+            }
             None => Err(format!("tensor {name:?} is missing; does config.json belong to this file?")),
         }
     }
 
-    /// A matrix, left where it is. It may be stored in eight bits where it is said which dimension counts the outputs.
-    fn matrix(&self, name: &str, shape: [usize; 2], outputs: Option<Outputs>) -> Result<Weights, String> {
-        let (name, tensor) = self.get(name)?;
-        match outputs {
-            Some(outputs) if tensor.dtype == "I8" => {
-                int8::weights(self.tensors, &name, tensor, shape, outputs)
-            }
-            _ => weights(&name, tensor, &shape, shape),
+    /// The numbers of a tensor, left where they are.
+    fn weights(&self, spec: &Spec) -> Result<Weights, String> {
+        let ((name, tensor), [rows, cols]) = (self.get(&spec.name)?, spec.matrix());
+        if let Some(outputs) = spec.role.outputs().filter(|_| tensor.dtype == "I8") {
+            return int8::weights(self.tensors, &name, tensor, [rows, cols], outputs);
         }
+        if tensor.shape != spec.shape {
+            let (found, needed) = (&tensor.shape, &spec.shape);
+            return Err(format!("tensor {name:?} has shape {found:?}, config.json needs {needed:?}"));
+        }
+        let dtype = weight_dtype(tensor).ok_or_else(|| {
+            format!("tensor {name:?} is stored as {}; it can be F32, F16 or BF16", tensor.dtype)
+        })?;
+        // The format does not promise alignment; files that lack it are rare, and are copied.
+        let aligned = tensor.bytes.as_ptr().addr().is_multiple_of(dtype.size());
+        let bytes = if aligned { tensor.bytes.clone() } else { Bytes::aligned_copy(&tensor.bytes) };
+        Ok(Weights::new(rows, cols, dtype, bytes))
     }
-
-    /// A vector, widened to f32.
-    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, String> {
-        let (name, tensor) = self.get(name)?;
-        Ok(weights(&name, tensor, &[len], [1, len])?.to_f32())
-    }
-}
-
-fn weights(
-    name: &str,
-    tensor: &Tensor,
-    shape: &[usize],
-    [rows, cols]: [usize; 2],
-) -> Result<Weights, String> {
-    if tensor.shape != shape {
-        return Err(format!("tensor {name:?} has shape {:?}, config.json needs {shape:?}", tensor.shape));
-    }
-    let dtype = weight_dtype(tensor).ok_or_else(|| {
-        format!("tensor {name:?} is stored as {}; it can be F32, F16 or BF16", tensor.dtype)
-    })?;
-    // The format does not promise alignment; files that lack it are rare, and are copied.
-    let aligned = tensor.bytes.as_ptr().addr().is_multiple_of(dtype.size());
-    let bytes = if aligned { tensor.bytes.clone() } else { Bytes::aligned_copy(&tensor.bytes) };
-    Ok(Weights::new(rows, cols, dtype, bytes))
 }
 
 /// The number type, if weights can be stored in it.
@@ -144,15 +98,16 @@ pub fn guess_config(tensors: &SafeTensors) -> Result<Config, String> {
         <[usize; 2]>::try_from(tensor.shape.clone())
             .map_err(|s| format!("tensor {name:?} has shape {s:?}, not a matrix"))
     };
-    let ([vocab_size, n_embd], [n_positions, _]) = (shape("wte.weight")?, shape("wpe.weight")?);
-    let [_, n_inner] = shape("h.0.mlp.c_fc.weight")?;
-    let n_layer = (0..).take_while(|i| found.get(&format!("h.{i}.ln_1.weight")).is_ok()).count();
+    let ([vocab_size, n_embd], [n_positions, _]) =
+        (shape("transformer.wte.weight")?, shape("transformer.wpe.weight")?);
+    let [_, n_inner] = shape("transformer.h.0.mlp.c_fc.weight")?;
+    let n_layer = (0..).take_while(|i| found.get(&format!("transformer.h.{i}.ln_1.weight")).is_ok()).count();
     if n_embd % 64 != 0 {
         return Err(format!(
             "without config.json beside it, n_embd must be a multiple of 64; it is {n_embd}"
         ));
     }
-    let tied = !tensors.tensors.contains_key("lm_head.weight");
+    let tied = !tensors.tensors.contains_key(LM_HEAD);
     let json = serde_json::json!({
         "vocab_size": vocab_size, "n_positions": n_positions, "n_embd": n_embd, "n_layer": n_layer,
         "n_head": n_embd / 64, "n_inner": n_inner, "tie_word_embeddings": tied,

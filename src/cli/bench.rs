@@ -97,7 +97,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
             (lm.name, lm.model)
         }
     };
-    model.config.kv_cache_dtype = args.cache.kv_cache_dtype;
+    model.kv_cache_dtype = args.cache.kv_cache_dtype;
     let n_positions = model.config.n_positions;
     let mut meter = Meter::new(&model);
     let repeat = usize::from(args.repeat);
@@ -111,7 +111,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         .collect();
     let (threads, simd) = (rayon::current_num_threads(), Simd::current().name());
     let limits = meter.limits();
-    let (dtype, kv_cache_dtype) = (model.wte.dtype().name(), model.config.kv_cache_dtype.name());
+    let (dtype, kv_cache_dtype) = (model.wte.dtype().name(), model.kv_cache_dtype.name());
     let report = Report { model: name, dtype, kv_cache_dtype, threads, simd, prefill, decode, limits };
     let mut out = io::stdout().lock();
     if args.json {
@@ -164,7 +164,7 @@ fn prefill(model: &Gpt2, tokens: usize, repeat: usize, meter: &mut Meter) -> Pre
         || meter.peak(),
         || {
             let begin = Instant::now();
-            model.next_logits(&ids, &mut KvCache::new(&model.config), &mut NoTrace);
+            model.next_logits(&ids, &mut model.new_cache(), &mut NoTrace);
             begin.elapsed().as_secs_f64()
         },
     );
@@ -182,7 +182,7 @@ fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, meter: &mut
     let texts = ids.windows(context).take(batch); // each has keys and values of its own
     let mut caches: Vec<KvCache> = texts
         .map(|text| {
-            let mut cache = KvCache::new(&model.config);
+            let mut cache = model.new_cache();
             model.hidden(&mut [Sequence { ids: text, cache: &mut cache }], &mut NoTrace);
             cache
         })
@@ -201,7 +201,8 @@ fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, meter: &mut
             begin.elapsed().as_secs_f64() / (STEPS - 1) as f64
         },
     );
-    let kept = KvCache::bytes_for(&model.config, 64) / 64 * (context + STEPS / 2) * batch;
+    let kept =
+        KvCache::bytes_for(&model.config, model.kv_cache_dtype, 64) / 64 * (context + STEPS / 2) * batch;
     let gb_per_s = (model.weight_bytes() + kept) as f64 / seconds / 1e9;
     let (tokens_per_s, of_bandwidth) = (batch as f64 / seconds, gb_per_s / limit);
     Decode { context, batch, tokens_per_s, gb_per_s, of_bandwidth }

@@ -3,11 +3,11 @@
 use super::Common;
 use super::failure::Failure;
 use gpt2::error::Error;
-use gpt2::format::{Bytes, safetensors::SafeTensors};
+use gpt2::format::safetensors::SafeTensors;
 use gpt2::inspect::diff::{Diff, Difference, Outcome, TOLERANCE, diff};
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -38,7 +38,7 @@ fn tolerance(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
-    let [a, b] = [open(&args.a)?, open(&args.b)?];
+    let [a, b] = [SafeTensors::open(&args.a)?, SafeTensors::open(&args.b)?];
     let found = diff(&a, &b, args.tolerance)
         .map_err(|problem| Error::input(format!("{}, {}: {problem}", args.a.display(), args.b.display())))?;
     let mut out = BufWriter::new(io::stdout().lock());
@@ -46,10 +46,6 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         .and_then(|()| out.flush())
         .map_err(Failure::output)?;
     if found.first().is_some() { Err(Failure::Different) } else { Ok(()) }
-}
-
-fn open(path: &Path) -> gpt2::error::Result<SafeTensors> {
-    SafeTensors::parse(path, &Bytes::map(path)?)
 }
 
 fn report(diff: &Diff) -> Value {

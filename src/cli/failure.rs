@@ -1,4 +1,4 @@
-//! How a command ends when it does not end well: the exit codes.
+//! How a command ends if it does not succeed: the exit codes.
 
 use std::io;
 use std::process::ExitCode;
@@ -7,13 +7,13 @@ use std::process::ExitCode;
 pub enum Failure {
     /// The work failed: exit code 1.
     Work(String),
-    /// Bad usage that clap cannot see: exit code 2.
+    /// Bad usage that clap does not detect: exit code 2.
     Usage(String),
-    /// Nothing failed, but two things that were compared differ: exit code 1, and nothing more to say.
+    /// Nothing failed, but the things compared differ: exit code 1, without a message.
     Different,
     /// Ctrl-C: exit code 130.
     Interrupted,
-    /// Whoever read our output has seen enough: exit code 0.
+    /// The reader of the output has closed the pipe: exit code 0.
     ClosedPipe,
 }
 
@@ -37,7 +37,7 @@ impl Failure {
         }
     }
 
-    /// Says what is to be said, and gives the exit code.
+    /// Prints the message and returns the exit code.
     pub fn report(self) -> ExitCode {
         let (code, message) = match self {
             Self::Work(message) => (1, message),

@@ -1,4 +1,4 @@
-//! One file a command; here is what they share.
+//! One file per command; here is what they share.
 
 mod batch;
 mod beams;
@@ -10,6 +10,7 @@ mod diff;
 mod failure;
 mod generate;
 mod info;
+mod progress;
 mod quantize;
 mod report;
 mod score;
@@ -39,13 +40,13 @@ struct Cli {
 
 #[derive(clap::Args)]
 struct Common {
-    /// Threads to compute with [default: one a core]
+    /// Threads to compute with [default: one per core]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Colored help and tables
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
-    /// Say more
+    /// Print more
     #[arg(short, long, global = true)]
     verbose: bool,
 }
@@ -62,7 +63,7 @@ enum Command {
     Score(score::Args),
     /// Greedy, sampled, searched and speculative continuations side by side: where they part
     Compare(compare::Args),
-    /// How fast a model is here, beside the machine's own limits
+    /// How fast a model is on this machine, beside the machine's own limits
     Bench(bench::Args),
     /// Every stage of one forward pass: to a file, as a table, or through the logit lens
     Trace(trace::Args),
@@ -93,7 +94,7 @@ impl ModelArgs {
 
     fn open_to_run(&self, cache: &CacheArgs) -> gpt2::error::Result<LanguageModel> {
         let mut lm = self.open()?;
-        lm.model.config.kv_cache_dtype = cache.kv_cache_dtype;
+        lm.model.kv_cache_dtype = cache.kv_cache_dtype;
         Ok(lm)
     }
 
@@ -109,7 +110,7 @@ impl ModelArgs {
 #[derive(clap::Args)]
 struct CacheArgs {
     /// How keys and values are kept from one token to the next: f16 and bf16 take half the memory, and less time in long
-    /// texts, for a rounding
+    /// texts, but round them
     #[arg(long, value_name = "TYPE", default_value = "f32",
           value_parser = PossibleValuesParser::new(["f32", "f16", "bf16"]).try_map(|name| name.parse::<Dtype>()))]
     kv_cache_dtype: Dtype,
@@ -117,7 +118,7 @@ struct CacheArgs {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    // The color of help and usage errors must be known before the arguments are parsed.
+    // Help and usage errors need their color before the arguments are parsed.
     let mut arguments = std::env::args_os().take_while(|a| a != "--").filter_map(|a| a.into_string().ok());
     let mut color = None;
     while let Some(argument) = arguments.next() {
@@ -136,7 +137,7 @@ pub fn main() -> ExitCode {
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print(); // nobody is left to tell
+            let _ = error.print(); // if it fails, there is no place for a message
             return ExitCode::from(error.exit_code() as u8);
         }
     };

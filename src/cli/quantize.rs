@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::report::remark;
 use super::trace::remove_when_interrupted;
-use super::{Common, ModelArgs};
+use super::{Common, ModelArgs, progress};
 use gpt2::checkpoint::{folder_of, save};
 use gpt2::error::Error;
 use gpt2::tensor::Dtype;
@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(after_help = "\
 The matrices become int8, with a scale for each output channel; position embedding, layer norms and biases stay as they are.
-A folder gets the configuration and the tokenizer as well; a file carries its configuration, and takes the tokenizer that
-lies beside it, or else GPT-2's own. Either is then a --model.")]
+A folder also gets the configuration and the tokenizer; a file carries its configuration, and is used with the tokenizer in
+its folder, or else GPT-2's own. Both can be given to --model.")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -44,22 +44,27 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         }
         save::companions(&lm, from.as_deref(), &args.out)?;
     }
+    let rounding = progress::spinner("rounding to eight bits");
     let model = lm.model.quantize();
+    rounding.finish_and_clear();
     remove_when_interrupted()?;
-    save::Save::begin(&model, &lm.name, &file)?.finish()?;
+    let save = save::Save::begin(&model, &lm.name, &file)?;
+    let writing = progress::bytes(save.bytes(), "writing");
+    save.finish_with(|bytes| writing.inc(bytes as u64))?;
+    writing.finish_and_clear();
 
     let tokenizer = ["vocab.json", "tokenizer.json"];
     let has_one = |folder: &Path| tokenizer.iter().any(|name| folder.join(name).exists());
     if is_file && from.is_some_and(|from| has_one(&from)) && !file.parent().is_some_and(has_one) {
         remark(format_args!(
-            "note: the tokenizer is not in the file; without one beside it, GPT-2's own is used"
+            "note: the file has no tokenizer; without one in its folder, GPT-2's own is used"
         ));
     }
     let [before, after] = [&lm.model, &model].map(|model| model.weight_bytes());
     print(args, &lm.name, before, after).map_err(Failure::output)
 }
 
-/// Writing over the only good copy of a model is never meant.
+/// An output that would overwrite the model is a mistake.
 fn refuse_the_model_itself(args: &Args, from: Option<&Path>, file: &Path) -> Result<(), Failure> {
     let (Some(model), Some(from)) = (&args.model.model, from) else { return Ok(()) };
     let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
@@ -81,7 +86,7 @@ fn print(args: &Args, model: &str, before: usize, after: usize) -> io::Result<()
     }
     writeln!(
         out,
-        "{place}: {model} in int8, {:.1} MB of weights in place of {:.1}",
+        "{place}: {model} in int8, {:.1} MB of weights instead of {:.1}",
         after as f64 / 1e6,
         before as f64 / 1e6
     )

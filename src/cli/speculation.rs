@@ -49,7 +49,7 @@ impl SpeculationArgs {
         }
         let Some(path) = &self.draft_model else { return Ok(None) };
         let mut draft = checkpoint::open(path)?;
-        draft.model.config.kv_cache_dtype = lm.model.config.kv_cache_dtype;
+        draft.model.kv_cache_dtype = lm.model.kv_cache_dtype;
         DraftModel::new(&draft.model, &lm.model)?;
         same_tokens(&draft.bpe, &lm.bpe)?;
         Ok(Some(draft.model))

@@ -1,6 +1,7 @@
-//! Where a command's text comes from: an argument, a file, a pipe, or as token ids.
+//! Where a command's text comes from: an argument, a file, a pipe, or token ids.
 
 use super::failure::Failure;
+use super::progress;
 use gpt2::bpe::{Bpe, TokenId};
 use gpt2::error::Error;
 use std::ffi::OsString;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// A text.
 #[derive(clap::Args)]
 pub struct TextArgs {
-    /// The text; left out, it is read from a pipe
+    /// The text; without one, it is read from a pipe
     #[arg(value_name = "TEXT")]
     text: Option<OsString>,
     /// Read the text from a file, exactly its bytes
@@ -21,12 +22,12 @@ pub struct TextArgs {
     pub allow_special: bool,
 }
 
-/// A text for a model, which can also be given as ids.
+/// A text for a model, which may also be given as ids.
 #[derive(clap::Args)]
 pub struct PromptArgs {
     #[command(flatten)]
     text: TextArgs,
-    /// Token ids in place of a text, separated by commas or spaces
+    /// Token ids instead of a text, separated by commas or spaces
     #[arg(long, value_name = "IDS", conflicts_with_all = ["text", "file"])]
     ids: Option<String>,
 }
@@ -49,7 +50,7 @@ impl TextArgs {
     }
 }
 
-/// Everything up to the end, which a device may not have.
+/// Everything up to the end; a device may have none.
 fn read_all(from: impl Read, name: &Path) -> Result<Vec<u8>, Failure> {
     const LONGEST: u64 = 1 << 30;
     let mut text = Vec::new();
@@ -61,18 +62,17 @@ fn read_all(from: impl Read, name: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 impl PromptArgs {
-    /// Whether there is a prompt without standard input.
+    /// Whether there is a text without standard input.
     pub fn is_given(&self) -> bool {
         self.ids.is_some() || self.text.text.is_some() || self.text.file.is_some()
     }
 
-    /// Whether `<|endoftext|>` in a text is the special token.
+    /// Whether `<|endoftext|>` in the text is the special token.
     pub fn allow_special(&self) -> bool {
         self.text.allow_special
     }
 
-    /// The ids of the text, or those given. `echo` ends its output with a line break that nobody means: where
-    /// `trim`, one at the end of a pipe is left out.
+    /// The ids of the text, or those given. `trim` drops one line break at the end of a pipe, which `echo` adds.
     pub fn encode(&self, bpe: &Bpe, trim: bool) -> Result<Vec<TokenId>, Failure> {
         if let Some(ids) = &self.ids {
             return parse_ids(ids);
@@ -82,8 +82,20 @@ impl PromptArgs {
             text.pop();
             text.pop_if(|last| *last == b'\r');
         }
-        Ok(if self.text.allow_special { bpe.encode_with_special(text) } else { bpe.encode(text) })
+        Ok(encode(bpe, &text, self.text.allow_special))
     }
+}
+
+/// The tokens of a text.
+pub fn encode(bpe: &Bpe, text: &[u8], special: bool) -> Vec<TokenId> {
+    while_encoding(text, || if special { bpe.encode_with_special(text) } else { bpe.encode(text) })
+}
+
+/// Does what takes seconds for a long text.
+pub fn while_encoding<T>(text: &[u8], work: impl FnOnce() -> T) -> T {
+    const LONG: usize = 8 << 20;
+    let _spinner = (text.len() > LONG).then(|| progress::spinner("encoding the text"));
+    work()
 }
 
 /// Ids separated by commas or white space.
@@ -92,7 +104,7 @@ pub fn parse_ids(text: &str) -> Result<Vec<TokenId>, Failure> {
     parts.map(|part| part.parse().map_err(|_| Failure::Work(format!("{part:?} is not a token id")))).collect()
 }
 
-/// A token's text between quotes, for a line of output: what cannot be seen is escaped.
+/// A token's text in quotes, for one line of output: invisible characters are escaped.
 pub fn quoted(bpe: &Bpe, id: TokenId) -> String {
     format!("{:?}", bpe.decode_lossy(&[id]).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Bytes that somebody keeps alive: a mapped file, the bundled model, or a copy.
+//! Shared bytes: of a mapped file, of the program itself, or of a copy.
 
 use crate::error::{Error, Result};
 use memmap2::{Mmap, MmapMut};
@@ -29,21 +29,21 @@ unsafe impl bytemuck::Zeroable for Line {}
 unsafe impl bytemuck::Pod for Line {}
 
 impl Bytes {
-    /// The whole file at `path`, mapped. Nothing is read until it is looked at.
+    /// The whole file at `path`, mapped. The system reads a part when it is first used.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be opened or mapped.
+    /// [`Error::Io`] if it cannot be opened or mapped; [`Error::File`] if it is not a plain file.
     pub fn map(path: &Path) -> Result<Self> {
-        // Before it is opened: opening a pipe would wait for somebody to write to it.
+        // Before it is opened: opening a pipe would wait for a writer.
         if !std::fs::metadata(path).map_err(Error::io(path))?.is_file() {
             return Err(Error::file(path, "is not a plain file"));
         }
         let file = File::open(path).map_err(Error::io(path))?;
-        // SAFETY: the map is read-only. What can break it is another program that cuts or rewrites the
-        // file while it is in use; like every program that maps its weights, we require that none does.
+        // SAFETY: the map is read-only. Another program that cuts or rewrites the file while it is in use would
+        // break it; like every program that maps its weights, this one requires that none does.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
-        // Where the file is not in memory yet, it comes there in large pages: found faster, and mapped faster, by
-        // later runs as well. It is a wish, which a system may not grant.
+        // A hint: a file that is not in memory yet is read into large pages, which are found and mapped faster, by
+        // later runs as well.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         let range = 0..map.len();
@@ -55,7 +55,7 @@ impl Bytes {
         Self { owner: Owner::Static(bytes), range: 0..bytes.len() }
     }
 
-    /// A copy that is aligned for every number type, and begins with a cache line.
+    /// A copy that begins with a cache line, and so is aligned for every number type.
     pub fn aligned_copy(bytes: &[u8]) -> Self {
         if bytes.len() >= LARGE
             && let Ok(map) = in_large_pages(bytes)
@@ -70,22 +70,22 @@ impl Bytes {
     /// A part of these bytes.
     ///
     /// # Panics
-    /// If `range` is not inside.
+    /// If `range` is not inside, or ends before it begins.
     pub fn slice(&self, range: Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= self.len(), "a slice outside");
+        assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {self:?}");
         let start = self.range.start;
         Self { owner: self.owner.clone(), range: start + range.start..start + range.end }
     }
 }
 
-/// From this size on, a copy is worth pages of its own: the processor finds two MiB of a large page as fast as four
-/// KiB of a small one.
+/// A copy of at least this size gets pages of its own: the processor finds the 2 MiB of a large page as fast as the 4 KiB
+/// of a small one.
 const LARGE: usize = 8 << 20;
 
 fn in_large_pages(bytes: &[u8]) -> std::io::Result<Mmap> {
     let mut map = MmapMut::map_anon(bytes.len())?;
     #[cfg(target_os = "linux")]
-    let _ = map.advise(memmap2::Advice::HugePage); // a wish, as above
+    let _ = map.advise(memmap2::Advice::HugePage); // a hint, as above
     map.copy_from_slice(bytes);
     map.make_read_only()
 }

@@ -3,11 +3,16 @@
 //! | module | what |
 //! |---|---|
 //! | [`Bytes`] | a shared, read-only range of bytes: of a mapped file, of the program, or of a copy |
-//! | [`safetensors`] | named tensors in one file: read, written, or grown tensor by tensor |
+//! | [`safetensors`] | named tensors in one file: read, written, or appended tensor by tensor |
+//! | `unfinished` | a file that appears under its name when it is whole |
+//! | `pairs` | a JSON object in the order of its file |
 //!
-//! What the tensors mean is [`checkpoint`](crate::checkpoint)'s business.
+//! All formats are little-endian. What the tensors mean is [`checkpoint`](crate::checkpoint)'s business.
 
 mod bytes;
+mod pairs;
 pub mod safetensors;
+mod unfinished;
 
 pub use bytes::Bytes;
+pub(crate) use pairs::Pairs;

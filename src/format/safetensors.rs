@@ -11,18 +11,41 @@
 mod growing;
 mod writer;
 
+pub use super::unfinished::remove_unfinished;
+pub(crate) use super::unfinished::write_whole;
 pub use growing::Growing;
-pub(crate) use writer::write_whole;
-pub use writer::{Slot, Writer, remove_unfinished};
+pub use writer::Writer;
 
-use super::Bytes;
+use super::{Bytes, Pairs};
 use crate::error::{Error, Result};
-use byteorder::{ByteOrder, LittleEndian};
+use byteorder::{LittleEndian, ReadBytesExt};
 use serde::Deserialize;
-use std::{collections::BTreeMap, path::Path};
+use serde_json::Value;
+use std::{cmp::Ordering, collections::BTreeMap, fmt, path::Path};
 
 /// The format's own limit on the header's length.
 const LONGEST_HEADER: u64 = 100_000_000;
+
+/// The key of the header that does not name a tensor.
+const METADATA: &str = "__metadata__";
+
+/// A tensor that a file will hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Slot {
+    /// Its name in the file.
+    pub name: String,
+    /// As the format spells it: `F32`, `I64`, ...
+    pub dtype: &'static str,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+}
+
+impl Slot {
+    /// Its bytes in the file.
+    fn length(&self) -> usize {
+        size(self.dtype, &self.shape).unwrap_or_else(|problem| panic!("tensor {:?}: {problem}", self.name))
+    }
+}
 
 /// A tensor of a file.
 #[derive(Clone, Debug)]
@@ -36,7 +59,7 @@ pub struct Tensor {
 }
 
 /// The tensors of a file, by name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct SafeTensors {
     /// In order of their names.
     pub tensors: BTreeMap<String, Tensor>,
@@ -44,39 +67,9 @@ pub struct SafeTensors {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// An entry of the header.
-#[derive(Deserialize)]
-struct Entry {
-    dtype: String,
-    shape: Vec<usize>,
-    data_offsets: [usize; 2],
-}
-
-/// The header's entries in its order. A map would hide a name that is there twice.
-struct Header(Vec<(String, serde_json::Value)>);
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Header;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object from name to tensor")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Header, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Header(entries))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
+impl fmt::Debug for SafeTensors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SafeTensors [{} tensors]", self.tensors.len())
     }
 }
 
@@ -93,49 +86,60 @@ fn bits(dtype: &str) -> Option<usize> {
     })
 }
 
+/// The bytes of a tensor of this type and shape; or why there is none.
+fn size(dtype: &str, shape: &[usize]) -> Result<usize, String> {
+    let bits = bits(dtype).ok_or_else(|| format!("unknown dtype {dtype:?}"))?;
+    let bits = shape.iter().try_fold(bits, |n, dimension| n.checked_mul(*dimension));
+    let bits = bits.ok_or_else(|| format!("shape {shape:?} is larger than any memory"))?;
+    if bits % 8 == 0 { Ok(bits / 8) } else { Err(format!("shape {shape:?} of {dtype} ends inside a byte")) }
+}
+
 impl SafeTensors {
+    /// Maps a file and reads its header.
+    ///
+    /// # Errors
+    /// As [`Bytes::map`] and [`parse`](Self::parse).
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::parse(path, &Bytes::map(path)?)
+    }
+
     /// Reads the header of a file; the numbers stay where they are.
     ///
     /// # Errors
     /// [`Error::File`] that names `path` and what is wrong with it.
     pub fn parse(path: &Path, file: &Bytes) -> Result<Self> {
-        Self::parse_bytes(file).map_err(|problem| Error::file(path, problem))
+        Self::read(file).map_err(|problem| Error::file(path, problem))
     }
 
-    fn parse_bytes(file: &Bytes) -> std::result::Result<Self, String> {
-        if file.len() < 8 {
-            return Err(format!(
-                "not a safetensors file: {} bytes, shorter than the length of a header",
-                file.len()
-            ));
-        }
-        let length = LittleEndian::read_u64(file);
+    fn read(file: &Bytes) -> Result<Self, String> {
+        let mut rest: &[u8] = file;
+        let length = rest.read_u64::<LittleEndian>().map_err(|_| {
+            format!("not a safetensors file: {} bytes, shorter than the length of a header", file.len())
+        })?;
         if length > LONGEST_HEADER {
             return Err(format!(
                 "not a safetensors file: it announces a header of {length} bytes, the limit is {LONGEST_HEADER}"
             ));
         }
-        let data_start = 8 + length as usize;
-        if data_start > file.len() {
-            let rest = file.len() - 8;
-            return Err(format!("cut short: the header should have {length} bytes, only {rest} are there"));
-        }
-        let Header(header) = serde_json::from_slice(&file[8..data_start])
+        let header = rest.get(..length as usize).ok_or_else(|| {
+            format!("cut short: the header should have {length} bytes, only {} are there", rest.len())
+        })?;
+        let data = file.slice(8 + header.len()..file.len());
+        let Pairs(entries): Pairs<Value> = serde_json::from_slice(header)
             .map_err(|e| format!("not a safetensors file: the header is not JSON ({e})"))?;
-        let data = file.slice(data_start..file.len());
 
         let mut found = Self::default();
-        let mut parts = Vec::with_capacity(header.len());
-        for (name, value) in header {
-            if name == "__metadata__" {
+        let mut parts = Vec::with_capacity(entries.len());
+        for (name, value) in entries {
+            if name == METADATA {
                 found.metadata = serde_json::from_value(value)
-                    .map_err(|e| format!("__metadata__ is not text to text: {e}"))?;
+                    .map_err(|e| format!("{METADATA} is not text to text: {e}"))?;
                 continue;
             }
-            let entry: Entry = serde_json::from_value(value).map_err(|e| format!("tensor {name:?}: {e}"))?;
-            let tensor = check(&entry, &data).map_err(|problem| format!("tensor {name:?}: {problem}"))?;
-            if entry.data_offsets[0] < entry.data_offsets[1] {
-                parts.push((entry.data_offsets, name.clone()));
+            let (tensor, [begin, end]) =
+                tensor(value, &data).map_err(|problem| format!("tensor {name:?}: {problem}"))?;
+            if begin < end {
+                parts.push(([begin, end], name.clone()));
             }
             if found.tensors.insert(name.clone(), tensor).is_some() {
                 return Err(format!("tensor {name:?} is there twice"));
@@ -143,58 +147,56 @@ impl SafeTensors {
         }
         // The tensors lie side by side, and nothing else does: otherwise header and data do not belong together.
         parts.sort();
-        let mut covered = 0;
-        let mut before = "the begin of the data".to_string();
+        let (mut covered, mut before) = (0, String::new());
         for ([begin, end], name) in parts {
-            if begin < covered {
-                return Err(format!("tensors {before} and {name:?} overlap"));
+            match begin.cmp(&covered) {
+                Ordering::Less => return Err(format!("tensors {before:?} and {name:?} overlap")),
+                Ordering::Equal => (covered, before) = (end, name),
+                Ordering::Greater => {
+                    let gap = begin - covered;
+                    return Err(format!("{gap} bytes before tensor {name:?} belong to no tensor"));
+                }
             }
-            if begin > covered {
-                return Err(format!(
-                    "{} bytes between {before} and tensor {name:?} belong to no tensor",
-                    begin - covered
-                ));
-            }
-            (covered, before) = (end, format!("{name:?}"));
         }
-        if covered < data.len() {
-            return Err(format!("the last {} bytes of the file belong to no tensor", data.len() - covered));
+        match data.len() - covered {
+            0 => Ok(found),
+            rest => Err(format!("the last {rest} bytes of the file belong to no tensor")),
         }
-        Ok(found)
     }
 }
 
-/// The tensor that an entry of the header describes, if it can be true.
-fn check(entry: &Entry, data: &Bytes) -> std::result::Result<Tensor, String> {
-    let Entry { dtype, shape, data_offsets: [begin, end] } = entry;
-    let bits = bits(dtype).ok_or_else(|| format!("unknown dtype {dtype:?}"))?;
-    if begin > end || *end > data.len() {
+/// The tensor that an entry of the header describes, if it can be true, and where it lies in the data.
+fn tensor(entry: Value, data: &Bytes) -> Result<(Tensor, [usize; 2]), String> {
+    #[derive(Deserialize)]
+    struct Entry {
+        dtype: String,
+        shape: Vec<usize>,
+        data_offsets: [usize; 2],
+    }
+    let Entry { dtype, shape, data_offsets } = serde_json::from_value(entry).map_err(|e| e.to_string())?;
+    let [begin, end] = data_offsets;
+    if begin > end || end > data.len() {
+        let len = data.len();
         return Err(format!(
-            "data_offsets [{begin}, {end}] outside the {} bytes of data; is the file cut?",
-            data.len()
+            "data_offsets [{begin}, {end}] outside the {len} bytes of data; is the file cut?"
         ));
     }
-    let size = (shape.iter().try_fold(bits, |n, dimension| n.checked_mul(*dimension)))
-        .ok_or_else(|| format!("shape {shape:?} is larger than any memory"))?;
-    if size != (end - begin).saturating_mul(8) {
-        return Err(format!(
-            "shape {shape:?} of {dtype} needs {} bytes, data_offsets give {}",
-            size / 8,
-            end - begin
-        ));
+    let (size, given) = (size(&dtype, &shape)?, end - begin);
+    if size != given {
+        return Err(format!("shape {shape:?} of {dtype} needs {size} bytes, data_offsets give {given}"));
     }
-    Ok(Tensor { dtype: dtype.clone(), shape: shape.clone(), bytes: data.slice(*begin..*end) })
+    Ok((Tensor { dtype, shape, bytes: data.slice(begin..end) }, data_offsets))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use byteorder::WriteBytesExt;
 
     fn file(header: &str, data: &[u8]) -> Bytes {
-        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-        bytes.extend_from_slice(header.as_bytes());
-        bytes.extend_from_slice(data);
-        Bytes::aligned_copy(&bytes)
+        let mut bytes = Vec::new();
+        bytes.write_u64::<LittleEndian>(header.len() as u64).expect("memory");
+        Bytes::aligned_copy(&[&bytes, header.as_bytes(), data].concat())
     }
 
     fn problem(bytes: &Bytes) -> String {

@@ -48,7 +48,7 @@ pub(crate) struct Mark {
 impl Text {
     /// A prompt of which nothing is read.
     pub fn new(model: &Gpt2, prompt: &[TokenId]) -> Self {
-        let cache = KvCache::new(&model.config);
+        let cache = model.new_cache();
         Self {
             ids: prompt.into(),
             prompt_len: prompt.len(),

@@ -33,7 +33,7 @@ pub fn metadata(
         ("options".into(), json!(options).to_string()),
         ("choices".into(), json!(choices.first().map_or(&[][..], Vec::as_slice)).to_string()),
         ("dtype".into(), lm.model.wte.dtype().name().into()),
-        ("kv_cache_dtype".into(), lm.model.config.kv_cache_dtype.name().into()),
+        ("kv_cache_dtype".into(), lm.model.kv_cache_dtype.name().into()),
         ("arithmetic".into(), crate::ARITHMETIC.into()),
         ("version".into(), concat!("gpt2-explained ", env!("CARGO_PKG_VERSION")).into()),
     ]);

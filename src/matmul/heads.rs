@@ -126,8 +126,8 @@ unsafe fn score_columns<L: Lanes, N: Number, const R: usize, const V: usize>(
     V * LANES
 }
 
-/// weights `[rows, S]` · values of the first `positions` positions; `out` gives each row's place, `[D]`.
-pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Fn(usize) -> &'a mut [f32]) {
+/// weights `[rows, S]` · values of the first `positions` positions -> `out`, a row `[D]` each.
+pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Iterator<Item = &'a mut [f32]>) {
     match head.dtype() {
         Dtype::F16 => mix_of::<F16>(weights, head, positions, out),
         Dtype::Bf16 => mix_of::<Bf16>(weights, head, positions, out),
@@ -140,11 +140,11 @@ fn mix_of<'a, N: Number>(
     weights: &Matrix,
     head: Head<'_>,
     positions: usize,
-    out: impl Fn(usize) -> &'a mut [f32],
+    mut out: impl Iterator<Item = &'a mut [f32]>,
 ) {
     let mut r = 0;
     while r < weights.rows() {
-        let out = |i: usize| out(r + i);
+        let out = |_| out.next().expect("a place for each row");
         r += match weights.rows() - r {
             4.. => mix_rows::<N, 4>(weights, r, head, positions, std::array::from_fn(out)),
             2.. => mix_rows::<N, 2>(weights, r, head, positions, std::array::from_fn(out)),

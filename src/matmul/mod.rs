@@ -82,6 +82,9 @@ const FEW: usize = 16;
 pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
     assert_eq!(x.cols(), w.rows(), "x [T, K] times w [K, N]");
     assert_eq!(bias.len(), w.cols(), "w [K, N] plus bias [N]");
+    if w.rows() * w.cols() == 0 {
+        return plain::affine(x, w, bias); // nothing to share out
+    }
     if let Numbers::I8(w) = w.numbers() {
         return int8::product(x, w, Some(bias));
     }
@@ -104,6 +107,9 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
 /// If the shapes do not fit.
 pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
     assert_eq!(x.cols(), w.cols(), "x [T, C] times the rows of w [V, C]");
+    if w.rows() * w.cols() == 0 {
+        return plain::by_rows(x, w); // nothing to share out
+    }
     if let Numbers::I8(w) = w.numbers() {
         return int8::product(x, w, None);
     }

@@ -18,7 +18,11 @@ fn sum(start: f32, len: usize, product: impl Fn(usize) -> (f32, f32)) -> f32 {
 }
 
 /// x `[T, K]` · w `[K, N]` + bias `[N] -> [T, N]`
+///
+/// # Panics
+/// If the shapes do not fit.
 pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
+    assert_eq!((x.cols(), bias.len()), (w.rows(), w.cols()), "x [T, K] times w [K, N] plus bias [N]");
     let (wide, n) = (w.to_f32(), w.cols());
     let mut y = Matrix::zeros(x.rows(), n);
     for t in 0..x.rows() {
@@ -30,7 +34,11 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
 }
 
 /// x `[T, C]` · wᵀ, w `[V, C] -> [T, V]`
+///
+/// # Panics
+/// If the shapes do not fit.
 pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
+    assert_eq!(x.cols(), w.cols(), "x [T, C] times the rows of w [V, C]");
     let (wide, c) = (w.to_f32(), w.cols());
     let mut y = Matrix::zeros(x.rows(), w.rows());
     for t in 0..x.rows() {

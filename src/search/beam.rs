@@ -55,6 +55,7 @@ use rayon::prelude::*;
 /// assert_eq!((found.len(), found[0].ids.len()), (1, 8));
 /// # Ok::<(), gpt2::error::Error>(())
 /// ```
+#[derive(Debug)]
 pub struct BeamSearch<'m> {
     model: &'m Gpt2,
     options: Options,
@@ -70,6 +71,7 @@ pub struct BeamSearch<'m> {
 }
 
 /// Beams that compete with each other.
+#[derive(Debug)]
 struct Group<'m> {
     /// The best first.
     running: Vec<Beam<'m>>,

@@ -7,7 +7,6 @@ use crate::bpe::TokenId;
 use crate::checkpoint::{self, random};
 use crate::config::Config;
 use crate::generate::{ContextPolicy, Generation, Options};
-use crate::kv_cache::KvCache;
 use crate::model::Gpt2;
 use crate::sampling::{History, NoWatch};
 use crate::softmax::{log_probabilities, log_softmax};
@@ -135,8 +134,7 @@ fn a_search_of_all_finds_the_best_of_all() {
         let mut texts: Vec<Plain> = vec![(vec![], 0.0)];
         while let Some((new, score)) = texts.pop() {
             let ids = [&prompt[..], &new].concat();
-            let mut x =
-                model.next_logits(&ids, &mut KvCache::new(&model.config), &mut NoTrace).row(0).to_vec();
+            let mut x = model.next_logits(&ids, &mut model.new_cache(), &mut NoTrace).row(0).to_vec();
             log_probabilities(&mut x);
             let history = History { ids: &ids, prompt_len: 2, eos: &[0, 3] };
             options.process(&mut x, &history, &mut NoWatch);
@@ -172,7 +170,7 @@ fn beams_are_runs_of_their_own() {
     search.by_ref().for_each(|step| drop(step.expect("a step")));
     for found in search.into_found().expect("hypotheses") {
         let ids = [&prompt[..], &found.ids].concat();
-        let logits = model.forward(&ids[..ids.len() - 1], &mut KvCache::new(&model.config), &mut NoTrace);
+        let logits = model.forward(&ids[..ids.len() - 1], &mut model.new_cache(), &mut NoTrace);
         for (i, logprob) in found.logprobs.iter().enumerate() {
             let row = logits.row(prompt.len() + i - 1);
             assert_eq!(logprob.to_bits(), log_softmax(row, found.ids[i] as usize).to_bits(), "token {i}");

@@ -96,7 +96,7 @@ pub trait Lanes: Copy {
 }
 
 /// An array: what is left where there is nothing better.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Plain([f32; LANES]);
 
 impl Lanes for Plain {

@@ -41,7 +41,7 @@ pub enum Outputs {
 }
 
 /// What eight-bit numbers need beside their bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Channels {
     outputs: Outputs,
     /// `[N]`
@@ -90,7 +90,8 @@ impl Weights {
     /// If there are not as many bytes and scales as the shape needs.
     pub fn int8(rows: usize, cols: usize, outputs: Outputs, panels: Bytes, scales: Vec<f32>) -> Self {
         let (n, depth) = split(rows, cols, outputs);
-        assert_eq!(panels.len(), Self::int8_shape(n, depth).iter().product::<usize>(), "bytes of all panels");
+        let bytes = Self::int8_shape(n, depth).iter().try_fold(1usize, |bytes, n| bytes.checked_mul(*n));
+        assert_eq!(Some(panels.len()), bytes, "bytes of all panels");
         assert_eq!(scales.len(), n, "one scale an output");
         let channels = Some(Channels { outputs, scales: scales.into() });
         Self { rows, cols, dtype: Dtype::I8, bytes: panels, channels }
@@ -108,7 +109,8 @@ impl Weights {
         let (step_k, step_n) = if outputs == Outputs::Rows { (1, depth) } else { (n, 1) };
         let mut panels = vec![0i8; Self::int8_shape(n, depth).iter().product()];
         let mut scales = vec![0.0; n];
-        let by_panel = panels.par_chunks_mut(Int8::panel_bytes(depth)).zip(scales.par_chunks_mut(LANES));
+        let by_panel =
+            panels.par_chunks_mut(Int8::panel_bytes(depth).max(1)).zip(scales.par_chunks_mut(LANES));
         by_panel.enumerate().for_each(|(p, (panel, scales))| {
             let mut channel = vec![0.0; depth];
             for (lane, scale) in scales.iter_mut().enumerate() {

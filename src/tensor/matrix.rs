@@ -1,13 +1,13 @@
 //! Activations, and the memory that they come from.
 
 use crate::simd::kernel;
-use std::cell::RefCell;
+use std::ops::{Add, Range};
+use std::{cell::RefCell, fmt};
 
 /// Activations: a row-major matrix of f32, one row a token position.
 ///
 /// The memory comes from a small pool of the thread and goes back there when the matrix is dropped, so that
 /// a decoding step allocates nothing after the first.
-#[derive(Debug)]
 pub struct Matrix {
     rows: usize,
     cols: usize,
@@ -50,7 +50,7 @@ impl Matrix {
     /// # Panics
     /// If there are not rows * cols elements.
     pub fn from_vec(rows: usize, cols: usize, data: Vec<f32>) -> Self {
-        assert_eq!(data.len(), rows * cols, "[rows, cols] = [{rows}, {cols}]");
+        assert_eq!(Some(data.len()), rows.checked_mul(cols), "[rows, cols] = [{rows}, {cols}]");
         Self { rows, cols, data }
     }
 
@@ -83,6 +83,15 @@ impl Matrix {
         selected
     }
 
+    /// These columns. `[rows, columns.len()]`
+    pub fn columns(&self, columns: Range<usize>) -> Self {
+        let mut part = Self::scratch(self.rows, columns.len());
+        for i in 0..self.rows {
+            part.row_mut(i).copy_from_slice(&self.row(i)[columns.clone()]);
+        }
+        part
+    }
+
     /// All elements, row after row.
     pub fn data(&self) -> &[f32] {
         &self.data
@@ -92,11 +101,19 @@ impl Matrix {
     pub fn data_mut(&mut self) -> &mut [f32] {
         &mut self.data
     }
+}
 
-    /// self += other, both `[rows, cols]`.
-    pub fn add(&mut self, other: &Self) {
+/// x + y, both `[rows, cols]`: the sum is in the memory of x.
+///
+/// # Panics
+/// If the shapes differ.
+impl Add for Matrix {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
         assert_eq!((self.rows, self.cols), (other.rows, other.cols), "sum of two shapes");
         add(&mut self.data, &other.data);
+        self
     }
 }
 
@@ -105,6 +122,12 @@ kernel! {
         for (x, y) in x.iter_mut().zip(y) {
             *x += y;
         }
+    }
+}
+
+impl fmt::Debug for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Matrix [{}, {}]", self.rows, self.cols)
     }
 }
 
@@ -132,6 +155,20 @@ impl Drop for Matrix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sum_takes_the_place_of_its_left_side() {
+        let x = Matrix::from_vec(2, 2, vec![1.0, 2.0, 3.0, 4.0]);
+        let place = x.data().as_ptr();
+        let sum = x + Matrix::from_vec(2, 2, vec![10.0, 20.0, 30.0, 40.0]);
+        assert_eq!((sum.data(), sum.data().as_ptr()), (&[11.0, 22.0, 33.0, 44.0][..], place));
+    }
+
+    #[test]
+    #[should_panic(expected = "sum of two shapes")]
+    fn shapes_must_agree() {
+        let _ = Matrix::zeros(2, 3) + Matrix::zeros(3, 2);
+    }
 
     #[test]
     fn memory_is_used_again() {

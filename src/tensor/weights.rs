@@ -3,13 +3,14 @@
 use super::int8::{Channels, Int8};
 use super::numbers::{Bf16, Dtype, F16, F32, widen};
 use crate::format::Bytes;
+use std::fmt;
 
 /// Weights: a row-major matrix where the checkpoint has it, in its own number type.
 ///
 /// Sixteen-bit numbers are widened to f32 when they are used. That is exact, so the results have the bits
 /// of an f32 checkpoint that holds the rounded values. Eight-bit numbers are multiplied as they are, with
 /// activations in eight bits ([`Dtype::I8`]).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Weights {
     pub(super) rows: usize,
     pub(super) cols: usize,
@@ -17,6 +18,12 @@ pub struct Weights {
     pub(super) bytes: Bytes,
     /// Where the dtype is I8, and only there.
     pub(super) channels: Option<Channels>,
+}
+
+impl fmt::Debug for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Weights [{}, {}] {}", self.rows, self.cols, self.dtype.name())
+    }
 }
 
 impl Weights {
@@ -74,7 +81,11 @@ impl Weights {
     }
 
     /// Row `i`, widened to f32. `[cols]`
+    ///
+    /// # Panics
+    /// If there is no such row, or `row` is not as long as one.
     pub fn read_row(&self, i: usize, row: &mut [f32]) {
+        assert!(i < self.rows && row.len() == self.cols, "row {i}, of {} numbers, of {self:?}", row.len());
         if let Some(channels) = &self.channels {
             return self.read_int8_row(channels, i, row);
         }

@@ -1,22 +1,22 @@
 //! Every number between the prompt and the next token can be looked at.
 //!
-//! The forward pass calls [`Trace::tap`] with each result, in one line beside the line that computes it:
+//! The forward pass hands each result to [`Trace::tap`], which returns it. Without the tap, the line means the same:
 //!
 //! ```text
-//! x.add(&attention)
-//! trace.tap(Stage::AttnResidual, x)
+//! let x = trace.tap(Stage::AttnResidual, x + attn);
+//! let x =                                x + attn;
 //! ```
 //!
-//! Who looks is a [`Trace`]:
+//! There are several kinds of [`Trace`]:
 //!
-//! | trace | does with a stage |
+//! | trace | what it does with a stage |
 //! |---|---|
 //! | [`NoTrace`] | nothing: the calls are empty and compile to nothing |
 //! | [`Recorder`] | keeps it in memory |
-//! | those of [`inspect`](crate::inspect) | write files, compare them, step through a generation, read the logit lens |
+//! | those of [`inspect`](crate::inspect) | write it to a file, compare it, stop at it, apply the logit lens |
 //!
-//! A stage has the name that Hugging Face's module has. So a program that shares nothing with this one but the
-//! checkpoint can write the same file, and the first stage that differs is where one of the two is wrong:
+//! A stage has the name of Hugging Face's module. So another program with the same checkpoint can write the same file, and
+//! the first stage that differs is where one of the two is wrong:
 //!
 //! ```text
 //! for stage in forward order:
@@ -24,22 +24,22 @@
 //!         the mistake is in this stage: what it was computed from is still equal
 //! ```
 //!
-//! [`diff`](crate::inspect::diff()) is this loop. [`Digest`] says of a stage in one line what changes when any bit of it does; a
-//! forward pass [`render`]ed as such lines can be kept as the snapshot of a test.
+//! [`diff`](crate::inspect::diff()) is this loop. A [`Digest`] is one line that changes when any bit of a stage does; a
+//! forward pass [`render`]ed as such lines can be the snapshot of a test.
 //!
-//! A trace receives the numbers themselves and may change them: what the forward pass goes on with is what the trace
-//! leaves (only scores and weights are copies, made to be looked at). This is how a head is switched off, to see what it was good for:
+//! A trace receives the numbers themselves and may change them: the forward pass continues with what the trace leaves.
+//! (Scores and weights are the exception: they are copies.) This is how to switch a head off and see what it contributed:
 //!
 //! ```
 //! use gpt2::trace::{NoTrace, Stage, Trace};
 //! use gpt2::inspect::next_token;
 //!
-//! /// Replaces what one head found by zeros.
+//! /// Replaces the output of one head by zeros.
 //! struct WithoutHead { block: usize, head: usize, size: usize, here: Option<usize> }
 //!
 //! impl Trace for WithoutHead {
 //!     fn wants(&self, _: Stage) -> bool {
-//!         false // scores and weights exist only to be looked at
+//!         false // scores and weights are computed only for a trace
 //!     }
 //!     fn enter_block(&mut self, i: Option<usize>) {
 //!         self.here = i;
@@ -75,9 +75,9 @@ pub use stage::{Description, Stage};
 
 use crate::tensor::Matrix;
 
-/// Somebody who looks at (and may change) the results of a forward pass, from whichever thread computes it.
+/// Receives the results of a forward pass, and may change them.
 pub trait Trace: Send {
-    /// Whether `stage` is of interest. Results that exist only to be looked at are not made otherwise.
+    /// Whether `stage` is of interest. Results that only a trace needs are not computed otherwise.
     fn wants(&self, stage: Stage) -> bool;
 
     /// Block `i` begins; `None` after the last.
@@ -89,30 +89,39 @@ pub trait Trace: Send {
     /// Ids of `stage`: the prompt's, or the chosen one.
     fn record_ids(&mut self, stage: Stage, ids: &[u32]);
 
-    /// `stage` is computed: a matrix.
+    /// The identity, for a matrix that is `stage`: it is recorded on the way. `[rows, cols] -> [rows, cols]`
     #[inline]
-    fn tap(&mut self, stage: Stage, value: &mut Matrix) {
+    fn tap(&mut self, stage: Stage, mut value: Matrix) -> Matrix {
         let shape = [value.rows(), value.cols()];
         self.record(stage, &shape, value.data_mut());
+        value
     }
 }
 
 impl<T: Trace + ?Sized> Trace for &mut T {
+    #[inline]
     fn wants(&self, stage: Stage) -> bool {
         (**self).wants(stage)
     }
+    #[inline]
     fn enter_block(&mut self, i: Option<usize>) {
         (**self).enter_block(i);
     }
+    #[inline]
     fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
         (**self).record(stage, shape, values);
     }
+    #[inline]
     fn record_ids(&mut self, stage: Stage, ids: &[u32]) {
         (**self).record_ids(stage, ids);
     }
+    #[inline]
+    fn tap(&mut self, stage: Stage, value: Matrix) -> Matrix {
+        (**self).tap(stage, value)
+    }
 }
 
-/// Looks at nothing and costs nothing.
+/// Records nothing and costs nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoTrace;
 

@@ -1,9 +1,10 @@
 //! Keeps every stage of a forward pass.
 
 use super::{Place, Stage, Trace};
+use std::fmt;
 
 /// One recorded stage.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Recorded {
     /// Which one.
     pub stage: Stage,
@@ -15,6 +16,12 @@ pub struct Recorded {
     pub values: Vec<f32>,
     /// The ids of the stages that are ids.
     pub ids: Vec<u32>,
+}
+
+impl fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.name(), self.shape)
+    }
 }
 
 impl Recorded {

@@ -108,7 +108,9 @@ impl Stage {
             Self::Block => ("transformer.h.{i}", "[T, n_embd]", "x = x + mlp", "src/block.rs"),
             Self::LnF => ("transformer.ln_f", "[T, n_embd]", "ln_f(x)", "src/layer_norm.rs"),
             Self::LmHead => ("lm_head", "[T, n_vocab]", "ln_f @ wte.T", "src/model.rs"),
-            Self::Probs => ("probs", "[n_vocab]", "softmax(filters(logits / T))", "src/sampling.rs"),
+            Self::Probs => {
+                ("probs", "[n_vocab]", "softmax(filters(logits / temperature))", "src/sampling.rs")
+            }
             Self::NextId => ("next_id", "[1]", "draw(probs)", "src/sampling.rs"),
         };
         Description { name, shape, formula, file }

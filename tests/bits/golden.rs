@@ -5,7 +5,6 @@ use crate::models::{self, Named, ids};
 use gpt2::ARITHMETIC;
 use gpt2::bpe::TokenId;
 use gpt2::generate::{Chosen, Generation, Options};
-use gpt2::kv_cache::KvCache;
 use gpt2::model::Gpt2;
 use gpt2::tensor::{Dtype, Matrix};
 use gpt2::trace::{Digest, NoTrace, Recorder};
@@ -27,7 +26,7 @@ fn passes(Named { name, model }: &Named) -> String {
     let (past, new) = ids.split_at(ids.len() - 21);
     let (newest, new) = new.split_last().expect("21 ids");
 
-    let mut cache = KvCache::new(&model.config);
+    let mut cache = model.new_cache();
     let logits =
         |what: &str, logits: &Matrix| line(name, what, &[logits.rows(), logits.cols()], hash(logits.data()));
     let mut lines = logits("prefill", &model.forward(past, &mut cache, &mut NoTrace));

@@ -2,7 +2,6 @@
 
 use crate::models::{self, Named, prompts};
 use gpt2::bpe::TokenId;
-use gpt2::kv_cache::KvCache;
 use gpt2::kv_cache::Sequence;
 use gpt2::model::Gpt2;
 use gpt2::simd::Simd;
@@ -41,7 +40,7 @@ impl Reading {
 
 /// The bits of the logits that follow each prompt, `[batch, V]`. All prompts are read side by side.
 fn last_logits(model: &Gpt2, prompts: &[Vec<TokenId>], reading: Reading) -> Vec<Vec<u32>> {
-    let mut caches = vec![KvCache::new(&model.config); prompts.len()];
+    let mut caches = vec![model.new_cache(); prompts.len()];
     let mut last = vec![Vec::new(); prompts.len()]; // [C] each
     loop {
         let passes: Vec<(usize, (Vec<TokenId>, bool))> = (0..prompts.len())

@@ -56,7 +56,7 @@ pub fn middle() -> Vec<Named> {
     models.push(random("one head", ONE_HEAD, Dtype::F32));
     for dtype in [Dtype::F16, Dtype::Bf16] {
         let mut named = random(&format!("{} keys", dtype.name()), MIDDLE, Dtype::F32);
-        named.model.config.kv_cache_dtype = dtype;
+        named.model.kv_cache_dtype = dtype;
         models.push(named);
     }
     models

@@ -1,30 +1,31 @@
-//! A safetensors file of which nobody knows beforehand how many tensors it will hold.
+//! A safetensors file whose number of tensors is not known in advance.
 //!
-//! The format's header comes first and lists all tensors. So the numbers gather in a file beside the place, as they
-//! come; when the last is there, the file itself is written: its header, then the numbers. For that moment the disk
-//! holds them twice; memory never holds more than one tensor.
+//! The header comes first and lists all tensors. So the numbers are collected in a second file; after the last of them,
+//! the file itself is written: its header, then the numbers. For that moment the disk holds them twice; memory never
+//! holds more than one tensor.
 
-use super::writer::{Unfinished, beside, destination};
 use super::{LONGEST_HEADER, Slot, Writer};
 use crate::error::{Error, Result};
+use crate::format::unfinished::Unfinished;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::{Seek, Write};
+use std::{fmt, path::Path};
 
-/// More than the JSON around a tensor's name takes in the header.
+/// Bytes of the header per tensor, beside its name: an upper bound.
 const ENTRY: u64 = 160;
 
-/// A file in the making. Dropped before [`finish`](Growing::finish), it leaves nothing behind.
-#[derive(Debug)]
+/// A safetensors file in the making. Dropped before [`finish`](Growing::finish), it is removed.
 pub struct Growing {
-    path: PathBuf,
-    numbers: File,
-    /// Removes `numbers` in the end.
-    _unfinished: Unfinished,
+    numbers: Unfinished,
     slots: Vec<Slot>,
     names: BTreeSet<String>,
     header: u64,
+}
+
+impl fmt::Debug for Growing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Growing [{} tensors to {}]", self.slots.len(), self.numbers.path().display())
+    }
 }
 
 impl Growing {
@@ -33,9 +34,8 @@ impl Growing {
     /// # Errors
     /// As [`Writer::create`].
     pub fn create(path: &Path) -> Result<Self> {
-        let path = destination(path)?;
-        let (numbers, _unfinished) = beside(&path).map_err(Error::io(&path))?;
-        Ok(Self { path, numbers, _unfinished, slots: Vec::new(), names: BTreeSet::new(), header: 0 })
+        let numbers = Unfinished::create(path)?; // in the same folder; it never gets the name
+        Ok(Self { numbers, slots: Vec::new(), names: BTreeSet::new(), header: 0 })
     }
 
     /// Appends one tensor: little-endian, row-major.
@@ -44,28 +44,28 @@ impl Growing {
     /// [`Error::Io`] if the bytes cannot be written; [`Error::File`] if the header grows too long for the format.
     ///
     /// # Panics
-    /// If there is one of this name already.
+    /// If the name is taken, or the number of bytes is not that of the number type and shape.
     pub fn append(&mut self, slot: Slot, bytes: &[u8]) -> Result<()> {
+        assert_eq!(slot.length(), bytes.len(), "bytes of {}", slot.name);
         assert!(self.names.insert(slot.name.clone()), "two tensors named {}", slot.name);
         self.lengthen_header(ENTRY + slot.name.len() as u64)?;
         self.slots.push(slot);
-        self.numbers.write_all(bytes).map_err(Error::io(&self.path))
+        self.numbers.with(|file| file.write_all(bytes))
     }
 
-    /// Sets aside so many bytes of the header.
+    /// Reserves bytes of the header.
     ///
     /// # Errors
-    /// [`Error::File`] if there are not so many left.
+    /// [`Error::File`] if fewer are left.
     pub fn lengthen_header(&mut self, bytes: u64) -> Result<()> {
-        self.header += bytes;
+        self.header = self.header.saturating_add(bytes);
         if self.header <= LONGEST_HEADER {
             return Ok(());
         }
-        let problem = format!(
-            "{} tensors need a longer header than safetensors allows; trace fewer tokens",
-            self.slots.len()
-        );
-        Err(Error::file(&self.path, problem))
+        let tensors = self.slots.len();
+        let problem =
+            format!("{tensors} tensors need a longer header than safetensors allows; trace fewer tokens");
+        Err(Error::file(self.numbers.path(), problem))
     }
 
     /// Writes the file and gives it its name, in place of an older one.
@@ -73,11 +73,11 @@ impl Growing {
     /// # Errors
     /// [`Error::Io`] if the disk or the folder refuses.
     pub fn finish(mut self, metadata: &BTreeMap<String, String>) -> Result<()> {
-        let mut writer = Writer::create(&self.path, &self.slots, metadata)?;
-        self.numbers.seek(SeekFrom::Start(0)).map_err(Error::io(&self.path))?;
-        for slot in &self.slots {
-            writer.write_from(&slot.name, &mut self.numbers)?;
-        }
+        let mut writer = Writer::create(self.numbers.path(), &self.slots, metadata)?;
+        self.numbers.with(|file| {
+            file.rewind()?;
+            Ok(self.slots.iter().try_for_each(|slot| writer.write_from(&slot.name, &mut *file)))
+        })??;
         writer.finish()
     }
 }

@@ -47,6 +47,7 @@ use crate::generate::{FinishReason, Generation, Mark, Options, StopStrings, Text
 use crate::sampling::Explanation;
 use crate::trace::{Digest, Place, Recorded};
 use eye::{Eye, Look};
+use std::fmt;
 
 /// Candidates of each distribution that an explanation names, unless more are asked for.
 const CANDIDATES: usize = 5;
@@ -91,6 +92,13 @@ pub struct Session<'m> {
     stage: usize,
     /// Why the next turn could not begin.
     refused: Option<Error>,
+}
+
+impl fmt::Debug for Session<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (turns, stage) = (self.turns.len(), self.stage);
+        f.debug_struct("Session").field("turns", &turns).field("stage", &stage).finish_non_exhaustive()
+    }
 }
 
 impl<'m> Session<'m> {

@@ -231,7 +231,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 #[test]
 fn ends_of_all_kinds() {
     let mut lm = small();
-    let none = Session::new(&lm, &[1], options(0), StopStrings::default()).err().expect("no token");
+    let none = Session::new(&lm, &[1], options(0), StopStrings::default()).expect_err("no token");
     assert!(none.to_string().contains("no token to step through"), "{none}");
     let full = Options { context_policy: ContextPolicy::Stop, ..options(9) };
     assert!(Session::new(&lm, &[1; 64], full, StopStrings::default()).is_err());

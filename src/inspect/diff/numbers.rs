@@ -1,9 +1,11 @@
-//! The numbers of a tensor as f64, a piece at a time, whatever their type: no second copy of a large stage is made.
+//! The numbers of a tensor of any type as f64, one piece at a time: no second copy of a large stage is made.
 
 use crate::format::safetensors::Tensor;
 use crate::tensor::{Bf16, F16, Number};
+use byteorder::{ByteOrder, LE};
+use std::slice::ChunksExact;
 
-/// Numbers a piece.
+/// Numbers in a piece.
 const PIECE: usize = 4096;
 
 /// Why a tensor cannot be compared: its number type, as it is written.
@@ -28,7 +30,7 @@ pub fn for_each_piece(a: &Tensor, b: &Tensor, mut look: impl FnMut(usize, &[f64]
     }
 }
 
-/// Bytes a number, for the types that can be compared.
+/// Bytes of a number, for the types that can be compared.
 fn width(dtype: &str) -> Option<usize> {
     match dtype {
         "F64" | "I64" | "U64" => Some(8),
@@ -39,25 +41,26 @@ fn width(dtype: &str) -> Option<usize> {
     }
 }
 
-/// Little-endian bytes to numbers. Integers of more than 53 bits are rounded; no id is that large.
+/// Little-endian bytes to numbers. Integers above 2^53 are rounded; no id is that large.
 fn widen(dtype: &str, bytes: &[u8], wide: &mut Vec<f64>) {
-    fn each<const N: usize>(bytes: &[u8], wide: &mut Vec<f64>, number: impl Fn([u8; N]) -> f64) {
-        wide.extend(bytes.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)));
+    fn each(numbers: ChunksExact<'_, u8>, wide: &mut Vec<f64>, number: impl Fn(&[u8]) -> f64) {
+        wide.extend(numbers.map(number));
     }
     wide.clear();
+    let numbers = bytes.chunks_exact(width(dtype).unwrap_or(1));
     match dtype {
-        "F64" => each(bytes, wide, f64::from_le_bytes),
-        "I64" => each(bytes, wide, |b| i64::from_le_bytes(b) as f64),
-        "U64" => each(bytes, wide, |b| u64::from_le_bytes(b) as f64),
-        "F32" => each(bytes, wide, |b| f64::from(f32::from_le_bytes(b))),
-        "I32" => each(bytes, wide, |b| f64::from(i32::from_le_bytes(b))),
-        "U32" => each(bytes, wide, |b| f64::from(u32::from_le_bytes(b))),
-        "F16" => each(bytes, wide, |b| f64::from(F16::widen(u16::from_le_bytes(b)))),
-        "BF16" => each(bytes, wide, |b| f64::from(Bf16::widen(u16::from_le_bytes(b)))),
-        "I16" => each(bytes, wide, |b| f64::from(i16::from_le_bytes(b))),
-        "U16" => each(bytes, wide, |b| f64::from(u16::from_le_bytes(b))),
-        "I8" => each(bytes, wide, |b: [u8; 1]| f64::from(b[0] as i8)),
-        _ => each(bytes, wide, |b: [u8; 1]| f64::from(b[0])),
+        "F64" => each(numbers, wide, LE::read_f64),
+        "I64" => each(numbers, wide, |x| LE::read_i64(x) as f64),
+        "U64" => each(numbers, wide, |x| LE::read_u64(x) as f64),
+        "F32" => each(numbers, wide, |x| LE::read_f32(x).into()),
+        "I32" => each(numbers, wide, |x| LE::read_i32(x).into()),
+        "U32" => each(numbers, wide, |x| LE::read_u32(x).into()),
+        "F16" => each(numbers, wide, |x| F16::widen(LE::read_u16(x)).into()),
+        "BF16" => each(numbers, wide, |x| Bf16::widen(LE::read_u16(x)).into()),
+        "I16" => each(numbers, wide, |x| LE::read_i16(x).into()),
+        "U16" => each(numbers, wide, |x| LE::read_u16(x).into()),
+        "I8" => each(numbers, wide, |x| (x[0] as i8).into()),
+        _ => each(numbers, wide, |x| x[0].into()),
     }
 }
 

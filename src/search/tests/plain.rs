@@ -2,7 +2,6 @@
 
 use super::{Found, TokenId};
 use crate::generate::Options;
-use crate::kv_cache::KvCache;
 use crate::model::Gpt2;
 use crate::sampling::{History, NoWatch, draw};
 use crate::search::{Beams, EarlyStopping};
@@ -36,7 +35,7 @@ pub fn plain(model: &Gpt2, prompt: &[TokenId], options: &Options, beams: &Beams)
         for (run, finished, closed) in groups.iter_mut().filter(|group| !group.2) {
             let mut all: Vec<(usize, TokenId, f32)> = Vec::new();
             for (beam, (ids, score)) in run.iter().enumerate() {
-                let logits = model.next_logits(&ids[begin..], &mut KvCache::new(&model.config), &mut NoTrace);
+                let logits = model.next_logits(&ids[begin..], &mut model.new_cache(), &mut NoTrace);
                 let mut x = logits.row(0).to_vec();
                 log_probabilities(&mut x);
                 taken.iter().for_each(|id| x[*id as usize] -= beams.diversity_penalty);

@@ -5,7 +5,7 @@ use crate::simd::{LANES, widen_f16};
 use std::arch::aarch64::*;
 
 /// Four registers of 4 lanes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Neon([float32x4_t; 4]);
 
 impl Lanes for Neon {

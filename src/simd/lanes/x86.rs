@@ -5,7 +5,7 @@ use crate::simd::LANES;
 use std::arch::x86_64::*;
 
 /// One register of 16 lanes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Avx512(__m512);
 
 impl Lanes for Avx512 {
@@ -84,7 +84,7 @@ impl Lanes for Avx512 {
 }
 
 /// Two registers of 8 lanes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Avx2([__m256; 2]);
 
 impl Lanes for Avx2 {

@@ -1,0 +1,29 @@
+//! The progress of long work: a bar on a terminal's standard error, gone when the work is done; elsewhere nothing.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::time::Duration;
+
+/// A bar for `len` steps, which `what` names: `tokens`.
+pub fn steps(len: usize, what: &str) -> ProgressBar {
+    bar(Some(len), &format!("{{wide_bar}} {{human_pos}} of {{human_len}} {what}, {{eta}} left"))
+}
+
+/// A bar for `len` bytes.
+pub fn bytes(len: usize, what: &str) -> ProgressBar {
+    bar(Some(len), &format!("{what} {{wide_bar}} {{bytes}} of {{total_bytes}}, {{eta}} left"))
+}
+
+/// For work that does not say how far it is.
+pub fn spinner(what: &str) -> ProgressBar {
+    let spinner = bar(None, &format!("{{spinner}} {what}, {{elapsed}}"));
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
+}
+
+fn bar(len: Option<usize>, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("a template");
+    let len = len.map(|len| len as u64);
+    let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::stderr()).with_style(style);
+    bar.tick(); // it is there before the first step is done
+    bar
+}

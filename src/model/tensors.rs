@@ -1,0 +1,269 @@
+//! All tensors of a GPT-2 in one list, under their names in a checkpoint.
+//!
+//! Loading, saving, counting, quantizing and making up random models walk this list.
+
+use super::Gpt2;
+use crate::attention::Attention;
+use crate::block::Block;
+use crate::config::Config;
+use crate::layer_norm::LayerNorm;
+use crate::linear::Linear;
+use crate::mlp::Mlp;
+use crate::tensor::{Dtype, Outputs, Weights};
+
+impl Gpt2 {
+    /// The list: each tensor's name, shape, role and place, in forward order.
+    fn list(&mut self) -> List<'_> {
+        let Config { vocab_size: v, n_positions: p, n_embd: c, n_inner: inner, .. } = self.config;
+        let mut list = List(Vec::with_capacity(5 + 12 * self.h.len()));
+        list.table("transformer.wte", [v, c], Role::Tokens, &mut self.wte);
+        list.table("transformer.wpe", [p, c], Role::Positions, &mut self.wpe);
+        for (i, Block { ln_1, attn, ln_2, mlp }) in self.h.iter_mut().enumerate() {
+            list.norm(&format!("transformer.h.{i}.ln_1"), c, ln_1);
+            list.linear(&format!("transformer.h.{i}.attn.c_attn"), [c, 3 * c], &mut attn.c_attn);
+            list.linear(&format!("transformer.h.{i}.attn.c_proj"), [c, c], &mut attn.c_proj);
+            list.norm(&format!("transformer.h.{i}.ln_2"), c, ln_2);
+            list.linear(&format!("transformer.h.{i}.mlp.c_fc"), [c, inner], &mut mlp.c_fc);
+            list.linear(&format!("transformer.h.{i}.mlp.c_proj"), [inner, c], &mut mlp.c_proj);
+        }
+        list.norm("transformer.ln_f", c, &mut self.ln_f);
+        if !self.config.tie_word_embeddings {
+            list.table("lm_head", [v, c], Role::Tokens, &mut self.lm_head);
+        }
+        list
+    }
+
+    /// The model whose tensors are what `tensor` gives for each of the list, in forward order.
+    ///
+    /// A vector `[n]` is given as a matrix `[1, n]`.
+    ///
+    /// # Errors
+    /// The first error of `tensor`.
+    ///
+    /// # Panics
+    /// If a tensor has another shape than the list says.
+    pub fn build<E>(config: Config, mut tensor: impl FnMut(&Spec) -> Result<Weights, E>) -> Result<Self, E> {
+        let mut model = Self::without_tensors(config);
+        for (spec, place) in model.list().0 {
+            place.put(&spec, tensor(&spec)?);
+        }
+        Ok(model.tied())
+    }
+
+    /// All tensors, in forward order; a vector `[n]` is a matrix `[1, n]`. Matrices share their bytes with the model's.
+    pub fn tensors(&self) -> Vec<(Spec, Weights)> {
+        self.clone().list().0.into_iter().map(|(spec, place)| (spec, place.get())).collect()
+    }
+
+    /// A copy with `f` of each tensor. Everything else is as it was.
+    pub fn map_tensors(&self, mut f: impl FnMut(&Spec, Weights) -> Weights) -> Self {
+        let mut model = self.clone();
+        for (spec, place) in model.list().0 {
+            let weights = f(&spec, place.get());
+            place.put(&spec, weights);
+        }
+        model.tied()
+    }
+
+    /// Bytes of all weights, as they are stored; a tied head counts once.
+    pub fn weight_bytes(&self) -> usize {
+        self.tensors().iter().map(|(_, weights)| weights.bytes()).sum()
+    }
+
+    /// The number of weights; a tied head counts once.
+    pub fn parameters(&self) -> usize {
+        self.tensors().iter().map(|(spec, _)| spec.len()).sum()
+    }
+
+    /// With the output head that is `wte`, if `config` says so.
+    fn tied(mut self) -> Self {
+        if self.config.tie_word_embeddings {
+            self.lm_head = self.wte.clone();
+        }
+        self
+    }
+
+    /// The layers of this configuration, still without numbers.
+    fn without_tensors(config: Config) -> Self {
+        let none = || Weights::from_f32(0, 0, &[]);
+        let norm = || LayerNorm { weight: Vec::new(), bias: Vec::new(), eps: config.layer_norm_epsilon };
+        let linear = || Linear { weight: none(), bias: Vec::new() };
+        let attention = |i| Attention {
+            n_head: config.n_head,
+            scale: config.attention_scale(i),
+            c_attn: linear(),
+            c_proj: linear(),
+        };
+        let mlp = || Mlp { c_fc: linear(), act: config.activation, c_proj: linear() };
+        let h = (0..config.n_layer)
+            .map(|i| Block { ln_1: norm(), attn: attention(i), ln_2: norm(), mlp: mlp() })
+            .collect();
+        let (ln_f, kv_cache_dtype) = (norm(), Dtype::F32);
+        Self { wte: none(), wpe: none(), h, ln_f, lm_head: none(), kv_cache_dtype, config }
+    }
+}
+
+/// What is known of a tensor before its numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Its name in a checkpoint of Hugging Face: `transformer.h.0.ln_1.weight`.
+    pub name: String,
+    /// Its dimensions: one or two.
+    pub shape: Vec<usize>,
+    /// Its part in the model.
+    pub role: Role,
+}
+
+/// What a tensor is to the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `[V, C]`, a row per token: `wte`, and the output head where it is not tied.
+    Tokens,
+    /// `[n_positions, C]`, a row per position.
+    Positions,
+    /// `[in, out]`, the matrix of a linear layer.
+    Linear,
+    /// `[C]`, the weight of a layer norm.
+    Gain,
+    /// `[out]` or `[C]`, the bias of a linear layer or a layer norm.
+    Bias,
+}
+
+impl Spec {
+    /// How many numbers the tensor has.
+    #[allow(clippy::len_without_is_empty)] // none is empty
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Rows and columns of the tensor as a matrix: a vector is one row.
+    pub fn matrix(&self) -> [usize; 2] {
+        match self.shape[..] {
+            [rows, cols] => [rows, cols],
+            _ => [1, self.len()],
+        }
+    }
+}
+
+impl Role {
+    /// Which dimension counts the outputs of a product, where the tensor may be stored in eight bits.
+    pub fn outputs(self) -> Option<Outputs> {
+        match self {
+            Self::Tokens => Some(Outputs::Rows),
+            Self::Linear => Some(Outputs::Cols),
+            Self::Positions | Self::Gain | Self::Bias => None,
+        }
+    }
+}
+
+/// Each tensor with its place in the model.
+struct List<'m>(Vec<(Spec, Place<'m>)>);
+
+impl<'m> List<'m> {
+    fn table(&mut self, name: &str, shape: [usize; 2], role: Role, weight: &'m mut Weights) {
+        let spec = Spec { name: format!("{name}.weight"), shape: shape.to_vec(), role };
+        self.0.push((spec, Place::Matrix(weight)));
+    }
+
+    fn vector(&mut self, name: String, len: usize, role: Role, vector: &'m mut Vec<f32>) {
+        self.0.push((Spec { name, shape: vec![len], role }, Place::Vector(vector)));
+    }
+
+    fn norm(&mut self, name: &str, c: usize, LayerNorm { weight, bias, .. }: &'m mut LayerNorm) {
+        self.vector(format!("{name}.weight"), c, Role::Gain, weight);
+        self.vector(format!("{name}.bias"), c, Role::Bias, bias);
+    }
+
+    fn linear(&mut self, name: &str, shape: [usize; 2], Linear { weight, bias }: &'m mut Linear) {
+        self.table(name, shape, Role::Linear, weight);
+        self.vector(format!("{name}.bias"), shape[1], Role::Bias, bias);
+    }
+}
+
+/// Where the model keeps a tensor.
+enum Place<'m> {
+    Matrix(&'m mut Weights),
+    Vector(&'m mut Vec<f32>),
+}
+
+impl Place<'_> {
+    fn get(&self) -> Weights {
+        match self {
+            Self::Matrix(weights) => (*weights).clone(),
+            Self::Vector(vector) => Weights::from_f32(1, vector.len(), vector),
+        }
+    }
+
+    fn put(self, spec: &Spec, weights: Weights) {
+        assert_eq!([weights.rows(), weights.cols()], spec.matrix(), "the shape of {}", spec.name);
+        match self {
+            Self::Matrix(place) => *place = weights,
+            Self::Vector(place) => *place = weights.to_f32(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{open, random};
+    use std::path::Path;
+
+    #[test]
+    fn the_list_is_that_of_a_checkpoint() {
+        for fixture in ["base", "untied", "odd-heads"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(fixture);
+            let lm = open(&folder).expect("a fixture");
+            let file = &lm.tensors.tensors;
+            let list = lm.model.tensors();
+            for (spec, weights) in &list {
+                let tensor = &file[&spec.name];
+                assert_eq!((&tensor.shape, &*tensor.bytes), (&spec.shape, weights.stored()), "{}", spec.name);
+            }
+            let buffers =
+                file.keys().filter(|name| name.ends_with(".attn.bias") || name.contains("masked_bias"));
+            assert_eq!(list.len() + buffers.count(), file.len(), "{fixture}");
+        }
+    }
+
+    #[test]
+    fn the_124m_has_so_many_parameters() {
+        let mut model = Gpt2::without_tensors(random::size("124M").expect("a size"));
+        assert_eq!(model.list().0.iter().map(|(spec, _)| spec.len()).sum::<usize>(), 124_439_808);
+    }
+
+    #[test]
+    fn each_tensor_has_its_place() {
+        let json = br#"{"n_layer": 2, "n_embd": 8, "n_head": 2, "n_inner": 7, "vocab_size": 9, "tie_word_embeddings": false}"#;
+        let config = Config::from_json(json).expect("a configuration");
+        let mut names = Vec::new();
+        let model = Gpt2::build(config, |spec| {
+            names.push(spec.name.clone());
+            let [rows, cols] = spec.matrix();
+            Ok::<_, ()>(Weights::from_f32(rows, cols, &vec![names.len() as f32; rows * cols]))
+        });
+        let model = model.expect("no error");
+        let number = |name: &str| 1.0 + names.iter().position(|n| n == name).expect("a name") as f32;
+        let block = &model.h[1];
+        assert_eq!(model.wpe.to_f32()[0], number("transformer.wpe.weight"));
+        assert_eq!(block.ln_1.bias, [number("transformer.h.1.ln_1.bias"); 8]);
+        assert_eq!(block.attn.c_proj.weight.to_f32(), [number("transformer.h.1.attn.c_proj.weight"); 64]);
+        assert_eq!(block.mlp.c_fc.bias, [number("transformer.h.1.mlp.c_fc.bias"); 7]);
+        assert_eq!(model.lm_head.to_f32()[0], number("lm_head.weight"));
+        let doubled = model.map_tensors(|_, weights| {
+            let twice: Vec<f32> = weights.to_f32().iter().map(|x| 2.0 * x).collect();
+            Weights::from_f32(weights.rows(), weights.cols(), &twice)
+        });
+        for ((spec, weights), name) in doubled.tensors().iter().zip(&names) {
+            assert_eq!((&spec.name, weights.to_f32()[0]), (name, 2.0 * number(name)));
+        }
+        assert_eq!(model.weight_bytes(), 4 * model.parameters());
+    }
+
+    #[test]
+    #[should_panic(expected = "the shape of transformer.wte.weight")]
+    fn shapes_are_checked() {
+        let config = Config::from_json(br#"{"n_layer": 1, "vocab_size": 9}"#).expect("a configuration");
+        let _ = Gpt2::build(config, |_| Ok::<_, ()>(Weights::from_f32(1, 1, &[0.0])));
+    }
+}
