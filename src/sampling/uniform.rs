@@ -1,4 +1,4 @@
-//! Where does chance come from? One number per token, from a named generator: the same on every machine.
+//! Where does chance come from? One number a token, from a named generator: the same on every machine.
 
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 
