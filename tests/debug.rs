@@ -296,7 +296,7 @@ fn what_does_not_go_with_it_is_bad_usage() {
         ("--ids 1 --trace x", "--trace"),
         ("--ids 1 --num-return-sequences 2", "--num-return-sequences"),
         ("--batch x", "--batch"),
-        ("--seed 1", "standard input has the commands"),
+        ("--seed 1", "standard input carries the commands"),
         ("--ids 1 --temperature 0", "temperature"),
     ] {
         let mut command = debug(arguments, "a prompt?\n");
