@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The limit, in bytes, of results that wait for an earlier line. Beyond it no new line is read until that line is done.
+/// The most bytes of results that wait for an earlier line. Beyond it, no new line is read until that line is done.
 const HELD: usize = 64 << 20;
 
 /// The settings that all lines share.

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 #[derive(clap::Args)]
 #[command(next_help_heading = "Beam search")]
 pub struct BeamArgs {
-    /// Keep the B likeliest beginnings at each step and write the likeliest text found. Nothing is drawn: --temperature,
-    /// --top-k and similar options need --beam-sampling. 1 means no beam search
+    /// Keep the B likeliest beginnings at each step and write the likeliest text found. Nothing is drawn:
+    /// --temperature, --top-k and similar options need --beam-sampling. 1 means no beam search
     #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["draft"])]
     num_beams: u64,
     /// Divide the score of a text by its length to the power X: above 0 favors long texts, below 0 short ones
@@ -55,8 +55,8 @@ pub struct BeamArgs {
         requires = "num_beam_groups"
     )]
     diversity_penalty: f32,
-    /// Show every step of the search before the text: kept, finished and pruned beginnings with their scores. With --json
-    /// they are a separate object, {"tree": ...}
+    /// Show every step of the search before the text: kept, finished and pruned beginnings with their scores. With
+    /// --json they are a separate object, {"tree": ...}
     #[arg(long, requires = "num_beams")]
     beam_tree: bool,
 }

@@ -37,8 +37,8 @@ pub struct Args {
     /// Write N continuations, each with its own stream of the seed's random numbers; with beams, the N best
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     num_return_sequences: u64,
-    /// Continue many prompts, one per line: a JSON string, or an object like {"prompt": "Once", "seed": 1} whose keys are
-    /// flag names. Prints one JSON object per line, in the same order. - reads standard input
+    /// Continue many prompts, one per line: a JSON string, or an object like {"prompt": "Once", "seed": 1} whose keys
+    /// are flag names. Prints one JSON object per line, in the same order. - reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids", "num_beams", "draft"])]
     batch: Option<PathBuf>,
     /// Generate up to N texts of the batch together [default: 8]
@@ -82,7 +82,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     if let Some(path) = &args.batch {
         if count > 1 {
             return Err(Failure::Usage(format!(
-                "--num-return-sequences {count} does not work with --batch; give the prompt on {count} lines, each with its own seed"
+                "--num-return-sequences {count} with --batch: repeat the prompt on {count} lines instead, each with its own seed"
             )));
         }
         let (size, allow_special) = (args.batch_size.unwrap_or(8).into(), args.prompt.allow_special());

@@ -29,8 +29,8 @@ Without --out and --lens, the command prints one line per stage (shape, statisti
 bits) and then how the next token was chosen. The options that choose it are those of `generate`.
 
 Stage names (--list shows all): input_ids, transformer.wte, transformer.h.0.attn.weights, lm_head, probs, next_id, ... \
---lens adds lens.0, lens.1, ...: the logits [T, n_vocab] after each block. They are written to the file only if --stages \
-selects them.",
+--lens adds lens.0, lens.1, ...: the logits [T, n_vocab] after each block. They are written to the file only if \
+--stages selects them.",
     mut_arg("seed", |seed| seed.help("Start of the random numbers; the same seed gives the same token [default: 0]"))
 )]
 pub struct Args {

@@ -20,7 +20,7 @@ pub struct Results {
     failed: usize,
     prompt_tokens: usize,
     new_tokens: usize,
-    /// Time spent on prompt tokens. The time of a turn is divided in proportion to the tokens of each kind that it read.
+    /// Time spent on prompt tokens. A turn's time is divided in proportion to the tokens of each kind that it read.
     prompts: Duration,
     /// Time spent on the newest token of each text.
     newest: Duration,
