@@ -1,20 +1,20 @@
-//! Where do two implementations part?
+//! Where do two implementations diverge?
 //!
-//! Two traces of the same prompt and the same weights are walked in forward order. A stage is computed from stages
-//! before it; so in the *first* one that differs lies the mistake, and all that follows only inherits it.
+//! Two traces of the same prompt and the same weights are compared in forward order. Each stage is computed from
+//! earlier stages, so the mistake is in the *first* stage that differs; all later stages only inherit it.
 //!
-//! `largest = max(|a|, |b|)` over the stage; a stage is beyond the tolerance where `max |a - b| > tolerance * largest`
+//! `largest = max(|a|, |b|)` over the stage; a stage is beyond the tolerance if `max |a - b| > tolerance * largest`
 //!
-//! Rounding alone gives differences of some 1e-6. Most mistakes are far larger; a small one shows as a
-//! [jump](Diff::jump). What counts as equal:
+//! Rounding alone gives differences of about 1e-6. Most mistakes are far larger; a small one shows as a
+//! [jump](Diff::jump). The rules of the comparison:
 //!
-//! - numbers of any type are compared by value (F16, BF16, F32 and F64 are widened); ids must be equal exactly;
-//! - infinity equals the same infinity, NaN in both files equals NaN; one of them alone is infinitely far away;
-//! - in `attn.scores` any value of -1e4 or less is a masked one and equals -inf, for many programs mask with a large
-//!   finite number;
-//! - leading axes of size 1 (a batch) are ignored, and so is the leading `transformer.` of the names.
+//! - Numbers of any type are compared by value (F16, BF16, F32 and F64 are widened). Ids must be exactly equal.
+//! - Equal infinities are equal, and so are two NaNs. Any other pair with infinity or NaN differs infinitely.
+//! - In `attn.scores`, any value of -1e4 or less counts as masked and equals -inf, because many programs mask with a
+//!   large finite number.
+//! - Leading axes of size 1 (a batch) are ignored, and so is the leading `transformer.` of a name.
 //!
-//! A stage that only one file has is listed and decides nothing: a port may write what it has.
+//! A stage that only one file has is listed but does not affect the result: a port may write only some stages.
 
 mod compare;
 mod numbers;
@@ -26,60 +26,60 @@ use crate::format::safetensors::{SafeTensors, Tensor};
 use crate::trace::Place;
 use std::collections::BTreeMap;
 
-/// What is usual between two implementations in f32.
+/// The default tolerance, which suits two implementations in f32.
 pub const TOLERANCE: f64 = 1e-4;
 
-/// A difference that is this many times those of all earlier stages does not come from rounding.
+/// A difference this many times larger than in all earlier stages does not come from rounding.
 const JUMP: f64 = 10.0;
 
 /// Two traces, compared stage by stage.
 #[derive(Clone, Debug)]
 pub struct Diff {
-    /// In forward order, then what is no stage in the order of the names.
+    /// Stages in forward order, then other tensors in the order of their names.
     pub stages: Vec<Difference>,
-    /// Beyond which share of a stage's largest value it differs.
+    /// The largest difference allowed, as a fraction of a stage's largest absolute value.
     pub tolerance: f64,
 }
 
 /// A stage of one or both traces.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// The name of the stage; what is no stage has the name in its file.
+    /// The name of the stage; for other tensors, the name in the file.
     pub name: String,
-    /// Which stage it is.
+    /// Which stage it is; `None` for other tensors.
     pub place: Option<Place>,
-    /// Number type and shape in the first file, if it is there.
+    /// Number type and shape in the first file, if it has the stage.
     pub a: Option<Side>,
-    /// The same of the second.
+    /// The same for the second file.
     pub b: Option<Side>,
-    /// What came out.
+    /// The result of the comparison.
     pub outcome: Outcome,
 }
 
 /// How one file holds a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
-    /// As written: `F32`, `I64`, ...
+    /// The number type as written in the file: `F32`, `I64`, ...
     pub dtype: String,
-    /// Its dimensions as written.
+    /// The dimensions as written in the file.
     pub shape: Vec<usize>,
 }
 
-/// What comparing a stage showed.
+/// The result of comparing a stage.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// Only one file has it.
     Alone,
     /// The shapes differ.
     Shapes,
-    /// A number type that cannot be compared, like `BOOL`.
+    /// One file has a number type that cannot be compared, such as `BOOL`.
     Dtype(String),
     /// The values were compared.
     Values(Compared),
 }
 
 impl Difference {
-    /// Whether the two traces part here.
+    /// Whether the two traces differ here by more than the tolerance.
     pub fn is_beyond(&self) -> bool {
         match &self.outcome {
             Outcome::Alone => false,
@@ -95,12 +95,14 @@ impl Diff {
         self.stages.iter().find(|stage| stage.is_beyond())
     }
 
-    /// The stage in which the difference suddenly grows, with the largest difference before it and its own.
+    /// The stage where the difference suddenly grows, with the largest difference before it and its own. Both are
+    /// relative to the stage's largest absolute value.
     ///
-    /// A small mistake can stay within the tolerance where it is made and leave it only when later stages have
-    /// magnified it: the two GELUs are 5e-4 apart at most, and the largest value is often above 5. It shows as a jump.
+    /// A small mistake can stay within the tolerance in its own stage and exceed it only after later stages have
+    /// magnified it: the two GELUs differ by at most 5e-4, and the largest value is often above 5. Such a mistake shows
+    /// as a jump.
     pub fn jump(&self) -> Option<(&Difference, f64, f64)> {
-        let floor = self.tolerance / 100.0; // rounding goes from nothing to something as well
+        let floor = self.tolerance / 100.0; // from exact equality, rounding is a jump too
         let mut before = floor;
         for stage in self.stages.iter().filter(|stage| stage.place.is_some() && floor > 0.0) {
             let own = match &stage.outcome {
@@ -120,7 +122,7 @@ impl Diff {
 /// Compares two traces.
 ///
 /// # Errors
-/// A sentence that says why there is nothing to compare.
+/// A message that says why the files cannot be compared.
 pub fn diff(a: &SafeTensors, b: &SafeTensors, tolerance: f64) -> Result<Diff, String> {
     let (a, b) = (by_place(a, "first")?, by_place(b, "second")?);
     let mut keys: Vec<&Key> = a.keys().chain(b.keys().filter(|key| !a.contains_key(key))).collect();
@@ -143,7 +145,7 @@ pub fn diff(a: &SafeTensors, b: &SafeTensors, tolerance: f64) -> Result<Diff, St
     Ok(Diff { stages, tolerance })
 }
 
-/// What the two files share of a tensor: its place, or its name if it is no stage.
+/// What identifies a tensor in both files: its place, or its name if it is not a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Key {
     place: Option<Place>,
@@ -151,7 +153,7 @@ struct Key {
 }
 
 impl Ord for Key {
-    /// Stages in forward order, then the rest.
+    /// Stages in forward order, then other tensors.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         let order = |key: &Self| (key.place.is_none(), key.place, key.name.clone());
         order(self).cmp(&order(other))

@@ -86,7 +86,7 @@ const COMMANDS: [(&str, &str, &str, &str); 22] = [
         "set",
         "s",
         "[NAME VALUE | NAME off]",
-        "show or change temperature, top-k, top-p, ..., seed, greedy (named like the flags)",
+        "show or change temperature, top-k, top-p, ..., seed, greedy (named as the flags)",
     ),
     ("force", "f", "ID | \"TEXT\"", "make this the next token instead of the chosen one"),
     (
