@@ -115,7 +115,7 @@ fn select(args: &Args, config: &Config) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Passes each selected stage to the file, the lens and the table, whichever were requested.
+/// Passes each selected stage to the file or the table, and every block's output to the lens, as requested.
 struct View<'m> {
     file: Option<TraceFile>,
     lens: Option<Lens<'m>>,
