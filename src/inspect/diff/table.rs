@@ -120,7 +120,7 @@ impl Diff {
         text + &self.unseen_before(first)
     }
 
-    /// The stages between the last one that agrees and `first`, which only one file has. The mistake may be in one of them.
+    /// The stages between the last one that agrees and `first`. Only one file has them; the mistake may be in one.
     fn unseen_before(&self, first: &Difference) -> String {
         let before: Vec<&Difference> =
             self.stages.iter().take_while(|stage| stage.name != first.name).collect();
