@@ -1,4 +1,4 @@
-//! The command line: flags in, text or JSON out. What it does is the library's work.
+//! The command line: flags in, text or JSON out. The library does the work.
 
 mod cli;
 #[cfg(test)]

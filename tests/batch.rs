@@ -251,7 +251,8 @@ fn a_bad_line_is_reported_and_the_others_go_on() {
     }
     assert!(stderr.contains("56 lines, "), "{stderr}");
     assert!(
-        stderr.ends_with("error: 28 of 56 lines failed; what is wrong stands in place of their results\n"),
+        stderr
+            .ends_with("error: 28 of 56 lines failed; their errors are printed in place of their results\n"),
         "{stderr}"
     );
 }

@@ -115,8 +115,8 @@ fn odd_commands_are_answered_and_the_session_goes_on() {
         ("back token", "error: this is the beginning"),
         ("back lm_head", "error: this is the beginning"),
         ("run h.2", "error: no stage is called \"h.2\""),
-        ("run [", "is no name or pattern"),
-        ("print h.*", "may be transformer.h.0.ln_1"),
+        ("run [", "is not a stage name or pattern"),
+        ("print h.*", "matches transformer.h.0.ln_1"),
         ("print wte heads 0", "has no heads"),
         ("print wte rows 3", "there is no row 3; there are 3, 0 to 2"),
         ("print lm_head cols 211", "there is no column 211"),
@@ -134,18 +134,18 @@ fn odd_commands_are_answered_and_the_session_goes_on() {
         ("temperature 1e999", "temperature inf"),
         ("top-p 2", "top-p 2 must be"),
         ("top-k 0", "top-k 0"),
-        ("seed -1", "\"-1\" is no value of seed"),
+        ("seed -1", "\"-1\" is not a value of seed"),
         ("greedy maybe", "greedy is on or off"),
         ("undo", "nothing was changed"),
         ("\u{1f600} \u{0}\u{1b}[31m", "no command"),
         ("lens 100000", "after block 1"),
         ("candidates 100000", "the model says"),
         ("min-new-tokens 9", "min-new-tokens 9 must be at most"),
-        ("logit-bias 5", "\"5\" is no value of logit-bias; logit-bias is ID=VALUE"),
+        ("logit-bias 5", "\"5\" is not a value of logit-bias; logit-bias is ID=VALUE"),
         ("logit-bias 211=1", "logit-bias: token id 211"),
         (
             "context-policy off",
-            "\"off\" is no value of context-policy; context-policy is slide, stop or error",
+            "\"off\" is not a value of context-policy; context-policy is slide, stop or error",
         ),
         ("stop x", "no command \"stop\""),
     ] {
@@ -155,7 +155,7 @@ fn odd_commands_are_answered_and_the_session_goes_on() {
         assert!(session.contains("== the end (length): 2 new tokens"), "{command}: {session}");
     }
     let long = format!("{}\nquit\n", "x".repeat(1 << 17));
-    assert!(small(ids, &long).contains("error: a line of more than 64 KiB"));
+    assert!(small(ids, &long).contains("error: a line longer than 64 KiB"));
     let bytes =
         debug(ids, b"\xff\xfe\x00next\n".to_vec()).arg("--model").arg(fixture("base")).assert().success();
     assert!(String::from_utf8_lossy(&bytes.get_output().stdout).contains("no command"));
@@ -296,7 +296,7 @@ fn what_does_not_go_with_it_is_bad_usage() {
         ("--ids 1 --trace x", "--trace"),
         ("--ids 1 --num-return-sequences 2", "--num-return-sequences"),
         ("--batch x", "--batch"),
-        ("--seed 1", "standard input has the commands"),
+        ("--seed 1", "standard input carries the commands"),
         ("--ids 1 --temperature 0", "temperature"),
     ] {
         let mut command = debug(arguments, "a prompt?\n");

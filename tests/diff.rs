@@ -273,7 +273,7 @@ fn the_mistake_is_where_the_first_difference_is() {
     ] {
         let (report, text) = diff(name, bug);
         assert_eq!((&report["first"], &report["jump"]), (&stage.into(), &stage.into()), "{text}");
-        assert!(text.contains(&format!("the first beyond 1e-4 is {stage} = ")), "{text}");
+        assert!(text.contains(&format!("the first stage beyond 1e-4 is {stage} = ")), "{text}");
         if bug == Bug::LnFMissing {
             assert!(text.contains("B lacks transformer.ln_f = ln_f(x)"), "{text}");
         }

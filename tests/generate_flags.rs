@@ -363,7 +363,10 @@ fn a_leading_end_token_lets_the_first_token_be_scored() {
     assert!(said.contains("perplexity") && said.contains("window 64, stride 32"), "{said}");
     assert_eq!(said.lines().count(), 4 + 3, "a line a token, and the summary");
     let said = text(&mut base("score --ids 5,6,7"));
-    assert!(said.contains("3 tokens, 2 scored, the first not; no leading end-of-text token"), "{said}");
+    assert!(
+        said.contains("3 tokens, 2 scored, not including the first; no leading end-of-text token"),
+        "{said}"
+    );
 
     let model = Checkpoint::copy("base");
     model.configure("eos_token_id", 211);

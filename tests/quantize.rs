@@ -95,7 +95,7 @@ fn the_model_itself_is_not_written_over() {
     quantize(source.path(), &int8);
     let twice =
         gpt2().arg("quantize").arg("--model").arg(&int8).args(["--out", "x.safetensors"]).assert().code(1);
-    assert!(String::from_utf8_lossy(&twice.get_output().stderr).contains("eight-bit weights already"));
+    assert!(String::from_utf8_lossy(&twice.get_output().stderr).contains("already has eight-bit weights"));
 }
 
 /// Bits of the logits after `ids`, read `chunk` at a time.

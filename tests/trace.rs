@@ -270,7 +270,7 @@ fn two_prompts_differ_in_their_ids() {
     let output = diff(&a, &b, &[]);
     assert_eq!((output.status.code(), output.stderr.len()), (Some(1), 0));
     let table = String::from_utf8(output.stdout).expect("UTF-8");
-    assert!(table.contains("the first beyond 1e-4 is input_ids = encode(text)"), "{table}");
+    assert!(table.contains("the first stage beyond 1e-4 is input_ids = encode(text)"), "{table}");
     assert_eq!(diff(&a, &b, &["--tolerance", "1e9"]).status.code(), Some(1), "ids are equal or not");
     for tolerance in ["-1", "NaN", "inf", "x", ""] {
         let output = diff(&a, &a, &[&format!("--tolerance={tolerance}")]);

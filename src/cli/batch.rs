@@ -1,8 +1,8 @@
-//! `gpt2 generate --batch FILE.jsonl`: a prompt a line in, a result a line out, in order.
+//! `gpt2 generate --batch FILE.jsonl`: one prompt per input line, one result per output line, in the same order.
 //!
-//! Lines are read as they are needed, a few texts are in the making together, and whenever one ends the next line
-//! joins. So the memory does not depend on the length of the file, and a program at the other end of a pipe may wait
-//! for one result before it writes the next line.
+//! Lines are read on demand. A few texts are generated together; whenever one ends, the next line takes its place. So
+//! memory use does not depend on the length of the file, and a program at the other end of a pipe may wait for one
+//! result before it writes the next line.
 
 mod lines;
 mod request;
@@ -22,23 +22,23 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Results that wait for an earlier line may take so many bytes; then no new line is read until that one is done.
+/// The most bytes of results that wait for an earlier line. Beyond it, no new line is read until that line is done.
 const HELD: usize = 64 << 20;
 
-/// What is the same for all lines.
+/// The settings that all lines share.
 pub struct Job<'a> {
     pub lm: &'a LanguageModel,
     pub options: Options,
     pub allow_special: bool,
-    /// Texts that are written together, at most.
+    /// The most texts that are generated together.
     pub size: usize,
     pub load: Duration,
 }
 
-/// A line's text in the making.
+/// The text of one line while it is generated.
 struct Running<'a> {
     line: u64,
-    /// Its place among the results.
+    /// Its index among the results.
     place: usize,
     prompt_ids: Vec<TokenId>,
     seed: u64,
@@ -47,7 +47,7 @@ struct Running<'a> {
     error: Option<Error>,
 }
 
-/// The result of a good line.
+/// The result of a line that succeeded.
 #[derive(Serialize)]
 struct Good<'a> {
     line: u64,
@@ -56,7 +56,7 @@ struct Good<'a> {
 }
 
 impl Job<'_> {
-    /// Works through the file, or standard input where it is `-`.
+    /// Processes the file, or standard input if `path` is `-`.
     pub fn run(
         &self,
         path: &Path,
@@ -104,7 +104,7 @@ impl Job<'_> {
             }
             results.print(false)?;
         }
-        results.print(true)?; // after Ctrl-C some may be finished whose turn it was not
+        results.print(true)?; // after Ctrl-C, finished results may still be waiting for earlier ones
         if stats {
             results.print_sums(self.options.seed, self.load);
         }
@@ -115,7 +115,7 @@ impl Job<'_> {
         results.verdict()
     }
 
-    /// A line's text, before its first token.
+    /// Sets up a line's text, before its first token.
     fn begin(&self, line: &Line, place: usize) -> Result<Running<'_>> {
         let (lm, begin) = (self.lm, Instant::now());
         let bytes = line.text.as_ref().map_err(|problem| Error::input(problem.clone()))?;
@@ -144,7 +144,7 @@ impl<'a> AsMut<Generation<'a>> for Running<'a> {
 }
 
 impl Running<'_> {
-    /// One token more, or the end.
+    /// Takes in the next token, or the error that ends the text.
     fn token(&mut self, chosen: Result<Chosen>) {
         match chosen {
             Ok(chosen) => drop(self.written.token(chosen, &mut self.generation)),
@@ -152,7 +152,7 @@ impl Running<'_> {
         }
     }
 
-    /// The finished text.
+    /// The finished text as a line of JSON.
     fn result(self, load: Duration) -> std::result::Result<String, Failure> {
         let report = self.written.report(&self.generation, &self.prompt_ids, self.seed, load);
         json(&Good { line: self.line, report })

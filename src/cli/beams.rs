@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 #[derive(clap::Args)]
 #[command(next_help_heading = "Beam search")]
 pub struct BeamArgs {
-    /// Follow the B likeliest beginnings at once and write the likeliest text, without chance: --temperature, --top-k
-    /// and the like are for --beam-sampling only. 1 is no beam search
+    /// Keep the B likeliest beginnings at each step and write the likeliest text found. Nothing is drawn:
+    /// --temperature, --top-k and similar options need --beam-sampling. 1 means no beam search
     #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["draft"])]
     num_beams: u64,
-    /// Divide the score of a text by its length to the power of X: above 0 favors long texts, below 0 short ones
+    /// Divide the score of a text by its length to the power X: above 0 favors long texts, below 0 short ones
     #[arg(
         long,
         value_name = "X",
@@ -29,14 +29,14 @@ pub struct BeamArgs {
         requires = "num_beams"
     )]
     length_penalty: f64,
-    /// Once B texts are finished, stop when the best running one would not be among them (false), at once (true), or
-    /// when none can become better, however long (never)
+    /// When to stop once B texts are finished: when the best running beam would not be among them (false), at once
+    /// (true), or when no running beam could still be among them, however long it grows (never)
     #[arg(long, value_name = "WHEN", default_value = "false", value_parser = stoppings(), requires = "num_beams")]
     early_stopping: EarlyStopping,
-    /// Draw the continuations of the beams, by --temperature, --top-k and the like
+    /// Draw the continuations of the beams, with --temperature, --top-k and similar options
     #[arg(long, requires = "num_beams", conflicts_with = "greedy")]
     beam_sampling: bool,
-    /// Search in G groups of B / G beams that are kept apart by --diversity-penalty
+    /// Search in G groups of B / G beams; --diversity-penalty keeps the groups apart
     #[arg(
         long,
         value_name = "G",
@@ -46,7 +46,7 @@ pub struct BeamArgs {
         conflicts_with = "beam_sampling"
     )]
     num_beam_groups: u64,
-    /// Take X from the score of a token for each beam of an earlier group that has just chosen it
+    /// Subtract X from the score of a token for each beam of an earlier group that chose it in the same step
     #[arg(
         long,
         value_name = "X",
@@ -55,13 +55,13 @@ pub struct BeamArgs {
         requires = "num_beam_groups"
     )]
     diversity_penalty: f32,
-    /// Show every step of the search before the text: kept, finished and pruned beginnings with their scores (with
-    /// --json: as one object {"tree": ...} of its own)
+    /// Show every step of the search before the text: kept, finished and pruned beginnings with their scores. With
+    /// --json they are a separate object, {"tree": ...}
     #[arg(long, requires = "num_beams")]
     beam_tree: bool,
 }
 
-/// What to search, and how to show it.
+/// What to search for, and how to show it.
 pub struct Search<'a> {
     pub lm: &'a LanguageModel,
     pub prompt_ids: &'a [TokenId],
@@ -69,7 +69,7 @@ pub struct Search<'a> {
     pub seed: u64,
     pub stop: &'a StopStrings,
     pub json: bool,
-    /// Whether to say how long it took.
+    /// Whether to print timings.
     pub stats: bool,
     pub load: Duration,
 }
@@ -81,7 +81,7 @@ struct TreeReport<T> {
 }
 
 impl BeamArgs {
-    /// Whether there is a beam search at all.
+    /// Whether the options request a beam search.
     pub fn are_wanted(&self) -> Result<bool, Failure> {
         if self.num_beams == 1 && (self.beam_tree || self.beam_sampling) {
             let flag = if self.beam_tree { "--beam-tree" } else { "--beam-sampling" };
@@ -90,17 +90,17 @@ impl BeamArgs {
         Ok(self.num_beams > 1)
     }
 
-    /// As [`DecodingArgs::options`], but with chance only where it is asked for.
+    /// As [`DecodingArgs::options`], but sampling only with `--beam-sampling`.
     pub fn options(&self, decoding: &DecodingArgs, bpe: &Bpe) -> Result<Options, Failure> {
         if let Some(flag) = decoding.explicit_sampling().filter(|_| !self.beam_sampling) {
             return Err(Failure::Usage(format!(
-                "--{flag} does nothing in a beam search without chance; leave it out or add --beam-sampling"
+                "--{flag} does nothing in a beam search without sampling; leave it out or add --beam-sampling"
             )));
         }
         decoding.options(bpe, self.beam_sampling)
     }
 
-    /// Searches, and prints the best `wanted` texts.
+    /// Runs the search and prints the best `wanted` texts.
     pub fn run(&self, job: Search<'_>, wanted: u64, interrupted: &AtomicBool) -> Result<(), Failure> {
         let Search { lm, prompt_ids, options, stop, .. } = &job;
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);

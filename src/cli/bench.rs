@@ -23,23 +23,23 @@ use std::time::Instant;
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Random weights of this size in place of a model
+    /// Random weights of this size instead of a model
     #[arg(long, value_name = "SIZE", value_parser = ["124M", "355M", "774M", "1.5B"], conflicts_with = "model")]
     random: Option<String>,
-    /// How random weights are stored
+    /// Number type of the random weights
     #[arg(long, value_name = "TYPE", default_value = "f32",
           value_parser = PossibleValuesParser::new(Dtype::ALL.map(Dtype::name)).try_map(|name| name.parse::<Dtype>()))]
     dtype: Dtype,
     #[command(flatten)]
     cache: CacheArgs,
-    /// Prompts to read, by their tokens
+    /// Lengths of the prompts to read, in tokens
     #[arg(long, value_name = "TOKENS,...", value_delimiter = ',', default_values_t = [64, 128, 512, 1023])]
     prefill: Vec<usize>,
-    /// Decoding to measure: how many tokens came before, and how many texts are written side by side
+    /// Decoding to measure: how many tokens came before, and how many texts are decoded together
     #[arg(long, value_name = "CONTEXTxBATCH,...", value_delimiter = ',', value_parser = context_and_batch,
           default_value = "32x1,32x8,900x1,900x8")]
     decode: Vec<(usize, usize)>,
-    /// Tries of each measurement; the median counts
+    /// How often each measurement is repeated; the median is reported
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     repeat: u16,
     /// Print JSON
@@ -76,14 +76,14 @@ struct Decode {
     of_bandwidth: f64,
 }
 
-/// Steps that are timed together.
+/// Decoding steps in one run: the first warms up, the others are timed together.
 const STEPS: usize = 16;
 
-/// `900x8`: 900 tokens before, 8 texts.
+/// Parses `900x8`: 900 tokens of context, 8 texts.
 fn context_and_batch(text: &str) -> Result<(usize, usize), String> {
-    let (context, batch) = text.split_once('x').ok_or("it looks like 900x8")?;
+    let (context, batch) = text.split_once('x').ok_or("must look like 900x8")?;
     let number = |text: &str| text.parse().ok().filter(|n| (1..1 << 24).contains(n));
-    number(context).zip(number(batch)).ok_or_else(|| "both are numbers from 1".into())
+    number(context).zip(number(batch)).ok_or_else(|| "both must be whole numbers, at least 1".into())
 }
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
@@ -130,7 +130,7 @@ fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
         limits.read_gb_per_s, limits.fma_gflops
     )?;
     match limits.int8_gops {
-        Some(gops) => writeln!(out, ", {gops:.0} GOP/s int8, which is the peak below")?,
+        Some(gops) => writeln!(out, ", {gops:.0} GOP/s int8, the peak below")?,
         None => writeln!(out)?,
     }
     writeln!(out, "\nprefill   tokens/s   GFLOP/s   of peak")?;
@@ -152,7 +152,7 @@ fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Ids that jump about the vocabulary.
+/// Ids spread over the vocabulary.
 fn some_ids(model: &Gpt2, count: usize) -> Vec<TokenId> {
     (0..count).map(|i| (i * 7919 % model.config.vocab_size) as TokenId).collect()
 }
@@ -169,7 +169,7 @@ fn prefill(model: &Gpt2, tokens: usize, repeat: usize, meter: &mut Meter) -> Pre
         },
     );
     let c = &model.config;
-    // multiply and add count as two, of f32 or of int8; attention: scores and mix over the positions that each one sees
+    // A multiply-add counts as two operations, in f32 or int8. Attention: scores and mix over the visible positions.
     let blocks = 2 * tokens * c.n_layer * (4 * c.n_embd * c.n_embd + 2 * c.n_embd * c.n_inner);
     let attention = 2 * c.n_layer * c.n_embd * tokens * (tokens + 1);
     let head = 2 * c.n_embd * c.vocab_size;
@@ -179,7 +179,7 @@ fn prefill(model: &Gpt2, tokens: usize, repeat: usize, meter: &mut Meter) -> Pre
 
 fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, meter: &mut Meter) -> Decode {
     let ids = some_ids(model, context + batch);
-    let texts = ids.windows(context).take(batch); // each has keys and values of its own
+    let texts = ids.windows(context).take(batch); // each has its own keys and values
     let mut caches: Vec<KvCache> = texts
         .map(|text| {
             let mut cache = model.new_cache();
@@ -208,7 +208,7 @@ fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, meter: &mut
     Decode { context, batch, tokens_per_s, gb_per_s, of_bandwidth }
 }
 
-/// One token more for each sequence.
+/// Generates one token for each sequence.
 fn step(model: &Gpt2, caches: &mut [KvCache], newest: &mut [TokenId]) {
     let mut sequences: Vec<Sequence<'_>> =
         caches.iter_mut().zip(newest.chunks(1)).map(|(cache, ids)| Sequence { ids, cache }).collect();

@@ -1,4 +1,4 @@
-//! `gpt2 compare`: one prompt continued in several ways, side by side. Where do they part, and what becomes of that?
+//! `gpt2 compare`: several continuations of one prompt side by side. Where do they diverge, and what does that cost?
 
 mod table;
 
@@ -26,7 +26,7 @@ pub struct Args {
     /// Stop each continuation after this many tokens
     #[arg(long, value_name = "N", default_value_t = 24)]
     max_new_tokens: usize,
-    /// Sample once with each of these temperatures
+    /// Sample one continuation at each of these temperatures
     #[arg(
         long,
         value_name = "T,T,...",
@@ -38,13 +38,13 @@ pub struct Args {
     /// Sample from the K most likely tokens
     #[arg(long, value_name = "K", default_value_t = 40)]
     top_k: usize,
-    /// Search with B beams; 1 leaves the search out
+    /// Search with B beams; 1 skips the beam search
     #[arg(long, value_name = "B", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
     num_beams: u64,
-    /// Start of the random numbers, the same for each temperature [default: drawn at random]
+    /// Seed of the random numbers, the same for each temperature [default: drawn at random]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// Go on after the end-of-text token
+    /// Continue after the end-of-text token
     #[arg(long)]
     ignore_eos: bool,
     #[command(flatten)]
@@ -68,19 +68,19 @@ struct Run {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f32>,
-    /// Of a beam search: by length.
+    /// The length-normalized score of a beam search.
     #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<f32>,
     ids: Vec<TokenId>,
     text: String,
     finish_reason: &'static str,
-    /// Under the model's own distribution, before temperature and filters.
+    /// Log-probabilities in nats under the model's own distribution, before temperature and filters.
     logprobs: Vec<f64>,
-    /// Their sum so far, after each token.
+    /// The running sum of `logprobs`.
     running: Vec<f64>,
-    /// How many of the first tokens are those of the greedy text: it parts after them.
+    /// How many leading tokens equal those of the greedy text.
     shared: usize,
-    /// With a draft: which pass of the model gave each token.
+    /// With a draft: the pass of the model that produced each token.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     passes: Vec<usize>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -95,7 +95,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         Some(seed) => seed,
         None => SysRng
             .try_next_u64()
-            .map_err(|e| Failure::Work(format!("no random seed from the system: {e}")))?,
+            .map_err(|e| Failure::Work(format!("the system gave no random seed: {e}")))?,
     };
     let greedy = Options::default().max_new_tokens(args.max_new_tokens).ignore_eos(args.ignore_eos);
     let sampled =
@@ -111,7 +111,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     }
 
     let begin = |options: Options| Generation::new(&lm.model, &prompt_ids, options);
-    let mut slid = false; // and whether it was said
+    let mut slid = false; // whether the note about sliding was printed
     let mut runs = vec![write(&lm, "greedy".into(), &mut begin(greedy.clone())?, &mut slid)?];
     for temperature in &args.temperatures {
         let mut text = begin(sampled(*temperature))?;
@@ -148,7 +148,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     out.flush().map_err(Failure::output)
 }
 
-/// Writes a continuation to its end.
+/// Generates a continuation to its end.
 fn write(
     lm: &LanguageModel,
     name: String,
@@ -195,7 +195,7 @@ impl Run {
     }
 }
 
-/// How many tokens two texts have in common before they part.
+/// How many leading tokens two texts share.
 fn shared(a: &[TokenId], b: &[TokenId]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

@@ -1,7 +1,7 @@
-//! `gpt2 generate --debug`: the text, a stage at a time.
+//! `gpt2 generate --debug`: steps through a text, one stage at a time.
 //!
-//! The walk is the library's ([`Session`]); here are the commands, and what they print. Everything goes to standard
-//! output in order, the commands of a script too, so that a session can be kept and compared.
+//! The library does the stepping ([`Session`]); this module has the commands and prints their results. Everything goes
+//! to standard output in order, including the commands of a script, so that a session can be saved and compared.
 
 mod command;
 mod heat;
@@ -23,7 +23,7 @@ use input::{Input, Line};
 use show::Show;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
-/// Why a command could not be done: its own fault, or that of the output.
+/// Why a command failed: the command is wrong, or the output cannot be written.
 enum Problem {
     Command(String),
     Output(io::Error),
@@ -47,7 +47,7 @@ impl From<gpt2::error::Error> for Problem {
     }
 }
 
-/// Walks through the text, led by standard input, and then on to the end.
+/// Steps through the text as standard input directs, then runs on to the end.
 pub fn run(
     lm: &LanguageModel,
     prompt: &[TokenId],
@@ -82,7 +82,7 @@ pub fn run(
             writeln!(stepper.show.out, "> {seen}").map_err(Failure::output)?;
         }
         if line.starts_with('#') {
-            continue; // a remark in a script
+            continue; // a comment in a script
         }
         match command::parse(&line).map_err(Problem::Command).and_then(|command| stepper.obey(command)) {
             Ok(true) => (),
@@ -96,12 +96,12 @@ pub fn run(
     stepper.finish()
 }
 
-/// A session, and who tells of it.
+/// A session and its output.
 struct Stepper<'m> {
     lm: &'m LanguageModel,
     session: Session<'m>,
     show: Show<'m, BufWriter<Stdout>>,
-    /// Whether the end was shown.
+    /// Whether the end was printed.
     ended: bool,
 }
 
@@ -111,7 +111,7 @@ impl Stepper<'_> {
         self.show.stage(&self.session)
     }
 
-    /// At the end of input: on to the end of the text.
+    /// Runs on to the end of the text, when the input has ended.
     fn finish(&mut self) -> Result<(), Failure> {
         let done = self.go_to_the_end().and_then(|()| Ok(self.show.out.flush()?));
         match done {
@@ -135,7 +135,7 @@ impl Stepper<'_> {
         Ok(())
     }
 
-    /// A stage was passed without stopping: of chosen tokens a line is left.
+    /// Handles a stage that is passed without stopping: for a chosen token, a line is printed.
     fn passed(&mut self) -> io::Result<()> {
         self.ended = false;
         if self.session.place().stage != Stage::NextId {
@@ -145,7 +145,7 @@ impl Stepper<'_> {
         self.show.out.flush() // the next token may take a while
     }
 
-    /// Does what a command asks. `false` if it asks for the end.
+    /// Executes a command. `false` if it ends the session.
     fn obey(&mut self, command: Command) -> Result<bool, Problem> {
         match command {
             Command::Next(n) => (0..n).try_for_each(|_| self.run_to(|_| true))?,
@@ -197,7 +197,7 @@ impl Stepper<'_> {
             }
             Command::Ablate(edit) => {
                 if self.session.settings().edits.contains(&edit) {
-                    return Err(format!("{edit} is switched off already").into());
+                    return Err(format!("{edit} is already switched off").into());
                 }
                 self.change(|settings| settings.edits.push(edit))?;
                 self.show.settings(&self.session)?;
@@ -222,11 +222,12 @@ impl Stepper<'_> {
         Ok(true)
     }
 
-    /// On to the next stage of this kind, and show it.
+    /// Goes to the next stage that matches, and shows it.
     fn run_to(&mut self, here: impl Fn(Place) -> bool) -> Result<(), Problem> {
         self.pass_to(true, here)
     }
 
+    /// Goes to the next stage that matches, and shows it if `show` is set.
     fn pass_to(&mut self, show: bool, here: impl Fn(Place) -> bool) -> Result<(), Problem> {
         while self.session.next_stage() {
             if here(self.session.place()) && show {
@@ -242,12 +243,12 @@ impl Stepper<'_> {
             Some(error) => Err(Problem::Command(error.to_string())),
             None => {
                 let reason = self.session.finish_reason().map_or("length", |reason| reason.name());
-                Err(format!("the text ends here ({reason}); back goes back, quit ends").into())
+                Err(format!("the text ends here ({reason}); back goes back, quit ends the session").into())
             }
         }
     }
 
-    /// Back by `n` stages of this kind, or as far as it goes.
+    /// Goes back by `n` matching stages, or to the beginning.
     fn back(&mut self, n: usize, here: impl Fn(Place) -> bool) -> Result<(), Problem> {
         for _ in 0..n {
             loop {
@@ -269,7 +270,7 @@ impl Stepper<'_> {
         let (block, head) = match (numbers, self.session.place().block) {
             ([block, head], _) => (*block, *head),
             ([head], Some(block)) => (block, *head),
-            _ => return Err(String::from("outside the blocks attention needs a block and a head").into()),
+            _ => return Err(String::from("outside the blocks, attention needs a block and a head").into()),
         };
         for (what, i, n) in [("block", block, config.n_layer), ("head", head, config.n_head)] {
             if i >= n {
@@ -279,10 +280,9 @@ impl Stepper<'_> {
         Ok(self.show.attention(&mut self.session, block, head)?)
     }
 
-    /// The stages of a name, which the model must have.
+    /// The pattern for a stage name, which must match a stage of the model.
     fn find(&self, name: &str) -> Result<Pattern, Problem> {
-        let glob =
-            Pattern::new(name).map_err(|e| format!("{name:?} is no name or pattern of a stage: {e}"))?;
+        let glob = Pattern::new(name).map_err(|e| format!("{name:?} is not a stage name or pattern: {e}"))?;
         let mut places = Place::all(self.lm.model.config.n_layer);
         match places.any(|place| matches(&glob, place)) {
             true => Ok(glob),
@@ -290,17 +290,18 @@ impl Stepper<'_> {
         }
     }
 
-    /// The one stage of this step with a name.
+    /// The only stage of this step that matches a name.
     fn find_place(&self, name: &str) -> Result<Place, Problem> {
         let glob = self.find(name)?;
         let found: Vec<Place> = self.session.places().filter(|place| matches(&glob, *place)).collect();
         match found[..] {
             [place] => Ok(place),
             [] => Err(format!("this step has no {name}").into()),
-            [a, b, ..] => Err(format!("{name} may be {a}, {b}, ...; name one").into()),
+            [a, b, ..] => Err(format!("{name} matches {a}, {b}, ...; choose one").into()),
         }
     }
 
+    /// The id of a token that `force` names.
     fn token(&self, token: Token) -> Result<TokenId, Problem> {
         let text = match token {
             Token::Id(id) => return Ok(id),
@@ -312,7 +313,7 @@ impl Stepper<'_> {
         }
     }
 
-    /// Changes the settings of this step, and shows what comes of it here.
+    /// Changes the settings of this step, and shows the effect on the current stage.
     fn change(&mut self, edit: impl FnOnce(&mut Settings)) -> Result<(), Problem> {
         let mut settings = self.session.settings().clone();
         edit(&mut settings);
@@ -325,17 +326,17 @@ impl Stepper<'_> {
         let mut options = self.session.settings().options.clone();
         if row.scope == Scope::Draw && !options.sample {
             let name = row.name;
-            return Err(format!("the likeliest token is taken, whatever {name} is; greedy off draws").into());
+            return Err(format!("{name} has no effect while greedy is on; greedy off draws").into());
         }
         if !(value == "off" && row.switch_off(&mut options)) {
             row.parse(&mut options, value, &|text| self.lm.bpe.encode(text))
-                .map_err(|problem| format!("{value:?} is no value of {}; {problem}", row.name))?;
+                .map_err(|problem| format!("{value:?} is not a value of {}; {problem}", row.name))?;
         }
         self.change(|settings| settings.options = options)
     }
 }
 
-/// Whether a pattern means this place, with or without `transformer.`.
+/// Whether a pattern matches the name of this place, with or without `transformer.`.
 fn matches(glob: &Pattern, place: Place) -> bool {
     let name = place.to_string();
     glob.matches(&name) || name.strip_prefix("transformer.").is_some_and(|bare| glob.matches(bare))

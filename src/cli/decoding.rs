@@ -1,4 +1,4 @@
-//! How tokens are chosen, as flags: the library's table of options, whose names are those of HF's `generate`.
+//! The flags that control how tokens are chosen: the library's table of options, named as in HF's `generate`.
 
 use super::failure::{Failure, usage};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
@@ -7,7 +7,7 @@ use gpt2::generate::Options;
 use gpt2::sampling::options::{Row, Scope};
 use rand::{TryRng, rngs::SysRng};
 
-/// The options that were given, each with its values. `TEXT`: also those that are about more than one token.
+/// The given options, each with its values. With `TEXT` they include those that concern more than one token.
 pub struct OptionArgs<const TEXT: bool>(Vec<(&'static Row, Vec<String>)>);
 
 /// How a text is continued.
@@ -17,7 +17,7 @@ pub type DecodingArgs = OptionArgs<true>;
 pub type ChoiceArgs = OptionArgs<false>;
 
 impl<const TEXT: bool> OptionArgs<TEXT> {
-    /// In the order of the help.
+    /// The rows of the table, in the order of the help.
     fn rows() -> impl Iterator<Item = &'static Row> {
         let of = |scope| Options::table().iter().filter(move |row| row.scope == scope);
         [Scope::Text, Scope::Draw, Scope::Choice].into_iter().skip(usize::from(!TEXT)).flat_map(of)
@@ -33,7 +33,7 @@ impl<const TEXT: bool> OptionArgs<TEXT> {
         self.0.iter().map(|(row, _)| row).find(|row| row.only_when_drawn()).map(|row| row.name)
     }
 
-    /// `options` with those that were given. The library checks the ranges.
+    /// Applies the given options to `options`. The library checks the ranges.
     pub fn over(&self, mut options: Options, bpe: &Bpe) -> Result<Options, Failure> {
         for (row, values) in &self.0 {
             for value in values {
@@ -45,14 +45,14 @@ impl<const TEXT: bool> OptionArgs<TEXT> {
 }
 
 impl DecodingArgs {
-    /// The options for the library. To `sample`, a seed is drawn if none is given.
+    /// The options for the library. With `sample`, a seed is drawn if none is given.
     pub fn options(&self, bpe: &Bpe, sample: bool) -> Result<Options, Failure> {
         let options = self.over(Options::sampled(0), bpe)?.sample(sample);
         if !sample || self.has("seed") {
             return Ok(options);
         }
         let seed = SysRng.try_next_u64();
-        let seed = seed.map_err(|e| Failure::Work(format!("no random seed from the system: {e}")))?;
+        let seed = seed.map_err(|e| Failure::Work(format!("the system gave no random seed: {e}")))?;
         Ok(options.seed(seed))
     }
 }
@@ -82,7 +82,7 @@ impl<const TEXT: bool> FromArgMatches for OptionArgs<TEXT> {
     }
 }
 
-/// A row as a flag.
+/// The flag for a row of the table.
 fn flag(row: &'static Row) -> Arg {
     let help = row.help.trim_end_matches('.');
     let help = match row.default() {
@@ -101,7 +101,7 @@ fn flag(row: &'static Row) -> Arg {
             .value_name(value)
             .action(if row.repeats() { ArgAction::Append } else { ArgAction::Set })
             .value_parser(move |text: &str| {
-                // before a model is opened; which tokens a text has is not known yet
+                // No model is open yet, so a text's tokens are unknown.
                 row.parse(&mut Options::default(), text, &|_| Vec::new()).map(|()| text.to_string())
             }),
     }

@@ -1,4 +1,4 @@
-//! `gpt2 diff`: two traces, stage by stage.
+//! `gpt2 diff`: compares two traces stage by stage.
 
 use super::failure::Failure;
 use super::model::Common;
@@ -11,30 +11,30 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The stages are walked in forward order, so the mistake is in the first one that differs: all later ones inherit it.
-A stage differs where max |a - b| is more than the tolerance times the largest value of the stage in either file.
-Ids must be equal. A stage that only one file has is listed and decides nothing.
+The stages are compared in forward order, so the mistake is in the first stage that differs; all later ones inherit it.
+A stage differs if max |a - b| exceeds the tolerance times the largest absolute value of the stage in either file.
+Ids must be equal. A stage that only one file has is listed but does not affect the result.
 
-Exit code 0: none differs; 1: one does, or a file cannot be read; 2: bad usage.")]
+Exit code 0: no stage differs; 1: a stage differs, or a file cannot be read; 2: bad usage.")]
 pub struct Args {
-    /// A trace: a safetensors file with the names of `gpt2 trace --list`
+    /// A trace: a safetensors file with the stage names of `gpt2 trace --list`
     #[arg(value_name = "A")]
     a: PathBuf,
-    /// Another one of the same prompt
+    /// Another trace of the same prompt
     #[arg(value_name = "B")]
     b: PathBuf,
-    /// How far a stage may be off, as a share of its largest value
+    /// The largest difference allowed in a stage, as a fraction of its largest value
     #[arg(long, value_name = "X", default_value_t = TOLERANCE, value_parser = tolerance)]
     tolerance: f64,
-    /// Print one JSON object in place of the table
+    /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
 }
 
-/// A number from 0 on.
+/// Parses a finite number that is 0 or greater.
 fn tolerance(text: &str) -> Result<f64, String> {
     let x: f64 = text.parse().map_err(|_| "not a number".to_string())?;
-    if x >= 0.0 && x.is_finite() { Ok(x) } else { Err("must be a number from 0 on".into()) }
+    if x >= 0.0 && x.is_finite() { Ok(x) } else { Err("must be a finite number, at least 0".into()) }
 }
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
@@ -73,7 +73,7 @@ fn stage_report(stage: &Difference) -> Value {
     report
 }
 
-/// JSON has no infinity and no NaN: they become the texts `inf`, `-inf` and `NaN`.
+/// JSON has no infinity and no NaN: they become the strings `inf`, `-inf` and `NaN`.
 fn finite_or_text(x: f64) -> Value {
     if x.is_finite() { json!(x) } else { json!(x.to_string()) }
 }

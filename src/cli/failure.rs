@@ -1,4 +1,4 @@
-//! How a command ends if it does not succeed: the exit codes.
+//! How an unsuccessful command ends: its message and exit code.
 
 use std::io;
 use std::process::ExitCode;
@@ -7,9 +7,9 @@ use std::process::ExitCode;
 pub enum Failure {
     /// The work failed: exit code 1.
     Work(String),
-    /// Bad usage that clap does not detect: exit code 2.
+    /// Bad usage that Clap does not detect: exit code 2.
     Usage(String),
-    /// Nothing failed, but the things compared differ: exit code 1, without a message.
+    /// Nothing failed, but the traces that were compared differ: exit code 1, without a message.
     Different,
     /// Ctrl-C: exit code 130.
     Interrupted,
@@ -17,7 +17,7 @@ pub enum Failure {
     ClosedPipe,
 }
 
-/// An option that the library refuses.
+/// Reports an option that the library refuses as bad usage.
 pub fn usage(error: gpt2::error::Error) -> Failure {
     Failure::Usage(error.to_string())
 }
@@ -29,7 +29,7 @@ impl From<gpt2::error::Error> for Failure {
 }
 
 impl Failure {
-    /// A failed write to standard output.
+    /// Converts a failed write to standard output.
     pub fn output(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ClosedPipe,

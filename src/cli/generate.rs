@@ -1,4 +1,4 @@
-//! `gpt2 generate`: a prompt in, its continuation out, as it is made.
+//! `gpt2 generate`: reads a prompt and streams its continuation.
 
 use super::batch::Job;
 use super::beams::{BeamArgs, Search};
@@ -37,28 +37,28 @@ pub struct Args {
     /// Write N continuations, each with its own stream of the seed's random numbers; with beams, the N best
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     num_return_sequences: u64,
-    /// Continue many prompts, a line each: a JSON text or an object like {"prompt": "Once", "seed": 1}, whose keys
-    /// are names of flags; a JSON object a line comes out, in order. - is standard input
+    /// Continue many prompts, one per line: a JSON string, or an object like {"prompt": "Once", "seed": 1} whose keys
+    /// are flag names. Prints one JSON object per line, in the same order. - reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "file", "ids", "num_beams", "draft"])]
     batch: Option<PathBuf>,
-    /// Write up to N of the batch's texts together [default: 8]
+    /// Generate up to N texts of the batch together [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch_size: Option<u16>,
-    /// Print one JSON object in place of each text
+    /// Print one JSON object instead of each text
     #[arg(long)]
     json: bool,
-    /// Say on standard error how long it took, and the seed
+    /// Print timings and the seed on standard error
     #[arg(long)]
     stats: bool,
-    /// Write every stage of every step into a safetensors file, and how each token was chosen into its metadata; of
-    /// several texts the second has sequence.1. before its names, and so on
+    /// Write every stage of every step to a safetensors file; its metadata says how each token was chosen. With several
+    /// texts, the names of the second begin with sequence.1., and so on
     #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "num_beams", "draft"])]
     trace: Option<PathBuf>,
-    /// Step through the stages; commands come from standard input, a line each, and help lists them
+    /// Step through the stages. Commands come from standard input, one per line; help lists them
     #[arg(long, conflicts_with_all = ["json", "stats", "trace", "batch", "num_beams", "draft"])]
     debug: bool,
     #[command(flatten)]
-    beams: BeamArgs, // last, for its heading is above all that follows
+    beams: BeamArgs, // last, because its heading covers every option after it
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
@@ -76,13 +76,13 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let count = args.num_return_sequences;
     if args.decoding.has("greedy") && count > 1 && !beams {
         return Err(Failure::Usage(format!(
-            "--num-return-sequences {count} with --greedy would be {count} times the same text; leave out one of them"
+            "--num-return-sequences {count} with --greedy would write the same text {count} times; leave out one of them"
         )));
     }
     if let Some(path) = &args.batch {
         if count > 1 {
             return Err(Failure::Usage(format!(
-                "--num-return-sequences {count} with --batch: give the prompt on {count} lines, each with a seed of its own"
+                "--num-return-sequences {count} with --batch: repeat the prompt on {count} lines instead, each with its own seed"
             )));
         }
         let (size, allow_special) = (args.batch_size.unwrap_or(8).into(), args.prompt.allow_special());
@@ -90,7 +90,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         return job.run(path, args.stats, interrupt::watch()?);
     }
     if args.batch_size.is_some() {
-        return Err(Failure::Usage("--batch-size is for --batch, which is not given".into()));
+        return Err(Failure::Usage("--batch-size needs --batch".into()));
     }
     check_debugged(args)?;
     let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
@@ -115,7 +115,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         return args.beams.run(search, count, interrupted);
     }
 
-    let mut begin = Instant::now(); // the first sequence's time has the prompt's in it
+    let mut begin = Instant::now(); // the first sequence's time includes the prompt's
     let stream = TextStream::new(&lm.bpe, stop);
     let mut prompt = Generation::new(&lm.model, &prompt_ids, options.clone())?
         .with_text(stream.clone())
@@ -136,12 +136,12 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
                 None
             }
             Some(Traced { mut file, mut choices }) => {
-                let options = options.clone().stream(n); // as `fork` has it
+                let options = options.clone().stream(n); // as `fork` does
                 file.begin(choices.len());
                 let generation = Generation::with_trace(&lm.model, &prompt_ids, options, file)?;
                 let mut generation = generation.with_text(stream.clone()).whole();
                 let mut watch = Choices::new(&lm.bpe);
-                run.write(&mut generation, &mut watch, begin)?; // interrupted, the file is gone
+                run.write(&mut generation, &mut watch, begin)?; // an interrupt ends here, and the file is removed
                 choices.push(watch.all);
                 Some(Traced { file: generation.trace, choices })
             }
@@ -154,37 +154,37 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `--debug` follows one text; commands and prompt cannot both come from standard input.
+/// Checks `--debug`: it follows one text, and commands and prompt cannot both come from standard input.
 fn check_debugged(args: &Args) -> Result<(), Failure> {
     let count = args.num_return_sequences;
     if args.debug && count > 1 {
         return Err(Failure::Usage(format!(
-            "--debug follows one text and --num-return-sequences asks for {count}; leave out one of them"
+            "--debug follows one text, but --num-return-sequences is {count}; leave out one of them"
         )));
     }
     if args.debug && !args.prompt.is_given() {
         return Err(Failure::Usage(
-            "with --debug standard input has the commands; give the prompt as an argument, with --file or --ids"
+            "with --debug, standard input carries the commands; give the prompt as an argument, with --file or --ids"
                 .into(),
         ));
     }
     Ok(())
 }
 
-/// The writing of continuations.
+/// What the continuations share.
 struct Run<'a> {
     lm: &'a LanguageModel,
     load: Duration,
     seed: u64,
     args: &'a Args,
     prompt_ids: &'a [TokenId],
-    /// Whether it was said that the text slides.
+    /// Whether the note that the text slides was printed.
     slid: bool,
     interrupted: &'a AtomicBool,
 }
 
 impl Run<'_> {
-    /// Writes one continuation to its end, or until Ctrl-C, and reports it.
+    /// Generates one continuation to its end, or until Ctrl-C, and prints it.
     fn write<T: Trace>(
         &mut self,
         generation: &mut Generation<'_, T>,
@@ -216,10 +216,10 @@ impl Run<'_> {
     }
 }
 
-/// A trace file in the making: it is there when the last text is whole.
+/// An unfinished trace file: it gets its name when the last text is complete.
 struct Traced {
     file: TraceFile,
-    /// For each text so far, how each of its tokens was chosen.
+    /// How each token was chosen, for each text so far.
     choices: Vec<Vec<Value>>,
 }
 

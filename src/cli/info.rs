@@ -1,4 +1,4 @@
-//! `gpt2 info`: what a model is made of.
+//! `gpt2 info`: a model's configuration, parameters, tensors and memory.
 
 use super::failure::Failure;
 use super::model::{CacheArgs, Common, ModelArgs};
@@ -27,11 +27,11 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     printed.and_then(|()| out.flush()).map_err(Failure::output)
 }
 
-/// What there is to say, in order.
+/// Keys and values, in the order in which they are printed.
 fn table(lm: &LanguageModel) -> Vec<(&'static str, Value)> {
     let (model, config) = (&lm.model, &lm.model.config);
     let weight_bytes: usize = lm.tensors.tensors.values().map(|tensor| tensor.bytes.len()).sum();
-    // the shortest decimal, as in config.json
+    // the shortest decimal, as config.json has it
     let epsilon: Option<f64> = config.layer_norm_epsilon.to_string().parse().ok();
     vec![
         ("model", json!(lm.name)),

@@ -1,11 +1,11 @@
-//! Ctrl-C: a text is finished after its token, and no half file stays.
+//! Ctrl-C: a text ends after the current token, and no unfinished file remains.
 
 use super::failure::Failure;
 use gpt2::format::safetensors::remove_unfinished;
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Becomes true at the first Ctrl-C, so that the current token is finished; the second one ends at once.
+/// Returns a flag that the first Ctrl-C sets, so that the current token is finished. The second ends the program.
 pub fn watch() -> Result<&'static AtomicBool, Failure> {
     static INTERRUPTED: AtomicBool = AtomicBool::new(false);
     set_handler(|| {
@@ -16,7 +16,7 @@ pub fn watch() -> Result<&'static AtomicBool, Failure> {
     Ok(&INTERRUPTED)
 }
 
-/// Ends at the first Ctrl-C.
+/// Ends the program at the first Ctrl-C.
 pub fn end_at_once() -> Result<(), Failure> {
     set_handler(|| end())
 }
@@ -27,5 +27,5 @@ fn end() -> ! {
 }
 
 fn set_handler(handler: impl FnMut() + Send + 'static) -> Result<(), Failure> {
-    ctrlc::set_handler(handler).map_err(|e| Failure::Work(format!("Ctrl-C cannot be watched: {e}")))
+    ctrlc::set_handler(handler).map_err(|e| Failure::Work(format!("cannot handle Ctrl-C: {e}")))
 }

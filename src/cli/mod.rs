@@ -1,4 +1,4 @@
-//! One file per command; here is what they share.
+//! One file per command; this module parses the arguments and starts the command.
 
 mod batch;
 mod beams;
@@ -45,17 +45,17 @@ enum Command {
     Tokenize(tokenize::Args),
     /// Token ids to text
     Detokenize(tokenize::DetokenizeArgs),
-    /// How likely a text is: the log-probability of each token, and perplexity
+    /// How likely a text is: the log-probability of each token, and the perplexity
     Score(score::Args),
-    /// Greedy, sampled, searched and speculative continuations side by side: where they part
+    /// Greedy, sampled, beam-search and speculative continuations side by side, and where they diverge
     Compare(compare::Args),
     /// How fast a model is on this machine, beside the machine's own limits
     Bench(bench::Args),
-    /// Every stage of one forward pass: to a file, as a table, or through the logit lens
+    /// Every stage of one forward pass: in a file, as a table, or through the logit lens
     Trace(trace::Args),
-    /// Two traces, stage by stage, and the first stage in which they differ
+    /// Two traces compared stage by stage, and the first stage where they differ
     Diff(diff::Args),
-    /// A model with eight-bit weights: a quarter of the memory, and faster
+    /// A copy of a model with eight-bit weights: a quarter of the memory, and faster
     Quantize(quantize::Args),
     /// A model's configuration, parameters, tensors and memory
     Info(info::Args),
@@ -63,7 +63,7 @@ enum Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    // Help and usage errors need their color before the arguments are parsed.
+    // Clap needs to know the color before it parses the arguments: help and usage errors use it.
     let mut arguments = std::env::args_os().take_while(|a| a != "--").filter_map(|a| a.into_string().ok());
     let mut color = None;
     while let Some(argument) = arguments.next() {
@@ -82,7 +82,7 @@ pub fn main() -> ExitCode {
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print(); // if it fails, there is no place for a message
+            let _ = error.print(); // if this fails, there is nowhere to report it
             return ExitCode::from(error.exit_code() as u8);
         }
     };
@@ -92,7 +92,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Lets a negative number after an option be its value: the option then says what is wrong with it.
+/// Accepts a negative number as an option's value, so that the option's own check reports it.
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
     let allow = |arg: clap::Arg| {
         let has_value = !arg.is_positional() && arg.get_action().takes_values();
@@ -103,12 +103,12 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     Simd::from_environment()?;
-    // rayon's own default takes any number from the environment
+    // Rayon's default takes any number from the environment, so it is capped.
     let threads = cli.common.threads.map_or_else(|| rayon::current_num_threads().min(1024), usize::from);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
-        .map_err(|e| Failure::Work(format!("threads could not be started: {e}")))?;
+        .map_err(|e| Failure::Work(format!("cannot start the threads: {e}")))?;
     let common = &cli.common;
     pool.install(|| match cli.command {
         Command::Generate(args) => generate::run(&args, common),

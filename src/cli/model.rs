@@ -1,4 +1,4 @@
-//! What several commands take: which model, how it runs, how much is printed.
+//! Arguments that several commands share: which model, how it runs, how much to print.
 
 use clap::ColorChoice;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -8,18 +8,18 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Common {
-    /// Threads to compute with [default: one per core]
+    /// Number of threads [default: one per core]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Colored help and tables
+    /// When to color help and tables
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
-    /// Print more
+    /// Print more detail
     #[arg(short, long, global = true)]
     pub verbose: bool,
 }
 
-/// Which model.
+/// Which model to use.
 #[derive(clap::Args)]
 pub struct ModelArgs {
     /// A folder in Hugging Face's layout, a .safetensors file, or a name in the Hugging Face cache
@@ -50,11 +50,11 @@ impl ModelArgs {
     }
 }
 
-/// How keys and values are kept.
+/// How keys and values are stored.
 #[derive(clap::Args)]
 pub struct CacheArgs {
-    /// How keys and values are kept from one token to the next: f16 and bf16 take half the memory, and less time in long
-    /// texts, but round them
+    /// Number type of the cached keys and values: f16 and bf16 halve the memory and are faster in long texts, but they
+    /// round the values
     #[arg(long, value_name = "TYPE", default_value = "f32",
           value_parser = PossibleValuesParser::new(["f32", "f16", "bf16"]).try_map(|name| name.parse::<Dtype>()))]
     pub kv_cache_dtype: Dtype,

@@ -1,4 +1,4 @@
-//! `gpt2 quantize`: a model with eight-bit weights.
+//! `gpt2 quantize`: writes a copy of a model with eight-bit weights.
 
 use super::failure::Failure;
 use super::interrupt;
@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The matrices become int8, with a scale for each output channel; position embedding, layer norms and biases stay as they are.
-A folder also gets the configuration and the tokenizer; a file carries its configuration, and is used with the tokenizer in
-its folder, or else GPT-2's own. Both can be given to --model.")]
+The matrices become int8, with one scale per output channel. Position embeddings, layer norms and biases do not change.
+A folder also gets the configuration and the tokenizer. A single file contains its configuration; its tokenizer is the
+one in its folder, or else GPT-2's own. --model accepts both.")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -32,7 +32,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let lm = args.model.open()?;
     let from = args.model.model.as_ref().map(folder_of).transpose()?;
     if lm.model.wte.dtype() == Dtype::I8 {
-        return Err(Failure::Work(format!("{}: has eight-bit weights already", lm.name)));
+        return Err(Failure::Work(format!("{} already has eight-bit weights", lm.name)));
     }
     let is_file = args.out.extension().is_some_and(|end| end.eq_ignore_ascii_case("safetensors"));
     let file = if is_file { args.out.clone() } else { args.out.join("model.safetensors") };
@@ -65,12 +65,12 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     print(args, &lm.name, before, after).map_err(Failure::output)
 }
 
-/// An output that would overwrite the model is a mistake.
+/// Refuses an output that would overwrite the model.
 fn refuse_the_model_itself(args: &Args, from: Option<&Path>, file: &Path) -> Result<(), Failure> {
     let (Some(model), Some(from)) = (&args.model.model, from) else { return Ok(()) };
     let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
     if [model.clone(), from.join("model.safetensors")].iter().any(|source| same(source, file)) {
-        return Err(Error::file(file, "is the model itself; give another place").into());
+        return Err(Error::file(file, "is the model itself; choose another path").into());
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What commands print: texts as they are made, one JSON object for each, how long it took.
+//! What commands print: streamed text, JSON reports, timings and notes.
 
 use super::failure::Failure;
 use gpt2::config::TokenId;
@@ -9,27 +9,28 @@ use serde::Serialize;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// A remark on standard error. If it cannot be written it is lost: `eprintln!` would panic.
+/// Prints a remark on standard error. A failed write is ignored; `eprintln!` would panic.
 pub fn remark(line: std::fmt::Arguments) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Writes to standard output, at once.
+/// Writes to standard output and flushes it.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::output)
 }
 
-/// One line of JSON.
+/// Serializes a value as one line of JSON.
 pub fn json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|e| Failure::Work(e.to_string()))
 }
 
+/// A duration in milliseconds.
 pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// A result, as `--json` prints it.
+/// A generated text, as `--json` prints it.
 #[derive(Serialize)]
 pub struct Report<'a> {
     pub prompt_ids: &'a [TokenId],
@@ -44,13 +45,13 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// As one line of JSON.
+    /// Prints the report as one line of JSON.
     pub fn print(&self) -> Result<(), Failure> {
         print(&format!("{}\n", json(self)?))
     }
 }
 
-/// How long a text took.
+/// How long a text took, in milliseconds, and how many tokens were read and written.
 #[derive(Clone, Copy, Default, Serialize)]
 pub struct Stats {
     pub load_ms: f64,
@@ -78,7 +79,7 @@ impl From<Passes> for Speculated {
 }
 
 impl Stats {
-    /// On standard error.
+    /// Prints the timings on standard error.
     pub fn print(&self, seed: u64) {
         let speed = |tokens: usize, ms: f64| tokens as f64 / ms.max(1e-6) * 1e3;
         let (p, p_ms, d, d_ms) = (self.prefill_tokens, self.prefill_ms, self.decode_tokens, self.decode_ms);
@@ -94,22 +95,22 @@ impl Stats {
     }
 }
 
-/// What a text has come to: its pieces, its tokens' log-probabilities, its times.
+/// A text so far: its pieces, its tokens' log-probabilities and its times.
 pub struct Written {
     pub text: String,
     pub logprobs: Vec<f64>,
     pub begin: Instant,
-    /// Until the first token.
+    /// The time until the first token.
     pub first: Option<Duration>,
 }
 
 impl Written {
-    /// Nothing yet, since `begin`.
+    /// An empty text whose clock started at `begin`.
     pub fn since(begin: Instant) -> Self {
         Self { text: String::new(), logprobs: Vec::new(), begin, first: None }
     }
 
-    /// One token more; gives the text that it has made certain.
+    /// Adds a token and returns the text that is now final.
     pub fn token<T: Trace>(&mut self, chosen: Chosen, generation: &mut Generation<'_, T>) -> String {
         self.first.get_or_insert_with(|| self.begin.elapsed());
         self.logprobs.push(chosen.logprob);
@@ -118,7 +119,7 @@ impl Written {
         piece
     }
 
-    /// The report of a text that is finished.
+    /// The report of a finished text.
     pub fn report<'p, T: Trace>(
         self,
         generation: &Generation<'_, T>,
@@ -143,7 +144,7 @@ impl Written {
     }
 }
 
-/// Says once that the text has outgrown the model's positions.
+/// Notes once, on standard error, that the text has outgrown the model's positions.
 pub fn note_slide(slides: usize, said: &mut bool, model: &Gpt2) {
     if slides > 0 && !*said {
         *said = true;

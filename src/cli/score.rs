@@ -19,10 +19,10 @@ pub struct Args {
     cache: CacheArgs,
     #[command(flatten)]
     text: PromptArgs,
-    /// Tokens read together [default: the model's n_positions]
+    /// Number of tokens in a window, read in one pass [default: the model's n_positions]
     #[arg(long, value_name = "N")]
     window: Option<usize>,
-    /// Tokens from the start of one window to the next [default: half the window]
+    /// Number of tokens from the start of one window to the start of the next [default: half the window]
     #[arg(long, value_name = "N")]
     stride: Option<usize>,
     /// Put an end-of-text token before the text, so that its first token is scored too
@@ -42,7 +42,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let windows = Windows { window, stride: args.stride.unwrap_or((window / 2).max(1)) };
     windows.check(&lm.model).map_err(usage)?;
 
-    let on_screen = (args.json || common.verbose) && io::stdout().is_terminal(); // tokens show the progress
+    let on_screen = (args.json || common.verbose) && io::stdout().is_terminal(); // the tokens themselves show progress
     let bar = if on_screen { ProgressBar::hidden() } else { progress::steps(ids.len(), "tokens") };
     let mut mean = MeanNll::default();
     let mut out = BufWriter::new(io::stdout().lock());
@@ -76,7 +76,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
             let (tokens, scored) = (tokens - usize::from(eot.is_some()), mean.tokens());
             let before = match eot {
                 Some(eot) => format!("after a leading end-of-text token ({eot})"),
-                None => "the first not; no leading end-of-text token".into(),
+                None => "not including the first; no leading end-of-text token".into(),
             };
             writeln!(out, "{tokens} tokens, {scored} scored, {before}")?;
             let how = match stride < window {
@@ -91,7 +91,8 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     print().map_err(Failure::output)
 }
 
-/// The JSON object up to the score of token `i`: the scores of many megabytes of text are not kept.
+/// Writes the next part of the JSON object, up to the score of token `i`. Scores are not stored: a text may have many
+/// megabytes.
 fn json_logprob(out: &mut impl Write, ids: &[TokenId], i: usize, logprob: Option<f64>) -> io::Result<()> {
     if i == 1 {
         write!(out, "{{\"ids\":")?;
@@ -102,7 +103,7 @@ fn json_logprob(out: &mut impl Write, ids: &[TokenId], i: usize, logprob: Option
     Ok(serde_json::to_writer(out, &logprob)?)
 }
 
-/// One token and its score as text; the line of the first token comes before that of the second.
+/// Writes one token and its score as text. The first token has no score; its line is written before the second's.
 fn line(
     out: &mut impl Write,
     lm: &LanguageModel,

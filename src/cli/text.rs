@@ -8,21 +8,21 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-/// A text.
+/// The text of a command.
 #[derive(clap::Args)]
 pub struct TextArgs {
-    /// The text; without one, it is read from a pipe
+    /// The text; if omitted, it is read from a pipe
     #[arg(value_name = "TEXT")]
     text: Option<OsString>,
     /// Read the text from a file, exactly its bytes
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     file: Option<PathBuf>,
-    /// Let <|endoftext|> in the text be the special token; otherwise it is plain text
+    /// Read <|endoftext|> in the text as the special token instead of plain text
     #[arg(long)]
     pub allow_special: bool,
 }
 
-/// A text for a model, which may also be given as ids.
+/// The text for a model, as text or as token ids.
 #[derive(clap::Args)]
 pub struct PromptArgs {
     #[command(flatten)]
@@ -50,7 +50,7 @@ impl TextArgs {
     }
 }
 
-/// Everything up to the end; a device may have none.
+/// Reads to the end, up to 1 GiB: a device may never end.
 fn read_all(from: impl Read, name: &Path) -> Result<Vec<u8>, Failure> {
     const LONGEST: u64 = 1 << 30;
     let mut text = Vec::new();
@@ -62,7 +62,7 @@ fn read_all(from: impl Read, name: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 impl PromptArgs {
-    /// Whether there is a text without standard input.
+    /// Whether the arguments give a text, so that standard input is not read.
     pub fn is_given(&self) -> bool {
         self.ids.is_some() || self.text.text.is_some() || self.text.file.is_some()
     }
@@ -72,7 +72,7 @@ impl PromptArgs {
         self.text.allow_special
     }
 
-    /// The ids of the text, or those given. `trim` drops one line break at the end of a pipe, which `echo` adds.
+    /// The ids of the text, or the given ids. `trim` drops one line break at the end of piped text, as `echo` adds it.
     pub fn encode(&self, bpe: &Bpe, trim: bool) -> Result<Vec<TokenId>, Failure> {
         if let Some(ids) = &self.ids {
             return parse_ids(ids);
@@ -91,20 +91,20 @@ pub fn encode(bpe: &Bpe, text: &[u8], special: bool) -> Vec<TokenId> {
     while_encoding(text, || if special { bpe.encode_with_special(text) } else { bpe.encode(text) })
 }
 
-/// Does what takes seconds for a long text.
+/// Runs `work`, with a spinner if the text is long enough for this to take seconds.
 pub fn while_encoding<T>(text: &[u8], work: impl FnOnce() -> T) -> T {
     const LONG: usize = 8 << 20;
     let _spinner = (text.len() > LONG).then(|| progress::spinner("encoding the text"));
     work()
 }
 
-/// Ids separated by commas or white space.
+/// Parses ids separated by commas or white space.
 pub fn parse_ids(text: &str) -> Result<Vec<TokenId>, Failure> {
     let parts = text.split([',', ' ', '\t', '\r', '\n']).filter(|part| !part.is_empty());
     parts.map(|part| part.parse().map_err(|_| Failure::Work(format!("{part:?} is not a token id")))).collect()
 }
 
-/// A token's text in quotes, for one line of output: invisible characters are escaped.
+/// A token's text in quotes, with invisible characters escaped so that it fits on one line.
 pub fn quoted(bpe: &Bpe, id: TokenId) -> String {
     format!("{:?}", bpe.decode_lossy(&[id]).unwrap_or_default())
 }

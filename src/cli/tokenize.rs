@@ -26,7 +26,7 @@ pub struct Args {
 pub struct DetokenizeArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Token ids; without any, they are read from a pipe
+    /// Token ids; if omitted, they are read from a pipe
     #[arg(value_name = "ID")]
     ids: Vec<TokenId>,
 }
@@ -78,7 +78,7 @@ fn print_json(report: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)
 }
 
-/// Each piece of the text: its symbols, and each merge with what it leaves.
+/// Prints the symbols of each piece of the text, then each merge and the symbols after it.
 fn print_merges(bpe: &Bpe, pieces: &[PieceMerges], out: &mut impl Write) -> io::Result<()> {
     let spell = |ids: &[TokenId]| ids.iter().map(|id| spelling(bpe, *id)).collect::<Vec<_>>().join(" ");
     for piece in pieces {
@@ -92,7 +92,7 @@ fn print_merges(bpe: &Bpe, pieces: &[PieceMerges], out: &mut impl Write) -> io::
     Ok(())
 }
 
-/// A token as the vocabulary's file spells it.
+/// A token as the vocabulary file spells it.
 fn spelling(bpe: &Bpe, id: TokenId) -> String {
     bpe.token_text(id).unwrap_or_default()
 }

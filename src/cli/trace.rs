@@ -19,18 +19,18 @@ use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-/// Candidates of each distribution that are shown.
+/// How many candidates of each distribution are shown.
 const CANDIDATES: usize = 5;
 
 #[derive(clap::Args)]
 #[command(
     after_help = "\
-Without --out and --lens, a line for each stage is printed: its shape, statistics, first values and a hash of its bits; \
-and how the next token was chosen. The options of the choice are those of `generate`.
+Without --out and --lens, the command prints one line per stage (shape, statistics, first values and a hash of the \
+bits) and then how the next token was chosen. The options that choose it are those of `generate`.
 
-Names of stages (--list shows all): input_ids, transformer.wte, transformer.h.0.attn.weights, lm_head, probs, next_id, ... \
-With --lens there are also lens.0, lens.1, ...: the logits [T, n_vocab] after each block. Only --stages puts them into \
-the file.",
+Stage names (--list shows all): input_ids, transformer.wte, transformer.h.0.attn.weights, lm_head, probs, next_id, ... \
+--lens adds lens.0, lens.1, ...: the logits [T, n_vocab] after each block. They are written to the file only if \
+--stages selects them.",
     mut_arg("seed", |seed| seed.help("Start of the random numbers; the same seed gives the same token [default: 0]"))
 )]
 pub struct Args {
@@ -40,18 +40,18 @@ pub struct Args {
     cache: CacheArgs,
     #[command(flatten)]
     prompt: PromptArgs,
-    /// Write the stages into a safetensors file
+    /// Write the stages to a safetensors file
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Only stages whose name matches; * is any text, ? any character, [0-3] one of several; repeatable
+    /// Only stages whose name matches: * is any text, ? any character, [0-3] one of several (repeatable)
     #[arg(long, value_name = "GLOB")]
     stages: Vec<Pattern>,
-    /// Print what the model would say after each block: the N likeliest next tokens of each position [default N: 5]
+    /// Print what the model would predict after each block: the N likeliest next tokens at each position [default N: 5]
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5")]
     lens: Option<usize>,
     #[command(flatten)]
     choice: ChoiceArgs,
-    /// Print one JSON object in place of tables
+    /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
     /// Print the name, shape and formula of every stage, and the file that computes it
@@ -96,7 +96,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     print(args, &lm, &ids, next_id, &view, &explanation).map_err(Failure::output)
 }
 
-/// The names that `--stages` picks, in forward order; all stages if it is left out.
+/// The names that `--stages` selects, in forward order; all stages without it.
 fn select(args: &Args, config: &Config) -> Result<Vec<String>, Failure> {
     let mut names: Vec<String> = Place::all(config.n_layer).map(|place| place.to_string()).collect();
     if args.stages.is_empty() {
@@ -115,7 +115,7 @@ fn select(args: &Args, config: &Config) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Shows each stage to whoever was asked for.
+/// Passes each selected stage to the file or the table, and every block's output to the lens, as requested.
 struct View<'m> {
     file: Option<TraceFile>,
     lens: Option<Lens<'m>>,
@@ -213,7 +213,7 @@ fn print(
     out.flush()
 }
 
-/// A digest; JSON has no infinity and no NaN, they become null.
+/// A digest as JSON, which has no infinity and no NaN: they become null.
 fn digest_json(d: &Digest) -> Value {
     json!({
         "name": d.name, "shape": d.shape, "mean": d.mean, "std": d.std, "min": d.min, "max": d.max,
@@ -221,7 +221,7 @@ fn digest_json(d: &Digest) -> Value {
     })
 }
 
-/// `--list`
+/// Prints the table of `--list`.
 fn list_stages() -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut line = |name: &str, shape: &str, formula: &str, file: &str| {

@@ -1,20 +1,20 @@
-//! Where do two implementations part?
+//! Where do two implementations diverge?
 //!
-//! Two traces of the same prompt and the same weights are compared in forward order. Each stage is computed from earlier
-//! ones, so the mistake is in the *first* stage that differs; all later ones inherit it.
+//! Two traces of the same prompt and the same weights are compared in forward order. Each stage is computed from
+//! earlier stages, so the mistake is in the *first* stage that differs; all later stages only inherit it.
 //!
 //! `largest = max(|a|, |b|)` over the stage; a stage is beyond the tolerance if `max |a - b| > tolerance * largest`
 //!
 //! Rounding alone gives differences of about 1e-6. Most mistakes are far larger; a small one shows as a
-//! [jump](Diff::jump). What counts as equal:
+//! [jump](Diff::jump). The rules of the comparison:
 //!
-//! - numbers of any type are compared by value (F16, BF16, F32 and F64 are widened); ids must be equal;
-//! - infinity equals the same infinity, and NaN equals NaN; if only one file has them, the distance is infinite;
-//! - in `attn.scores`, any value of -1e4 or less counts as masked and equals -inf, since many programs mask with a large
-//!   finite number;
-//! - leading axes of size 1 (a batch) are ignored, and so is the leading `transformer.` of names.
+//! - Numbers of any type are compared by value (F16, BF16, F32 and F64 are widened). Ids must be exactly equal.
+//! - Equal infinities are equal, and so are two NaNs. Any other pair with infinity or NaN differs infinitely.
+//! - In `attn.scores`, any value of -1e4 or less counts as masked and equals -inf, because many programs mask with a
+//!   large finite number.
+//! - Leading axes of size 1 (a batch) are ignored, and so is the leading `transformer.` of a name.
 //!
-//! A stage that only one file has is listed and does not count: a port may write any subset.
+//! A stage that only one file has is listed but does not affect the result: a port may write only some stages.
 
 mod compare;
 mod numbers;
@@ -26,10 +26,10 @@ use crate::format::safetensors::{SafeTensors, Tensor};
 use crate::trace::Place;
 use std::collections::BTreeMap;
 
-/// A usual tolerance between two implementations in f32.
+/// The default tolerance, which suits two implementations in f32.
 pub const TOLERANCE: f64 = 1e-4;
 
-/// A difference of this many times those of all earlier stages is not due to rounding.
+/// A difference this many times larger than in all earlier stages does not come from rounding.
 const JUMP: f64 = 10.0;
 
 /// Two traces, compared stage by stage.
@@ -37,31 +37,31 @@ const JUMP: f64 = 10.0;
 pub struct Diff {
     /// Stages in forward order, then other tensors in the order of their names.
     pub stages: Vec<Difference>,
-    /// The share of a stage's largest value by which it may differ.
+    /// The largest difference allowed, as a fraction of a stage's largest absolute value.
     pub tolerance: f64,
 }
 
 /// A stage of one or both traces.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// The name of the stage; of another tensor, its name in the file.
+    /// The name of the stage; for other tensors, the name in the file.
     pub name: String,
-    /// The stage; `None` for another tensor.
+    /// Which stage it is; `None` for other tensors.
     pub place: Option<Place>,
-    /// Number type and shape in the first file, if it has the tensor.
+    /// Number type and shape in the first file, if it has the stage.
     pub a: Option<Side>,
-    /// The same of the second.
+    /// The same for the second file.
     pub b: Option<Side>,
-    /// The result.
+    /// The result of the comparison.
     pub outcome: Outcome,
 }
 
-/// A stage in one file.
+/// How one file holds a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
-    /// As written: `F32`, `I64`, ...
+    /// The number type as written in the file: `F32`, `I64`, ...
     pub dtype: String,
-    /// Its dimensions as written.
+    /// The dimensions as written in the file.
     pub shape: Vec<usize>,
 }
 
@@ -72,14 +72,14 @@ pub enum Outcome {
     Alone,
     /// The shapes differ.
     Shapes,
-    /// A number type that cannot be compared, like `BOOL`.
+    /// One file has a number type that cannot be compared, such as `BOOL`.
     Dtype(String),
     /// The values were compared.
     Values(Compared),
 }
 
 impl Difference {
-    /// Whether the two traces differ here.
+    /// Whether the two traces differ here by more than the tolerance.
     pub fn is_beyond(&self) -> bool {
         match &self.outcome {
             Outcome::Alone => false,
@@ -95,12 +95,14 @@ impl Diff {
         self.stages.iter().find(|stage| stage.is_beyond())
     }
 
-    /// The stage in which the difference suddenly grows, with the largest difference before it and its own.
+    /// The stage where the difference suddenly grows, with the largest difference before it and its own. Both are
+    /// relative to the stage's largest absolute value.
     ///
-    /// A small mistake can stay within the tolerance at first and exceed it only after later stages have magnified it: the
-    /// two GELUs differ by at most 5e-4, and the largest value is often above 5. It shows as a jump.
+    /// A small mistake can stay within the tolerance in its own stage and exceed it only after later stages have
+    /// magnified it: the two GELUs differ by at most 5e-4, and the largest value is often above 5. Such a mistake shows
+    /// as a jump.
     pub fn jump(&self) -> Option<(&Difference, f64, f64)> {
-        let floor = self.tolerance / 100.0; // rounding also grows from nothing
+        let floor = self.tolerance / 100.0; // from exact equality, rounding is a jump too
         let mut before = floor;
         for stage in self.stages.iter().filter(|stage| stage.place.is_some() && floor > 0.0) {
             let own = match &stage.outcome {
@@ -120,7 +122,7 @@ impl Diff {
 /// Compares two traces.
 ///
 /// # Errors
-/// A sentence that says why nothing can be compared.
+/// A message that says why the files cannot be compared.
 pub fn diff(a: &SafeTensors, b: &SafeTensors, tolerance: f64) -> Result<Diff, String> {
     let (a, b) = (by_place(a, "first")?, by_place(b, "second")?);
     let mut keys: Vec<&Key> = a.keys().chain(b.keys().filter(|key| !a.contains_key(key))).collect();

@@ -1,6 +1,6 @@
-//! What would the model say if it stopped here?
+//! What would the model predict if it stopped here?
 //!
-//! Every block adds to one residual stream, and the last layer norm and the output head read it at its end. They can
+//! Every block adds to one residual stream, and the final layer norm and the output head read it at the end. They can
 //! read it after any block:
 //!
 //! ```text
@@ -9,9 +9,9 @@
 //!     lens = ln_f(x) @ wte.T        # [T, V]: after the last block these are the logits themselves
 //! ```
 //!
-//! In the first blocks one often finds the token that was read, later ones that fit the context, and the next token
-//! near the end. That is the *logit lens* (nostalgebraist, "interpreting GPT: the logit lens", 2020). It is a way of
-//! looking, no part of the computation: the model was trained to be read at its end only.
+//! The first blocks often yield the token that was read, later blocks yield tokens that fit the context, and the last
+//! blocks yield the next token. This is the *logit lens* (nostalgebraist, "interpreting GPT: the logit lens", 2020). It
+//! is a tool for inspection, not part of the computation: the model was trained to be read only at the end.
 
 use crate::model::Gpt2;
 pub use crate::sampling::candidates::{Candidate, top};
@@ -23,22 +23,22 @@ use crate::trace::{NoTrace, Stage, Trace};
 pub struct Lens<'m> {
     model: &'m Gpt2,
     n: usize,
-    /// For each block, for each position, the likeliest next tokens.
+    /// The likeliest next tokens, for each block and position.
     pub blocks: Vec<Vec<Vec<Candidate>>>,
 }
 
 impl<'m> Lens<'m> {
-    /// A lens that keeps the `n` likeliest tokens.
+    /// A lens that keeps the `n` likeliest tokens of each position.
     pub fn new(model: &'m Gpt2, n: usize) -> Self {
         Self { model, n, blocks: Vec::new() }
     }
 
-    /// The name under which a trace file may hold the lens' logits after block `i`: `[T, n_vocab]`.
+    /// The name of the lens's logits after block `i` in a trace file: `[T, n_vocab]`.
     pub fn name(i: usize) -> String {
         format!("lens.{i}")
     }
 
-    /// Reads the residual stream x `[T, C]`, keeps the likeliest tokens, and gives the logits `[T, V]`.
+    /// Reads the residual stream x `[T, C]`, keeps the likeliest tokens, and returns the logits `[T, V]`.
     pub fn read(&mut self, x: &[f32]) -> Matrix {
         let c = self.model.config.n_embd;
         let x = Matrix::from_vec(x.len() / c, c, x.to_vec()); // [T, C]
@@ -71,9 +71,9 @@ mod tests {
     use crate::inspect::next_token;
     use crate::trace::{Place, Recorder};
 
-    /// After the last block the lens sees what the model says.
+    /// After the last block, the lens gives the model's own logits.
     #[test]
-    fn the_last_block_says_what_the_model_says() {
+    fn the_last_block_gives_the_models_prediction() {
         let lm = crate::checkpoint::bundled();
         let ids = lm.bpe.encode("Once upon a time");
         let (mut lens, mut recorder) = (Lens::new(&lm.model, 3), Recorder::new());

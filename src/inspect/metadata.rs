@@ -1,4 +1,4 @@
-//! What a trace file says of itself, in the `__metadata__` of its header.
+//! The metadata of a trace file, in the `__metadata__` of its header.
 
 use crate::bpe::TokenId;
 use crate::checkpoint::LanguageModel;
@@ -6,20 +6,20 @@ use crate::generate::Options;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Model, prompt, options and versions. No time and no place is in it: the same run writes the same bytes.
+/// Model, prompt, options and versions. It records neither time nor machine: the same run writes the same bytes.
 ///
-/// | key | what |
+/// | key | value |
 /// |---|---|
-/// | `model` | what it was opened as |
-/// | `prompt`, `ids` | the text, and its ids as JSON |
+/// | `model` | the name under which the model was opened |
+/// | `prompt`, `ids` | the text of the prompt, and its ids as JSON |
 /// | `options` | JSON: how the next token is chosen |
-/// | `choices` | JSON, an object a step: how it was chosen ([`Explanation`](crate::sampling::Explanation)) |
-/// | `sequence.1.choices`, ... | the same of the second text and those after it, where several are written |
-/// | `stop` | JSON: the strings that end the text, where there are any |
-/// | `dtype`, `kv_cache_dtype` | of the weights, of the keys and values |
-/// | `arithmetic`, `version` | of the [arithmetic](crate::ARITHMETIC), of the program |
+/// | `choices` | JSON, one object per step: how its token was chosen ([`Explanation`](crate::sampling::Explanation)) |
+/// | `sequence.1.choices`, ... | the same for the second and later texts, if there are several |
+/// | `stop` | JSON: the strings that end the text, if there are any |
+/// | `dtype`, `kv_cache_dtype` | the number type of the weights, and of the keys and values |
+/// | `arithmetic`, `version` | the version of the [arithmetic](crate::ARITHMETIC), and of the program |
 ///
-/// `choices`: for each text how each of its tokens was chosen.
+/// The argument `choices` has one list per text, with one entry per token.
 pub fn metadata(
     lm: &LanguageModel,
     ids: &[TokenId],
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prompt_is_said_as_text_and_ids() {
+    fn the_prompt_is_stored_as_text_and_ids() {
         let lm = crate::checkpoint::bundled();
         let about = metadata(&lm, &lm.bpe.encode("Once upon"), &Options::default(), &[vec![json!(1)]]);
         assert_eq!(

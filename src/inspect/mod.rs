@@ -1,12 +1,12 @@
-//! What looks at a whole generation: files of every stage, their comparison, the logit lens and the stepper.
+//! Tools to inspect a generation: trace files of every stage, their comparison, the logit lens and the stepper.
 //!
 //! | module | what |
 //! |---|---|
-//! | [`next_token`] | one turn of the loop with every stage shown to a [`Trace`](crate::trace::Trace) |
-//! | [`TraceFile`] | writes the stages of a pass or of a whole generation into a safetensors file |
+//! | [`next_token`] | runs one step of the loop and passes every stage to a [`Trace`](crate::trace::Trace) |
+//! | [`TraceFile`] | writes the stages of a pass or of a whole generation to a safetensors file |
 //! | [`diff`](diff()) | compares two such files, stage by stage |
 //! | [`Lens`] | reads the residual stream as if the model ended there |
-//! | [`debugger`] | walks through a generation, forward and back |
+//! | [`debugger`] | steps through a generation, forward and back |
 
 pub mod debugger;
 pub mod diff;

@@ -1,4 +1,4 @@
-//! One turn of the loop, from ids to the next id, with every stage shown.
+//! One step of the loop, from ids to the next id, with every stage traced.
 
 use crate::config::TokenId;
 use crate::error::{Error, Result};
@@ -7,10 +7,11 @@ use crate::model::Gpt2;
 use crate::sampling::{NoWatch, Watch};
 use crate::trace::Trace;
 
-/// Reads all `ids` at once and chooses the next token; `trace` sees every stage, the logits of all positions included.
+/// Reads all `ids` in one pass and chooses the next token. `trace` sees every stage, including the logits of all
+/// positions.
 ///
-/// Without sampling the likeliest token is chosen, and `probs` are the model's own. The result is `None` where no token
-/// can be chosen, because the logits are not finite: damaged weights can be traced too.
+/// Without sampling, the likeliest token is chosen, and `probs` are the model's own. The result is `None` if no token
+/// can be chosen, for example because the logits are not finite; so damaged weights can be traced too.
 ///
 /// # Errors
 /// [`Error::Input`] if there is no id, one is unknown, or there are more than `n_positions`; [`Error::Option`] if an
@@ -24,7 +25,7 @@ pub fn next_token(
     next_token_watched(model, ids, options, trace, &mut NoWatch)
 }
 
-/// The same, with every change of the scores shown to `watch`.
+/// Like [`next_token`], but also reports every change of the scores to `watch`.
 ///
 /// # Errors
 /// As [`next_token`].
@@ -57,7 +58,7 @@ mod tests {
     use crate::trace::{NoTrace, Recorder};
 
     #[test]
-    fn it_is_the_first_turn_of_a_generation() {
+    fn it_is_the_first_step_of_a_generation() {
         let lm = crate::checkpoint::bundled();
         let ids = lm.bpe.encode("There was once");
         for options in [Options::default(), Options::sampled(5)] {
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_an_error() {
+    fn bad_input_is_an_error() {
         let lm = crate::checkpoint::bundled();
         let n = lm.model.config.n_positions;
         let (greedy, cold) = (Options::default(), Options::sampled(0).temperature(-1.0));

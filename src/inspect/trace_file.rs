@@ -1,4 +1,4 @@
-//! Every stage in one file, which NumPy and PyTorch read.
+//! Every stage in one safetensors file, which NumPy and PyTorch can read.
 //!
 //! ```python
 //! from safetensors.numpy import load_file
@@ -8,13 +8,13 @@
 //! print(trace["step.2.transformer.h.0.attn.weights"])  # [n_head, 1, S]: one new row over all tokens so far
 //! ```
 //!
-//! The first step reads the prompt; its stages have the plain names. Those of later steps of a generation have `step.1.`,
-//! `step.2.` and so on before their names. Where several texts are written after one prompt, the stages of the second have
-//! `sequence.1.` before all that, and so on. How each token was chosen is in the metadata.
+//! The first step reads the prompt; its stages have the plain names. In later steps of a generation the names begin
+//! with `step.1.`, `step.2.` and so on. If several texts follow one prompt, the names of the second begin with
+//! `sequence.1.` (before `step`), and so on. The metadata says how each token was chosen.
 //!
-//! Each stage goes to the disk as soon as it is computed; memory holds one at a time. The largest are a block's scores and
-//! weights, 8 * H * T * T bytes together, and the logits, 4 * T * V bytes. A later step of GPT-2 124M takes about 1 MB on the
-//! disk, 0.4 MB of it logits and probabilities.
+//! Each stage goes to disk as soon as it is computed, so memory holds one stage at a time. The largest are the scores
+//! and weights of a block, 8 * H * T * T bytes together, and the logits, 4 * T * V bytes. A later step of GPT-2 124M
+//! takes about 1 MB on disk, of which 0.4 MB are logits and probabilities.
 
 use crate::bpe::Bpe;
 use crate::error::{Error, Result};
@@ -25,21 +25,21 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Candidates of each distribution that the file's metadata names.
+/// How many candidates of each distribution the metadata lists.
 const CANDIDATES: usize = 5;
 
-/// A [`Trace`] that writes what it is shown into a safetensors file, under the names of the stages.
+/// A [`Trace`] that writes stages to a safetensors file under their names.
 ///
-/// F32 all but the ids, which are I64. What the file says of itself is made by [`metadata`](super::metadata()).
+/// Ids are I64, all other stages F32. [`metadata`](super::metadata()) makes the file's metadata.
 #[derive(Debug)]
 pub struct TraceFile {
     file: Growing,
-    /// The names that are written; all of them if there is no list.
+    /// The names to write; `None` writes all.
     only: Option<BTreeSet<String>>,
     sequence: usize,
     step: usize,
     block: Option<usize>,
-    /// Whether a token was chosen.
+    /// Whether any token was chosen.
     chose: bool,
     problem: Option<Error>,
 }
@@ -54,22 +54,23 @@ impl TraceFile {
         Ok(Self { file: Growing::create(path)?, only, sequence, step, block, chose, problem })
     }
 
-    /// Writes these names and no others.
+    /// Restricts the file to these names.
     pub fn only(self, names: impl IntoIterator<Item = String>) -> Self {
         Self { only: Some(names.into_iter().collect()), ..self }
     }
 
-    /// What comes now belongs to this text, of several after one prompt.
+    /// Begins text number `sequence` of several that follow one prompt.
     pub fn begin(&mut self, sequence: usize) {
         (self.sequence, self.step, self.block) = (sequence, 0, None);
     }
 
-    /// Writes numbers under a name, if the file is to have it. A problem is kept for [`finish`](Self::finish).
+    /// Writes a tensor under a name, unless [`only`](Self::only) excludes it. [`finish`](Self::finish) reports an
+    /// error.
     pub fn write(&mut self, name: &str, shape: &[usize], values: &[f32]) {
         self.append(name.into(), "F32", shape, bytemuck::cast_slice(values));
     }
 
-    /// Gives the file its name, with this `__metadata__`. `next_id` is -1 where no token could be chosen.
+    /// Completes the file with this `__metadata__` and gives it its name. `next_id` is -1 if no token could be chosen.
     ///
     /// # Errors
     /// [`Error::Io`], also from earlier writes.
@@ -120,17 +121,17 @@ impl Trace for TraceFile {
     }
 }
 
-/// A [`Watch`] that keeps how each token of a text was chosen, as JSON.
+/// A [`Watch`] that records as JSON how each token of a text was chosen.
 #[derive(Debug)]
 pub struct Choices<'a> {
     bpe: &'a Bpe,
     now: Explanation,
-    /// One a token.
+    /// One entry per token.
     pub all: Vec<Value>,
 }
 
 impl<'a> Choices<'a> {
-    /// None yet; `bpe` has the tokens' texts.
+    /// No choices yet; `bpe` gives the text of each token.
     pub fn new(bpe: &'a Bpe) -> Self {
         Self { bpe, now: Explanation::new(CANDIDATES), all: Vec::new() }
     }
@@ -216,9 +217,9 @@ mod tests {
         assert_eq!(*found.tensors["next_id"].bytes, (-1i64).to_le_bytes());
     }
 
-    /// Read at once or in pieces, through the cache or not: the same text.
+    /// The text is the same whether the prompt is read in one pass or in pieces.
     #[test]
-    fn whole_is_the_same_text() {
+    fn a_prompt_read_whole_gives_the_same_text() {
         let lm = crate::checkpoint::bundled();
         let prompt: Vec<TokenId> = (0..300).collect();
         let options = || Options::sampled(1).max_new_tokens(4);

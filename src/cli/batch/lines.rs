@@ -1,4 +1,4 @@
-//! The lines of a file, read by a thread of their own: texts in the making need not wait for a slow pipe.
+//! The lines of a file, read by a separate thread so that running texts need not wait for a slow pipe.
 
 use super::super::failure::Failure;
 use gpt2::error::Error;
@@ -9,49 +9,50 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::Duration;
 
-/// The longest line that is taken.
+/// The longest accepted line, in bytes.
 const LONGEST: u64 = 16 << 20;
-/// The longest that is skipped; a device may have no end.
+/// The longest line that is skipped, in bytes: a device may never end.
 const ENDLESS: u64 = 1 << 30;
 
 /// A line that is not blank.
 pub struct Line {
-    /// Counted from 1, with the blank ones.
+    /// The line number from 1; blank lines count.
     pub number: u64,
-    /// Its bytes, or what is wrong with them.
+    /// The bytes of the line, or the reason it is refused.
     pub text: Result<Vec<u8>, String>,
 }
 
-/// What comes next.
+/// The answer to a request for the next line.
 pub enum Next {
     Line(Line),
+    /// No line has arrived yet.
     NotYet,
-    /// No more lines; and why, if it is not the end of the file.
+    /// There are no more lines: the file has ended, or reading failed.
     End(Result<(), Failure>),
 }
 
-/// Lines that are read as they are needed.
+/// Lines that are read on demand.
 pub struct Lines {
     from: Receiver<Result<Line, Error>>,
 }
 
 impl Lines {
-    /// The lines of a file, or of standard input where `path` is `-`.
+    /// Opens a file, or standard input if `path` is `-`.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        let (to, from) = sync_channel(1); // one is read ahead
+        let (to, from) = sync_channel(1); // reads one line ahead
         let (name, input): (PathBuf, Box<dyn Read + Send>) = match path.to_str() {
             Some("-") => ("standard input".into(), Box::new(io::stdin())),
             _ => (path.into(), Box::new(File::open(path).map_err(Error::io(path))?)),
         };
         std::thread::spawn(move || {
             if let Err(error) = read(BufReader::new(input), &name, &to) {
-                let _ = to.send(Err(error)); // at the other end nobody may be left
+                let _ = to.send(Err(error)); // the receiver may be gone
             }
         });
         Ok(Self { from })
     }
 
-    /// The next line, if it is there.
+    /// The next line, if it has arrived.
     pub fn now(&mut self) -> Next {
         match self.from.try_recv() {
             Ok(line) => Next::from(line),
@@ -60,7 +61,7 @@ impl Lines {
         }
     }
 
-    /// The next line, when it comes; not after an interrupt.
+    /// Waits for the next line; [`Next::NotYet`] after an interrupt.
     pub fn wait(&mut self, interrupted: &AtomicBool) -> Next {
         while !interrupted.load(Ordering::Relaxed) {
             match self.from.recv_timeout(Duration::from_millis(50)) {
@@ -79,7 +80,7 @@ impl From<Result<Line, Error>> for Next {
     }
 }
 
-/// Sends every line that is not blank, as long as somebody takes them.
+/// Sends every line that is not blank, until the receiver is gone.
 fn read(mut input: impl BufRead, name: &Path, to: &SyncSender<Result<Line, Error>>) -> Result<(), Error> {
     for number in 1.. {
         let mut line = Vec::new();
@@ -91,7 +92,7 @@ fn read(mut input: impl BufRead, name: &Path, to: &SyncSender<Result<Line, Error
             if skipped as u64 == ENDLESS {
                 return Err(Error::file(
                     name,
-                    format!("line {number} is longer than 1 GiB; is this a text?"),
+                    format!("line {number} is longer than 1 GiB; is this a text file?"),
                 ));
             }
             text = Err(format!("longer than {} MiB; give the prompt in parts", LONGEST >> 20));
@@ -100,7 +101,7 @@ fn read(mut input: impl BufRead, name: &Path, to: &SyncSender<Result<Line, Error
             break;
         }
         if number == 1 && line.starts_with(b"\xef\xbb\xbf") {
-            line.drain(..3); // the mark that some editors put before UTF-8
+            line.drain(..3); // the byte order mark that some editors put before UTF-8
         }
         if text.is_ok() && line.trim_ascii().is_empty() {
             continue;

@@ -1,4 +1,4 @@
-//! A line of a batch: a prompt, and options of its own.
+//! A line of a batch: a prompt and its own options.
 
 use gpt2::bpe::{Bpe, TokenId};
 use gpt2::error::{Error, Result};
@@ -8,8 +8,8 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
 
-/// A line. The keys of its options are the flags' names with `_` for `-`; what it leaves out is as on the command line,
-/// null switches an option off.
+/// A parsed line. Option keys are the flags' names with `_` for `-`. Options that the line omits keep their values from
+/// the command line; null switches an option off.
 #[derive(Debug, Default)]
 pub struct Request {
     prompt: Option<String>,
@@ -18,15 +18,15 @@ pub struct Request {
 }
 
 impl Request {
-    /// A line is a JSON string, the prompt, or an object.
+    /// Parses a line: a JSON string, which is the prompt, or a JSON object.
     pub fn parse(line: &[u8]) -> Result<Self> {
-        let line = line.trim_ascii_end(); // the line break among it
+        let line = line.trim_ascii_end(); // including the line break
         let request = match line.trim_ascii_start().first() {
             Some(b'"') => serde_json::from_slice(line).map(|prompt| Self { prompt, ..Self::default() }),
             Some(b'{') => serde_json::from_slice(line),
             _ => {
                 return Err(Error::input(
-                    r#"not a prompt: a line must be a JSON text, "...", or an object, {"prompt": "..."}"#,
+                    r#"not a prompt: a line must be a JSON string, "...", or an object, {"prompt": "..."}"#,
                 ));
             }
         };
@@ -43,12 +43,14 @@ impl Request {
             (Some(prompt), None) if allow_special => Ok(bpe.encode_with_special(prompt)),
             (Some(prompt), None) => Ok(bpe.encode(prompt)),
             (None, Some(ids)) => Ok(ids.clone()),
-            (Some(_), Some(_)) => Err(Error::input("prompt and prompt_ids: give one of them")),
-            (None, None) => Err(Error::input("no prompt; give prompt, a text, or prompt_ids, a list of ids")),
+            (Some(_), Some(_)) => Err(Error::input("prompt and prompt_ids: give only one of them")),
+            (None, None) => {
+                Err(Error::input("no prompt; give prompt (a text) or prompt_ids (a list of ids)"))
+            }
         }
     }
 
-    /// The options of the line, its own or else those of the command line.
+    /// The line's own options, completed by those of the command line.
     pub fn options(&self, common: &Options, bpe: &Bpe) -> Result<Options> {
         let mut options = common.clone();
         for (row, value) in &self.options {
@@ -57,7 +59,7 @@ impl Request {
         let unused = |(row, value): &&(&Row, Value)| row.only_when_drawn() && !value.is_null();
         match self.options.iter().find(unused).filter(|_| !options.sample) {
             Some((row, _)) => Err(Error::input(format!(
-                "{} is for sampling, and the line is greedy; leave it out, or say \"greedy\": false",
+                "{} is for sampling, but the line is greedy; leave it out, or set \"greedy\": false",
                 row.key()
             ))),
             None => Ok(options),

@@ -1,4 +1,4 @@
-//! What comes of the lines: results, printed in the order of the lines, and the sums of all.
+//! The results of the lines, printed in the order of the lines, and the totals.
 
 use super::super::failure::Failure;
 use super::super::report::{Stats, json, ms, print, remark};
@@ -8,23 +8,25 @@ use serde::Serialize;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Results from the first that is not printed, and what the batch did in all.
+/// The results that are not printed yet, and the totals of the batch.
 #[derive(Default)]
 pub struct Results {
+    /// One entry per line, from the first that is not printed; `None` until its result is ready.
     waiting: VecDeque<Option<String>>,
-    /// Bytes of the results that are not printed.
+    /// Bytes of the results in `waiting`.
     pub bytes: usize,
     printed: usize,
     lines: usize,
     failed: usize,
     prompt_tokens: usize,
     new_tokens: usize,
-    /// A turn's time is shared out between the tokens that it read: those of prompts, and the newest of each text.
+    /// Time spent on prompt tokens. A turn's time is divided in proportion to the tokens of each kind that it read.
     prompts: Duration,
+    /// Time spent on the newest token of each text.
     newest: Duration,
 }
 
-/// The result of a bad line.
+/// The result of a line that failed.
 #[derive(Serialize)]
 struct Bad {
     line: u64,
@@ -32,21 +34,21 @@ struct Bad {
 }
 
 impl Results {
-    /// The place of the next line's result.
+    /// Reserves the place of the next line's result.
     pub fn expect(&mut self) -> usize {
         self.lines += 1;
         self.waiting.push_back(None);
         self.lines - 1
     }
 
-    /// The result of a good line, whose text had so many tokens.
+    /// Stores the result of a line that succeeded, and counts its tokens.
     pub fn good(&mut self, place: usize, result: String, prompt_tokens: usize, new_tokens: usize) {
         self.prompt_tokens += prompt_tokens;
         self.new_tokens += new_tokens;
         self.put(place, result);
     }
 
-    /// The result of a bad line, which is also told on standard error.
+    /// Stores the error of a line that failed, and reports it on standard error.
     pub fn bad(&mut self, place: usize, line: u64, error: &Error) -> Result<(), Failure> {
         self.failed += 1;
         remark(format_args!("line {line}: {error}"));
@@ -59,7 +61,7 @@ impl Results {
         self.waiting[place - self.printed] = Some(result);
     }
 
-    /// Prints what is ready, up to the first that is not; or all that is ready, where no more is to come.
+    /// Prints the results up to the first that is not ready; with `all`, every result that is ready.
     pub fn print(&mut self, all: bool) -> Result<(), Failure> {
         while self.waiting.front().is_some_and(|result| all || result.is_some()) {
             self.printed += 1;
@@ -71,7 +73,7 @@ impl Results {
         Ok(())
     }
 
-    /// One turn more.
+    /// Adds the time of one turn.
     pub fn turn(&mut self, turn: Turn, time: Duration) {
         let all = turn.prompt_tokens + turn.newest_tokens;
         let prompts = time.mul_f64(turn.prompt_tokens as f64 / all.max(1) as f64);
@@ -79,7 +81,7 @@ impl Results {
         self.newest += time - prompts;
     }
 
-    /// The sums, on standard error.
+    /// Prints the totals on standard error.
     pub fn print_sums(&self, seed: u64, load: Duration) {
         let (lines, tokens) = (self.lines, self.new_tokens);
         let (prefill_ms, decode_ms) = (ms(self.prompts), ms(self.newest));
@@ -99,7 +101,7 @@ impl Results {
         match (self.failed, self.lines) {
             (0, _) => Ok(()),
             (failed, lines) => Err(Failure::Work(format!(
-                "{failed} of {lines} lines failed; what is wrong stands in place of their results"
+                "{failed} of {lines} lines failed; their errors are printed in place of their results"
             ))),
         }
     }

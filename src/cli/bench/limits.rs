@@ -1,4 +1,4 @@
-//! What the machine can do at best, measured on the spot: each time anew, beside what is compared with it.
+//! The machine's peak speed, measured again right before each measurement that is compared with it.
 
 use gpt2::format::Bytes;
 use gpt2::model::Gpt2;
@@ -9,17 +9,17 @@ use serde::Serialize;
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Medians of what was measured.
+/// Medians of the measured limits.
 #[derive(Serialize)]
 pub struct Limits {
     pub read_gb_per_s: f64,
     pub fma_gflops: f64,
-    /// Products of whole numbers, where the weights have eight bits.
+    /// Operations on eight-bit integers, in 1e9 per second; only for int8 weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub int8_gops: Option<f64>,
 }
 
-/// Measurements of the machine's limits.
+/// Measures the machine's limits and keeps the measurements.
 pub struct Meter {
     memory: Memory,
     int8: bool,
@@ -30,19 +30,19 @@ pub struct Meter {
 
 impl Meter {
     pub fn new(model: &Gpt2) -> Self {
-        // The limit of decoding is how fast this many bytes can be read.
+        // Decoding is limited by how fast this many bytes can be read.
         let memory = Memory::new(model.weight_bytes().clamp(8 << 20, 1 << 30));
         let int8 = model.wte.dtype() == Dtype::I8;
         Self { memory, int8, read: Vec::new(), fma: Vec::new(), int8_gops: Vec::new() }
     }
 
-    /// The speed of memory now, GB/s.
+    /// Measures the memory bandwidth, in GB/s.
     pub fn bandwidth(&mut self) -> f64 {
         self.read.push(self.memory.read_gb_per_s());
         self.read[self.read.len() - 1]
     }
 
-    /// What the products of prefill could reach at best now, GFLOP/s.
+    /// Measures the peak of prefill's matrix products, in GFLOP/s, or in GOP/s for int8 weights.
     pub fn peak(&mut self) -> f64 {
         let (all, now) =
             if self.int8 { (&mut self.int8_gops, int8_gops()) } else { (&mut self.fma, fma_gflops()) };
@@ -50,7 +50,7 @@ impl Meter {
         now
     }
 
-    /// Medians of all that was measured; each at least some times.
+    /// Medians of all measurements, at least five of each limit.
     pub fn limits(mut self) -> Limits {
         (0..5).for_each(|_| {
             self.bandwidth();
@@ -67,15 +67,15 @@ impl Meter {
     }
 }
 
-/// A measurement that was repeated: medians of the seconds, and of the limit right before each.
+/// A repeated measurement: the median time in seconds, and the median of the limits measured right before each run.
 pub struct Measured {
     pub seconds: f64,
     pub limit: f64,
 }
 
-/// Machines have faster and slower minutes: the limit is measured again before every try.
+/// Repeats a measurement. A machine's speed drifts, so the limit is measured again before each run.
 pub fn measure(repeat: usize, mut limit: impl FnMut() -> f64, mut seconds: impl FnMut() -> f64) -> Measured {
-    seconds(); // the first one pays for the memory
+    seconds(); // the first run pays for allocating memory
     let (limits, all) = (0..repeat).map(|_| (limit(), seconds())).unzip();
     Measured { seconds: median(all), limit: median(limits) }
 }
@@ -85,15 +85,15 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// Memory to read, of a model's size: what fits a cache reads faster.
+/// Memory of a model's size to read: a smaller block could fit in a cache and read faster.
 struct Memory(Bytes);
 
 impl Memory {
     fn new(bytes: usize) -> Self {
-        Self(Bytes::aligned_copy(&vec![1u8; bytes])) // as weights are kept
+        Self(Bytes::aligned_copy(&vec![1u8; bytes])) // aligned as weights are
     }
 
-    /// Reads all of it with all threads, once: GB/s.
+    /// Reads all of it once, with all threads, and returns the speed in GB/s.
     fn read_gb_per_s(&self) -> f64 {
         let piece = self.0.len().div_ceil(rayon::current_num_threads()).next_multiple_of(8);
         let once = || self.0.par_chunks(piece).map(sum).reduce(|| 0, u64::wrapping_add);
@@ -101,22 +101,22 @@ impl Memory {
     }
 }
 
-/// Fused multiply-adds of f32 in registers with all threads: GFLOP/s.
+/// The speed of f32 fused multiply-adds in registers, with all threads, in GFLOP/s.
 fn fma_gflops() -> f64 {
     const ROUNDS: usize = 4_000_000;
     let threads = rayon::current_num_threads();
-    // Enough sums to hide the latency, few enough to stay in registers.
+    // Enough independent sums to hide the latency, few enough to stay in registers.
     let (sums, chain): (usize, fn(usize, f32, f32) -> f32) = match Simd::current() {
         Simd::Avx512 => (192, chain::<192>),
         Simd::Avx2 => (96, chain::<96>),
         _ => (48, chain::<48>),
     };
-    // `broadcast`: on every thread, where a parallel loop might run twice on one
+    // `broadcast` runs once on every thread; a parallel loop could run twice on one.
     let once = || rayon::broadcast(|_| chain(ROUNDS, black_box(0.999), black_box(0.001)));
     (2 * sums * ROUNDS * threads) as f64 / 1e9 / timed(&once)
 }
 
-/// Products of eight-bit numbers in the L1 cache with all threads: billions of operations a second.
+/// The speed of eight-bit multiply-adds from the L1 cache, with all threads, in 1e9 operations per second.
 fn int8_gops() -> f64 {
     const ROUNDS: usize = 20_000;
     let begin = Instant::now();

@@ -5,23 +5,23 @@ use super::{Report, Run};
 use gpt2::bpe::Bpe;
 use std::io::{self, Write};
 
-/// Columns of a terminal.
+/// Width of the table in columns of a terminal.
 const WIDTH: usize = 80;
 
-/// Runs beside each other at most, so that a cell has room for a word and a number.
-const BESIDE: usize = 5;
+/// The most runs side by side, so that a cell has room for a word and a number.
+const MOST_RUNS: usize = 5;
 
-/// Columns of a run's name.
+/// Width of a run's name in columns.
 const INDENT: usize = 13;
 
 pub fn print(report: &Report, bpe: &Bpe, out: &mut impl Write) -> io::Result<()> {
     let (greedy, others) = (&report.runs[0], &report.runs[1..]);
     let (drafted, sampled): (Vec<&Run>, Vec<&Run>) = others.iter().partition(|run| run.speculated.is_some());
-    writeln!(out, "running log-probability in nats; = the token of greedy, > parts from it;")?;
-    writeln!(out, "pass: the pass of the model that gave the speculative text its token")?;
+    writeln!(out, "running log-probability in nats; = same token as greedy, > first that differs;")?;
+    writeln!(out, "pass: the pass of the model that produced the token of the speculative text")?;
     let mut rest = &sampled[..];
     loop {
-        let (block, more) = rest.split_at(rest.len().min(BESIDE - 1));
+        let (block, more) = rest.split_at(rest.len().min(MOST_RUNS - 1));
         let columns: Vec<&Run> = [&[greedy], block].concat();
         writeln!(out)?;
         steps(&columns, &drafted, bpe, out)?;
@@ -35,10 +35,10 @@ pub fn print(report: &Report, bpe: &Bpe, out: &mut impl Write) -> io::Result<()>
         paragraph(&format!("{}:", clip(&run.name, INDENT - 2)), &run.text, out)?;
     }
     writeln!(out)?;
-    let heads = ["nats", "a token", "parts at", "behind greedy", "by that choice"];
+    let heads = ["nats", "per token", "diverges at", "behind greedy", "by that choice"];
     writeln!(
         out,
-        "{:INDENT$}{:>7}{:>9}{:>10}{:>15}{:>16}",
+        "{:INDENT$}{:>7}{:>11}{:>13}{:>15}{:>16}",
         "", heads[0], heads[1], heads[2], heads[3], heads[4]
     )?;
     for run in &report.runs {
@@ -47,7 +47,7 @@ pub fn print(report: &Report, bpe: &Bpe, out: &mut impl Write) -> io::Result<()>
     writeln!(out, "seed {}", report.seed)
 }
 
-/// A line a token, a column a run.
+/// Prints one line per token, with one column per run.
 fn steps(columns: &[&Run], drafted: &[&Run], bpe: &Bpe, out: &mut impl Write) -> io::Result<()> {
     let lines = columns.iter().map(|run| run.ids.len()).max().unwrap_or(0);
     let step = lines.to_string().len().max(2);
@@ -84,7 +84,7 @@ fn steps(columns: &[&Run], drafted: &[&Run], bpe: &Bpe, out: &mut impl Write) ->
     Ok(())
 }
 
-/// The beginning of a text that is too long for its place.
+/// Shortens a text to `room` characters, the last an ellipsis.
 fn clip(text: &str, room: usize) -> String {
     match text.char_indices().nth(room) {
         Some(_) => text.chars().take(room.saturating_sub(1)).chain(['…']).collect(),
@@ -92,7 +92,7 @@ fn clip(text: &str, room: usize) -> String {
     }
 }
 
-/// A text on lines that fit, its own line breaks made visible.
+/// Prints a text wrapped to the table's width, with its own line breaks escaped.
 fn paragraph(name: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
     let visible: String = text
         .chars()
@@ -114,14 +114,14 @@ fn paragraph(name: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", line.trim_end())
 }
 
-/// A word in pieces of at most `room` characters.
+/// Cuts a word into pieces of at most `room` characters.
 fn pieces(word: &str, room: usize) -> impl Iterator<Item = &str> {
     let starts = word.char_indices().step_by(room).map(|(at, _)| at);
     let ends = word.char_indices().step_by(room).skip(1).map(|(at, _)| at).chain([word.len()]);
     starts.zip(ends).map(|(start, end)| &word[start..end])
 }
 
-/// What a run has to do with the greedy text.
+/// Prints a run's totals and how it compares with the greedy text.
 fn facts(run: &Run, greedy: &Run, out: &mut impl Write) -> io::Result<()> {
     let name = clip(&run.name, INDENT - 1);
     if let Some(Speculated { drafted, accepted, .. }) = &run.speculated {
@@ -135,11 +135,11 @@ fn facts(run: &Run, greedy: &Run, out: &mut impl Write) -> io::Result<()> {
         );
     }
     let (tokens, sum) = (run.ids.len(), run.running.last().unwrap_or(&0.0));
-    write!(out, "{name:<INDENT$}{sum:>7.1}{:>9.2}", sum / tokens.max(1) as f64)?;
+    write!(out, "{name:<INDENT$}{sum:>7.1}{:>11.2}", sum / tokens.max(1) as f64)?;
     if let (Some(chosen), Some(likeliest)) = (run.logprobs.get(run.shared), greedy.logprobs.get(run.shared)) {
-        let until = tokens.min(greedy.ids.len()) - 1; // as far as both go
+        let until = tokens.min(greedy.ids.len()) - 1; // the last token that both have
         let behind = greedy.running[until] - run.running[until];
-        write!(out, "{:>10}{behind:>15.1}{:>16.1}", run.shared + 1, likeliest - chosen)?;
+        write!(out, "{:>13}{behind:>15.1}{:>16.1}", run.shared + 1, likeliest - chosen)?;
     }
     writeln!(out)
 }

@@ -1,4 +1,4 @@
-//! The stepper's language: a command a line.
+//! The stepper's commands, one per line.
 
 mod words;
 
@@ -8,7 +8,7 @@ use gpt2::sampling::options::Row;
 use std::ops::RangeInclusive;
 use words::{Word, count, number, one, range, split};
 
-/// What may be asked.
+/// A parsed command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     Next(usize),
@@ -35,7 +35,7 @@ pub enum Command {
     Quit,
 }
 
-/// How far back.
+/// How far to go back.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Back {
     Stages(usize),
@@ -43,14 +43,14 @@ pub enum Back {
     To(String),
 }
 
-/// A token, as it may be named.
+/// A token, by id or by text.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Token {
     Id(u32),
     Text(String),
 }
 
-/// What to print of a stage.
+/// Which numbers of a stage to print.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Print {
     pub stage: Option<String>,
@@ -62,51 +62,51 @@ pub struct Print {
 
 /// Name, abbreviation, arguments, what it does.
 const COMMANDS: [(&str, &str, &str, &str); 22] = [
-    ("next", "n", "[N]", "the next stage, or the N next; an empty line does the same"),
-    ("block", "b", "[N]", "run to the end of this block, or of the N-th from here"),
-    ("token", "t", "[N]", "run to the next chosen token"),
-    ("run", "r", "STAGE", "run to the next stage of this name: lm_head, h.3.attn.weights, *.mlp.act"),
+    ("next", "n", "[N]", "go to the next stage, or N stages on; an empty line does the same"),
+    ("block", "b", "[N]", "run to the end of this block, or of the N-th block from here"),
+    ("token", "t", "[N]", "run to the next chosen token, or the N-th"),
+    ("run", "r", "STAGE", "run to the next stage with this name: lm_head, h.3.attn.weights, *.mlp.act"),
     ("continue", "c", "", "run to the end of the text"),
-    ("back", "k", "[N] | token [N] | STAGE", "back by N stages or tokens, or to a stage before"),
-    ("restart", "", "", "back to the first stage of the first step"),
+    ("back", "k", "[N] | token [N] | STAGE", "go back N stages or tokens, or to an earlier stage"),
+    ("restart", "", "", "go back to the first stage of the first step"),
     (
         "print",
         "p",
         "[STAGE] [rows A-B] [cols A-B] [heads A-B] [top N]",
-        "numbers of a stage, or the N largest of each row",
+        "print numbers of a stage, or the N largest of each row",
     ),
-    ("attention", "a", "[BLOCK] HEAD", "where a head looks: queries down, keys across"),
-    ("heads", "", "", "where each head looks: at the first token, the one before, itself"),
-    ("candidates", "d", "[N]", "the N likeliest tokens before and after each processor, and the draw"),
-    ("lens", "l", "[N]", "what the model would say if it stopped after each block"),
-    ("text", "x", "", "the new text so far"),
-    ("stages", "", "", "the stages of this step"),
-    ("where", "w", "", "this stage again"),
+    ("attention", "a", "[BLOCK] HEAD", "show where a head attends: queries down, keys across"),
+    ("heads", "", "", "show where each head attends: to the first token, the previous token, itself"),
+    ("candidates", "d", "[N]", "show the N likeliest tokens before and after each processor, and the draw"),
+    ("lens", "l", "[N]", "show what the model would predict if it stopped after each block"),
+    ("text", "x", "", "show the new text so far"),
+    ("stages", "", "", "list the stages of this step"),
+    ("where", "w", "", "show this stage again"),
     (
         "set",
         "s",
         "[NAME VALUE | NAME off]",
-        "show or change temperature, top-k, top-p, ..., seed, greedy (names of the flags)",
+        "show or change temperature, top-k, top-p, ..., seed, greedy (named as the flags)",
     ),
-    ("force", "f", "ID | \"TEXT\"", "make this the next token, whatever is chosen"),
+    ("force", "f", "ID | \"TEXT\"", "make this the next token instead of the chosen one"),
     (
         "ablate",
         "",
         "head BLOCK HEAD | attention BLOCK | mlp BLOCK | none",
-        "switch a part off, from this step on",
+        "switch off a part of the model, from this step on",
     ),
-    ("undo", "u", "", "take back the last change of this step"),
-    ("help", "h", "", "this list; ? does the same"),
-    ("quit", "q", "", "end here"),
+    ("undo", "u", "", "undo the last change made in this step"),
+    ("help", "h", "", "show this list; ? does the same"),
+    ("quit", "q", "", "end the session"),
     ("?", "", "", ""),
 ];
 
-/// The options that `set` knows: all but the stop strings, which the session was begun with.
+/// The options that `set` accepts: all but the stop strings, which are fixed when the session begins.
 fn options() -> impl Iterator<Item = &'static Row> {
     Options::table().iter().filter(|row| row.name != "stop")
 }
 
-/// The list of all commands.
+/// The help text: a list of all commands.
 pub fn help() -> String {
     let line = |(name, short, arguments, about): &(&str, &str, &str, &str)| {
         let names = if short.is_empty() { name.to_string() } else { format!("{name}, {short}") };
@@ -115,16 +115,16 @@ pub fn help() -> String {
     };
     let list: String = COMMANDS.iter().filter(|command| !command.3.is_empty()).map(line).collect();
     format!(
-        "{list}A name may be cut as long as it is the only one. set may be left out: temperature 0.5.\n\
-         Each step keeps the changes that were made in it, and hands them on; back goes\n\
-         behind them, and forward to them again.\n"
+        "{list}A command name may be shortened if it stays unambiguous. set may be left out: temperature 0.5.\n\
+         A change applies to this step and to later ones. Going back to an earlier step\n\
+         suspends it; going forward again restores it.\n"
     )
 }
 
-/// The command of a line.
+/// Parses a line.
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// A message that says what is wrong.
 pub fn parse(line: &str) -> Result<Command, String> {
     let words = split(line)?;
     let Some((first, rest)) = words.split_first() else { return Ok(Command::Next(1)) };
@@ -134,7 +134,7 @@ pub fn parse(line: &str) -> Result<Command, String> {
     let name = command(&first.text)?;
     let bare = |command: Command| match rest {
         [] => Ok(command),
-        [word, ..] => Err(format!("{name} takes nothing after it, and there is {:?}", word.text)),
+        [word, ..] => Err(format!("{name} takes no arguments, but got {:?}", word.text)),
     };
     match name {
         "next" => count(name, rest).map(Command::Next),
@@ -175,7 +175,7 @@ fn command(word: &str) -> Result<&'static str, String> {
     match begins[..] {
         [name] => Ok(name),
         [] => Err(format!("there is no command {word:?}; help lists them")),
-        _ => Err(format!("{word:?} may be {}", begins.join(" or "))),
+        _ => Err(format!("{word:?} is ambiguous: {}", begins.join(" or "))),
     }
 }
 
@@ -198,7 +198,7 @@ fn print(words: &[Word]) -> Result<Print, String> {
             "head" | "heads" => print.heads = Some(range(value()?)?),
             "top" => print.top = Some(number(value()?, "a number")?.max(1)),
             _ if print.stage.is_none() => print.stage = Some(word.text.clone()),
-            other => return Err(format!("print knows rows, cols, heads and top, not {other:?}")),
+            other => return Err(format!("print takes rows, cols, heads and top, not {other:?}")),
         }
     }
     Ok(print)
@@ -206,7 +206,7 @@ fn print(words: &[Word]) -> Result<Print, String> {
 
 fn attention(words: &[Word]) -> Result<Command, String> {
     let numbers: Vec<usize> =
-        words.iter().map(|word| number(word, "a number of a block or a head")).collect::<Result<_, _>>()?;
+        words.iter().map(|word| number(word, "the number of a block or a head")).collect::<Result<_, _>>()?;
     match numbers.len() {
         1 | 2 => Ok(Command::Attention(numbers)),
         _ => Err("attention needs a head, or a block and a head".into()),
@@ -226,7 +226,7 @@ fn set(words: &[Word]) -> Result<Command, String> {
 
 fn ablate(words: &[Word]) -> Result<Command, String> {
     let texts: Vec<&str> = words.iter().map(|word| &*word.text).collect();
-    let at = |i: usize| number(&words[i], "a number of a block or a head");
+    let at = |i: usize| number(&words[i], "the number of a block or a head");
     match texts[..] {
         ["none"] => Ok(Command::AblateNone),
         ["head", _, _] => Ok(Command::Ablate(Edit::Head { block: at(1)?, head: at(2)? })),

@@ -1,24 +1,24 @@
-//! Where a head looks, drawn with characters: a row a query, a cell of two columns a key.
+//! A head's attention weights drawn with characters: one line per query, one cell of two columns per key.
 
 use gpt2::sampling::candidates::percent;
 use std::fmt::Write;
 
-/// Queries and keys, where there is room for them.
+/// The most queries, and the most keys, that are drawn.
 const MOST: usize = 40;
 
-/// Columns before the cells: the position and the name of a query.
+/// Columns before the cells, for the position and name of the query.
 const MARGIN: usize = 19;
 
-/// Weights `[rows, keys]` of one head as lines, none longer than `width` columns. The last query sees all keys; names
-/// are those of the keys.
+/// Draws the weights `[rows, keys]` of one head as lines of at most `width` columns. The last query sees all keys;
+/// `names` has one entry per key.
 ///
-/// In color the cell's grey is the weight; without, one of four shades. A key that comes after the query is left
-/// blank, a weight near 0 is a dot. At the end of each line, where there is room: the key with the largest weight.
+/// In color, the grey level of a cell is the weight; without color, one of four shades. Keys after the query are blank,
+/// and a weight near 0 is a dot. If there is room, each line ends with the key of the largest weight.
 pub fn lines(weights: &[f32], keys: usize, names: &[String], color: bool, width: usize) -> Vec<String> {
     let rows = weights.len() / keys.max(1);
     let fit = (width.saturating_sub(MARGIN) / 2).clamp(1, MOST);
     let (first_key, first_row) = (keys.saturating_sub(fit), rows.saturating_sub(fit));
-    let past = keys - rows; // keys that were there before the first of these queries
+    let past = keys - rows; // keys before the first of these queries
     let mut lines = Vec::new();
     if first_key > 0 || first_row > 0 {
         lines.push(format!(
@@ -28,7 +28,7 @@ pub fn lines(weights: &[f32], keys: usize, names: &[String], color: bool, width:
         ));
     }
     lines.push(format!("{:MARGIN$}{}", "", scale(first_key, keys)));
-    // What all lines end with, as much of it as fits into each.
+    // All lines get the same kind of ending: the longest that fits on every line.
     let most: Vec<(usize, String)> =
         (first_row..rows).map(|row| largest(&weights[row * keys..][..keys])).collect();
     let whole =
@@ -49,14 +49,14 @@ pub fn lines(weights: &[f32], keys: usize, names: &[String], color: bool, width:
     lines
 }
 
-/// The key with the largest weight, the first of several, and its share.
+/// The key with the largest weight (the first if several are equal), and the weight as a percentage.
 fn largest(weights: &[f32]) -> (usize, String) {
     let most =
         (0..weights.len()).max_by(|a, b| weights[*a].total_cmp(&weights[*b]).then(b.cmp(a))).unwrap_or(0);
     (most, percent(weights[most].into()))
 }
 
-/// The numbers of the keys above their cells, right-aligned: all where they are short, else one in five.
+/// The key numbers above their cells, right-aligned: every key up to 10 keys, otherwise every fifth.
 fn scale(first: usize, keys: usize) -> String {
     let every = if keys <= 10 { 1 } else { 5 };
     let mut line = String::new();
@@ -70,13 +70,13 @@ fn scale(first: usize, keys: usize) -> String {
     line
 }
 
-/// Two columns.
+/// One weight as a cell of two columns.
 fn cell(weight: f32, after: bool, color: bool) -> String {
     if after {
         return "  ".into();
     }
     if color {
-        let grey = 232 + (weight.clamp(0.0, 1.0) * 23.0).round() as u8; // 232 to 255 are greys from black to white
+        let grey = 232 + (weight.clamp(0.0, 1.0) * 23.0).round() as u8; // 232 to 255 are the greys from black to white
         return format!("\u{1b}[48;5;{grey}m  \u{1b}[0m");
     }
     let shade = match weight {
@@ -90,7 +90,7 @@ fn cell(weight: f32, after: bool, color: bool) -> String {
     shade.into()
 }
 
-/// The beginning of a long text.
+/// Shortens a text to at most `most` characters.
 pub fn shorten(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.into();
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(scale(0, 0), "");
     }
 
-    /// The end of a line is left out first, then the oldest keys.
+    /// The endings are dropped first, then the oldest keys.
     #[test]
     fn no_line_is_longer_than_the_terminal() {
         let keys = 30;

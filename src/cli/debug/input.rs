@@ -1,36 +1,36 @@
-//! Where commands come from: a terminal, with editing and history, or a pipe, a line each.
+//! The source of commands: a terminal with editing and history, or a pipe with one command per line.
 
 use super::super::failure::Failure;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use std::io::{self, BufRead, IsTerminal};
 
-/// A command longer than this is none.
+/// The longest command, in bytes.
 const LONGEST: usize = 1 << 16;
 
-/// What does not end after so many bytes is no line at all, but a device.
+/// A line still unfinished after this many bytes is taken for a device without end.
 const ENDLESS: usize = 1 << 28;
 
-/// Commands, one after the other.
+/// A source of commands.
 pub enum Input {
-    /// Somebody types them.
+    /// A person types them.
     Terminal(Box<DefaultEditor>),
-    /// They come from a file or a program.
+    /// A file or a program sends them.
     Lines,
 }
 
-/// What was read.
+/// What [`Input::read`] returns.
 pub enum Line {
     /// A command.
     Command(String),
-    /// Something that cannot be one, and why.
+    /// A line that cannot be a command, and why.
     NoCommand(&'static str),
-    /// Nothing more will come.
+    /// The end of the input.
     End,
 }
 
 impl Input {
-    /// A terminal if there is one on both sides, else lines.
+    /// A terminal if both standard input and standard output are one, otherwise plain lines.
     pub fn new() -> Result<Self, Failure> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return Ok(Self::Lines);
@@ -39,12 +39,12 @@ impl Input {
         Ok(Self::Terminal(Box::new(editor)))
     }
 
-    /// Whether what is typed can be seen already.
+    /// Whether commands come from a terminal, which already shows them.
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Terminal(_))
     }
 
-    /// How many columns the terminal has, if it is one.
+    /// The width of the terminal in columns, if there is one.
     pub fn width(&mut self) -> Option<usize> {
         let Self::Terminal(editor) = self else { return None };
         editor.dimensions().map(|(columns, _)| columns.into()).filter(|columns| *columns > 0)
@@ -58,20 +58,20 @@ impl Input {
         };
         match editor.readline("(gpt2) ") {
             Ok(line) => {
-                let _ = editor.add_history_entry(&line); // a line that is not remembered can be typed again
+                let _ = editor.add_history_entry(&line); // a line missing from the history does no harm
                 Ok(Line::Command(line.trim().into()))
             }
             Err(ReadlineError::Eof) => Ok(Line::End),
             Err(ReadlineError::Interrupted) => Err(Failure::Interrupted),
             Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                Ok(Line::NoCommand("what was typed is not UTF-8"))
+                Ok(Line::NoCommand("the input is not UTF-8"))
             }
             Err(error) => Err(Failure::Work(format!("the terminal: {error}"))),
         }
     }
 }
 
-/// One line, whatever its bytes and however long it is.
+/// Reads one line of any bytes and any length.
 fn read_line(from: &mut impl BufRead) -> io::Result<Line> {
     let (mut line, mut read, mut too_long) = (Vec::new(), 0, false);
     loop {
@@ -84,7 +84,7 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Line> {
         read += part.len();
         too_long |= line.len() + length > LONGEST;
         if read > ENDLESS {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line that does not end"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the line does not end"));
         }
         if !too_long {
             line.extend_from_slice(&part[..length]);
@@ -97,7 +97,7 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Line> {
     }
     Ok(match (read, too_long) {
         (0, _) => Line::End,
-        (_, true) => Line::NoCommand("a line of more than 64 KiB is no command"),
+        (_, true) => Line::NoCommand("a line longer than 64 KiB cannot be a command"),
         (_, false) => Line::Command(String::from_utf8_lossy(&line).trim().into()),
     })
 }
@@ -121,7 +121,7 @@ mod tests {
         let lines: Vec<String> = (0..7).map(|_| read()).collect();
         assert_eq!(
             lines,
-            ["next", "", "\u{fffd}\0", "a line of more than 64 KiB is no command", "last", "end", "end"]
+            ["next", "", "\u{fffd}\0", "a line longer than 64 KiB cannot be a command", "last", "end", "end"]
         );
     }
 }

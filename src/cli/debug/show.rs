@@ -13,16 +13,16 @@ use serde_json::json;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 
-/// Rows and columns that are shown where nobody says which.
+/// How many rows and columns `print` shows by default.
 const ROWS: usize = 12;
 const COLUMNS: usize = 8;
 
-/// Where the stepper's words go.
+/// Prints what the stepper shows.
 pub struct Show<'a, W> {
     pub out: W,
     pub lm: &'a LanguageModel,
     pub color: bool,
-    /// Columns of the terminal.
+    /// Width of the terminal in columns.
     pub width: usize,
 }
 
@@ -31,13 +31,13 @@ impl<W: Write> Show<'_, W> {
         quoted(&self.lm.bpe, id)
     }
 
-    /// What the session begins with.
+    /// Prints the opening lines of the session.
     pub fn welcome(&mut self, session: &Session<'_>) -> io::Result<()> {
         writeln!(self.out, "{}; options {}", self.lm.name, json!(session.settings().options))?;
-        writeln!(self.out, "a command a line; help lists them")
+        writeln!(self.out, "one command per line; help lists them")
     }
 
-    /// The stage at which the session is.
+    /// Prints the current stage.
     pub fn stage(&mut self, session: &Session<'_>) -> io::Result<()> {
         let (digest, place) = (session.digest(), session.place());
         if place.stage == Stage::InputIds {
@@ -52,7 +52,7 @@ impl<W: Write> Show<'_, W> {
             write!(self.out, "  ({} not finite)", digest.not_finite)?;
         }
         writeln!(self.out)?;
-        // The steps between the logits and the distribution, and then the draw.
+        // `probs` shows the steps from the logits to the distribution, `next_id` the draw.
         let lines = session.explanation().lines(|id| self.text(id));
         let steps = 1 + session.explanation().steps.len();
         match place.stage {
@@ -73,7 +73,7 @@ impl<W: Write> Show<'_, W> {
         lines.iter().try_for_each(|line| writeln!(self.out, "  {line}"))
     }
 
-    /// The heading of a step.
+    /// Prints the heading of a step.
     fn step(&mut self, session: &Session<'_>) -> io::Result<()> {
         let (read, seen) = (session.read_ids(), session.seen_ids().len());
         let text = self.lm.bpe.decode_lossy(read).unwrap_or_default();
@@ -93,7 +93,7 @@ impl<W: Write> Show<'_, W> {
         writeln!(self.out)
     }
 
-    /// A token that was passed by.
+    /// Prints a chosen token that was passed without stopping.
     pub fn token(&mut self, session: &Session<'_>) -> io::Result<()> {
         let (Ok(id), Some(chosen)) = (session.result(), &session.explanation().chosen) else { return Ok(()) };
         let name = self.text(id);
@@ -105,14 +105,14 @@ impl<W: Write> Show<'_, W> {
         writeln!(self.out, ", {p}, rank {} of {}", chosen.rank, chosen.candidates)
     }
 
-    /// The end of the text.
+    /// Prints the end of the text.
     pub fn end(&mut self, session: &Session<'_>) -> io::Result<()> {
         let reason = session.finish_reason().map_or("error", |reason| reason.name());
         writeln!(self.out, "== the end ({reason}): {} new tokens", session.new_ids().len())?;
         writeln!(self.out, "{}", session.text())
     }
 
-    /// The names of the stages of this step.
+    /// Prints the names of this step's stages.
     pub fn stages(&mut self, session: &Session<'_>) -> io::Result<()> {
         let here = session.place();
         session.places().try_for_each(|place| {
@@ -121,13 +121,13 @@ impl<W: Write> Show<'_, W> {
         })
     }
 
-    /// How the token is chosen, with more candidates.
+    /// Prints how the token is chosen.
     pub fn choice(&mut self, explanation: &Explanation) -> io::Result<()> {
         let lines = explanation.lines(|id| self.text(id));
         self.indented(&lines)
     }
 
-    /// The options and edits in force.
+    /// Prints the options and edits in force.
     pub fn settings(&mut self, session: &Session<'_>) -> io::Result<()> {
         let settings = session.settings();
         writeln!(self.out, "  options {}", json!(settings.options))?;
@@ -140,7 +140,7 @@ impl<W: Write> Show<'_, W> {
         Ok(())
     }
 
-    /// The logit lens: a line a block.
+    /// Prints the logit lens: one line per block.
     pub fn lens(&mut self, session: &mut Session<'_>, n: usize) -> io::Result<()> {
         for (i, block) in session.lens(n).iter().enumerate() {
             writeln!(self.out, "  after block {i:<3} {}", list(block, |id| self.text(id)))?;
@@ -148,7 +148,7 @@ impl<W: Write> Show<'_, W> {
         Ok(())
     }
 
-    /// The heat map of one head.
+    /// Prints the heat map of one head.
     pub fn attention(&mut self, session: &mut Session<'_>, block: usize, head: usize) -> io::Result<()> {
         let Some(weights) = session.values(Place::new(Stage::AttnWeights, Some(block))) else {
             return Ok(());
@@ -161,13 +161,13 @@ impl<W: Write> Show<'_, W> {
         self.indented(&heat::lines(weights, keys, &names, self.color, width))
     }
 
-    /// Where all heads look, in the mean over the queries of this step.
+    /// Prints where each head attends: mean weights over the queries of this step.
     pub fn heads(&mut self, session: &mut Session<'_>) -> io::Result<()> {
         let config = &self.lm.model.config;
         writeln!(
             self.out,
             "  {:<8}{:>8}{:>14}{:>10}{:>10}",
-            "block", "head", "first token", "before", "itself"
+            "block", "head", "first token", "previous", "itself"
         )?;
         let mut most: Option<(f64, usize, usize)> = None;
         for block in 0..config.n_layer {
@@ -177,7 +177,7 @@ impl<W: Write> Show<'_, W> {
             let (rows, keys) = (weights.shape[1], weights.shape[2]);
             let past = keys - rows;
             for (head, weights) in weights.values.chunks(rows * keys).enumerate() {
-                // Without the first position, which can see itself only.
+                // The first position is left out: it can see only itself.
                 let queries = (0..rows).filter(|row| past + row > 0);
                 let count = queries.clone().count().max(1) as f64;
                 let mean = |key: &dyn Fn(usize) -> usize| {
@@ -193,10 +193,10 @@ impl<W: Write> Show<'_, W> {
             }
         }
         let Some((share, block, head)) = most else { return Ok(()) };
-        writeln!(self.out, "  most at the token before: block {block}, head {head}, {}", percent(share))
+        writeln!(self.out, "  most on the previous token: block {block}, head {head}, {}", percent(share))
     }
 
-    /// Numbers of a stage.
+    /// Prints numbers of a stage. The outer error says what the command got wrong.
     pub fn print(
         &mut self,
         session: &Session<'_>,
@@ -214,7 +214,7 @@ impl<W: Write> Show<'_, W> {
         let rows = if in_heads { stage.shape[1] } else { stage.values.len() / width };
         let heads = if in_heads { stage.shape[0] } else { 1 };
         if !in_heads && print.heads.is_some() {
-            return Err(format!("{} has no heads of its own", stage.name()));
+            return Err(format!("{} has no heads; leave out heads", stage.name()));
         }
         let heads = within(print.heads.as_ref(), heads, usize::MAX, false, "head")?;
         let shown_rows = within(print.rows.as_ref(), rows, ROWS, true, "row")?;
@@ -266,7 +266,7 @@ fn largest(values: &[f32], n: usize) -> Vec<usize> {
     top(values, n).iter().map(|c| c.id as usize).collect()
 }
 
-/// What is asked for of `n`, or the first (or last) `most`.
+/// The requested range of `n` indices, or by default the first (or last) `most` of them.
 fn within(
     asked: Option<&RangeInclusive<usize>>,
     n: usize,

@@ -1,39 +1,39 @@
-//! The stepper's [`Trace`]: changes what is to be changed, and keeps what is to be seen.
+//! The stepper's [`Trace`]: applies the edits and keeps the requested numbers.
 
 use super::super::Lens;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::trace::{Digest, Place, Recorded, Stage, Trace};
 
-/// A part of the model that is switched off: what it found is replaced by zeros, and the residual stream passes it by.
+/// A part of the model that is switched off: zeros replace its output, so the residual stream bypasses it.
 ///
-/// What a model does without a part shows what the part is good for.
+/// What the model writes without a part shows what the part contributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// One head of attention: its columns of `attn.heads`.
+    /// One attention head: zeros its columns of `attn.heads`.
     Head {
-        /// In which block.
+        /// The block of the head.
         block: usize,
-        /// Which one.
+        /// The index of the head in its block.
         head: usize,
     },
-    /// All of a block's attention: `attn.c_proj`.
+    /// The attention of a block: zeros `attn.c_proj`.
     Attention {
-        /// In which block.
+        /// The block of the attention.
         block: usize,
     },
-    /// The feed-forward layer: `mlp.c_proj`.
+    /// The MLP of a block: zeros `mlp.c_proj`.
     Mlp {
-        /// In which block.
+        /// The block of the MLP.
         block: usize,
     },
 }
 
 impl Edit {
-    /// Whether the model has this part.
+    /// Checks that the model has this part.
     ///
     /// # Errors
-    /// [`Error::Input`] that says what it has.
+    /// [`Error::Input`] if it does not; the message says which blocks and heads it has.
     pub fn check(self, config: &Config) -> Result<()> {
         let (Self::Head { block, .. } | Self::Attention { block } | Self::Mlp { block }) = self;
         let within = |what: &str, i: usize, n: usize| match i < n {
@@ -46,7 +46,7 @@ impl Edit {
         if let Self::Head { head, .. } = self { within("head", head, config.n_head) } else { Ok(()) }
     }
 
-    /// Replaces what the part found by zeros, if this is where it is. `values` `[T, width]`
+    /// Replaces the part's output by zeros if `place` is where it appears. `values` `[T, width]`
     fn apply(self, n_head: usize, place: Place, width: usize, values: &mut [f32]) {
         let Place { stage, block: here, .. } = place;
         match (self, stage) {
@@ -76,11 +76,12 @@ impl std::fmt::Display for Edit {
     }
 }
 
-/// What is to be seen of a turn.
+/// What to keep of a turn.
 #[derive(Clone)]
 pub(super) enum Look<'m> {
+    /// Nothing at all.
     Nothing,
-    /// A line for every stage.
+    /// The digest of every stage.
     Digests,
     /// All numbers of one stage.
     Stage(Place),
@@ -88,11 +89,11 @@ pub(super) enum Look<'m> {
     Lens(Lens<'m>),
 }
 
-/// Looks at one turn.
+/// Traces one turn.
 #[derive(Clone, Default)]
 pub(super) struct Eye<'m> {
     edits: Vec<Edit>,
-    /// Heads of a block; scores have them as their first dimension.
+    /// H, the number of heads in a block.
     n_head: usize,
     block: Option<usize>,
     keeps_digests: bool,
@@ -103,7 +104,7 @@ pub(super) struct Eye<'m> {
 }
 
 impl<'m> Eye<'m> {
-    /// Looks at the next turn in this way.
+    /// Prepares for the next turn: which edits to apply and what to keep.
     pub fn begin(&mut self, n_head: usize, edits: Vec<Edit>, look: Look<'m>) {
         *self = Self { edits, n_head, ..Self::default() };
         match look {

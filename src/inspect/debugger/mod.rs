@@ -1,20 +1,20 @@
-//! How does one walk through a text in the making, stage by stage, and back?
+//! How can one step through a generation stage by stage, forward and back?
 //!
 //! ```text
-//! a turn of the loop = what was read before (ids, keys and values) + what is asked for (options, ablations)
-//! to look at it:       take the whole turn, keep a line for each stage, show the lines one by one
-//! to see the numbers:  take the turn back, and take it again with somebody who keeps the stage asked for
-//! to go back:          take the turn back
+//! a turn of the loop = the state before it (ids, keys and values) + its settings (options, ablations)
+//! step through it:     run the whole turn, keep a digest of each stage, show the digests one by one
+//! see the numbers:     rewind the turn, and run it again with a trace that keeps the requested stage
+//! go back:             rewind the turn
 //! ```
 //!
-//! The arithmetic is exact: a turn that is taken again has the same bits. So nothing needs to be stopped half-way, and
-//! nothing but one stage is kept in memory; a position in the walk is a turn and a number of a stage in it.
+//! The computation is deterministic: a turn that runs again gives the same bits. So no turn ever stops half-way, and
+//! memory holds the numbers of one stage only. A position in the walk is a turn and the index of a stage in it.
 //!
-//! Each turn has its own [`Settings`]. A change makes the turn be taken again with the new ones, which the next turns
-//! then inherit. Going back to an earlier turn goes back to its settings, and forward again to those that came after;
-//! a change there drops what came after, as in an editor's history.
+//! Each turn has its own [`Settings`]. A change runs the turn again with new settings, which later turns inherit. Going
+//! back to an earlier turn restores its settings; going forward again restores those that came after. A change there
+//! drops what came after, as in an editor's undo history.
 //!
-//! [`Session`] is the walk without input and output; `gpt2 generate --debug` gives it a voice.
+//! [`Session`] is the walk without input and output; `gpt2 generate --debug` adds both.
 //!
 //! ```
 //! use gpt2::generate::{Options, StopStrings};
@@ -28,7 +28,7 @@
 //! }
 //! let with = session.explanation().model[0]; // the likeliest token, and how likely it is
 //! session.change(Settings { edits: vec![Edit::Mlp { block: 0 }], ..session.settings().clone() })?;
-//! assert_ne!(session.explanation().model[0], with); // without the first block's feed-forward layer
+//! assert_ne!(session.explanation().model[0], with); // without the MLP of the first block
 //! assert!(session.undo());
 //! assert_eq!(session.explanation().model[0], with);
 //! # Ok::<(), gpt2::error::Error>(())
@@ -49,28 +49,29 @@ use crate::trace::{Digest, Place, Recorded};
 use eye::{Eye, Look};
 use std::fmt;
 
-/// Candidates of each distribution that an explanation names, unless more are asked for.
+/// How many candidates of each distribution an explanation lists by default.
 const CANDIDATES: usize = 5;
 
-/// What a turn is taken with.
+/// The settings of a turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Processors, filters, temperature and seed. Turn `n` takes number `n` of the seed's stream.
+    /// Processors, filters, temperature and seed. Turn `n` draws number `n` of the seed's stream.
     pub options: Options,
-    /// What is switched off. Keys and values that earlier turns have made stay as they were made.
+    /// The parts that are switched off. Keys and values from earlier turns stay as they were computed.
     pub edits: Vec<Edit>,
-    /// The token that comes next in place of the chosen one; the next turn does not inherit it.
+    /// The token that comes next instead of the chosen one. The next turn does not inherit it.
     pub forced: Option<TokenId>,
 }
 
-/// A turn of the loop: one token.
+/// A turn of the loop, which writes one token.
 struct Turn<'m> {
+    /// Where to rewind to.
     mark: Mark<'m>,
-    /// The settings it has had; the last are in force.
+    /// All settings of the turn, oldest first; the last are in force.
     settings: Vec<Settings>,
     stages: Vec<(Place, Digest)>,
     explanation: Explanation,
-    /// The new token; an error where none could be chosen.
+    /// The new token, or why none could be chosen.
     result: Result<TokenId>,
 }
 
@@ -85,9 +86,9 @@ pub struct Session<'m> {
     lm: &'m LanguageModel,
     stop: StopStrings,
     generation: Generation<'m, Eye<'m>>,
-    /// The turns up to this one; the generation is at the end of the last.
+    /// The turns up to the current one; the generation is at its end.
     turns: Vec<Turn<'m>>,
-    /// The settings of turns that were taken back, the next one last.
+    /// The settings of the turns that were rewound, the next one last.
     ahead: Vec<Vec<Settings>>,
     stage: usize,
     /// Why the next turn could not begin.
@@ -102,7 +103,7 @@ impl fmt::Debug for Session<'_> {
 }
 
 impl<'m> Session<'m> {
-    /// Takes the first turn and stands at its first stage.
+    /// Runs the first turn and begins at its first stage.
     ///
     /// # Errors
     /// As [`Generation::new`], and [`Error::Input`] if there is no token to write.
@@ -126,7 +127,7 @@ impl<'m> Session<'m> {
         Ok(session)
     }
 
-    /// Takes one turn. An error if it cannot even begin; then nothing changes.
+    /// Runs one turn. If it cannot even begin, this is an error and nothing changes.
     fn take(&mut self, settings: Vec<Settings>) -> Result<()> {
         let mark = self.generation.mark();
         let mut explanation = Explanation::new(CANDIDATES);
@@ -141,7 +142,7 @@ impl<'m> Session<'m> {
         Ok(())
     }
 
-    /// The step itself, with what is to be seen of it.
+    /// Runs the step itself, keeping what `look` requests.
     fn step(
         &mut self,
         settings: &Settings,
@@ -157,16 +158,16 @@ impl<'m> Session<'m> {
             None => Err(Error::input("the text has ended")),
         };
         self.generation.force(None);
-        self.generation.take_text(); // it may be taken back: `text` decodes anew
+        self.generation.take_text(); // not needed: `text` decodes again, because the turn may be rewound
         result
     }
 
-    /// Takes the newest turn back, and again with another look at it.
+    /// Rewinds the newest turn and runs it again, keeping what `look` requests.
     fn look_again(&mut self, look: Look<'m>, candidates: usize) -> Explanation {
         let turn = self.turns.pop().expect("a turn");
         self.generation.rewind(&turn.mark);
         let mut explanation = Explanation::new(candidates);
-        let _ = self.step(turn.settings(), look, &mut explanation); // as before: the same bits
+        let _ = self.step(turn.settings(), look, &mut explanation); // same result, same bits
         self.turns.push(turn);
         explanation
     }
@@ -175,7 +176,7 @@ impl<'m> Session<'m> {
         self.turns.last().expect("a turn")
     }
 
-    /// Which turn this is: 0 chooses the first new token.
+    /// The index of the current turn: turn 0 chooses the first new token.
     pub fn turn_number(&self) -> usize {
         self.turns.len() - 1
     }
@@ -185,12 +186,12 @@ impl<'m> Session<'m> {
         self.turn().stages.iter().map(|(place, _)| *place)
     }
 
-    /// Where the walk is.
+    /// The current stage.
     pub fn place(&self) -> Place {
         self.turn().stages[self.stage].0
     }
 
-    /// What there is to see at this place.
+    /// The digest of the current stage.
     pub fn digest(&self) -> &Digest {
         &self.turn().stages[self.stage].1
     }
@@ -205,7 +206,7 @@ impl<'m> Session<'m> {
         &self.turn().explanation
     }
 
-    /// The same with `n` candidates of each distribution.
+    /// Like [`explanation`](Self::explanation), but with `n` candidates of each distribution.
     pub fn explain(&mut self, n: usize) -> Explanation {
         self.look_again(Look::Nothing, n)
     }
@@ -213,12 +214,12 @@ impl<'m> Session<'m> {
     /// The token of this turn.
     ///
     /// # Errors
-    /// Why none could be chosen.
+    /// The reason why none could be chosen.
     pub fn result(&self) -> std::result::Result<TokenId, &Error> {
         self.turn().result.as_ref().copied()
     }
 
-    /// Why the text cannot go on, where that is no end of its own.
+    /// Why the text cannot go on, if an error stops it rather than a regular end.
     pub fn problem(&self) -> Option<&Error> {
         self.refused.as_ref().or(self.turn().result.as_ref().err())
     }
@@ -240,14 +241,14 @@ impl<'m> Session<'m> {
         &ids[ids.len() - count..]
     }
 
-    /// The tokens that this turn's queries can see, those it reads included. `[S]`
+    /// The tokens that this turn's queries can see, including those it reads. `[S]`
     pub fn seen_ids(&self) -> &[TokenId] {
         let ids = self.generation.ids();
         let before = &ids[..ids.len() - usize::from(self.turn().result.is_ok())];
         &before[before.len() - self.generation.seen()..]
     }
 
-    /// The new tokens, that of this turn included.
+    /// The new tokens, including this turn's.
     pub fn new_ids(&self) -> &[TokenId] {
         self.generation.new_ids()
     }
@@ -262,7 +263,7 @@ impl<'m> Session<'m> {
         text + &stream.finish()
     }
 
-    /// Goes to the next stage, of this turn or of the next one. `false` where the text ends.
+    /// Goes to the next stage, in this turn or the next. `false` if the text ends.
     pub fn next_stage(&mut self) -> bool {
         if self.stage + 1 < self.turn().stages.len() {
             self.stage += 1;
@@ -279,7 +280,7 @@ impl<'m> Session<'m> {
         self.refused.is_none()
     }
 
-    /// Goes to the stage before, of this turn or of the one before. `false` at the beginning.
+    /// Goes to the previous stage, in this turn or the previous one. `false` at the beginning.
     pub fn previous_stage(&mut self) -> bool {
         self.refused = None;
         if self.stage > 0 {
@@ -296,16 +297,16 @@ impl<'m> Session<'m> {
         true
     }
 
-    /// The settings of this turn, for the next one.
+    /// The settings that the next turn inherits.
     fn inherited(&self) -> Settings {
         Settings { forced: None, ..self.settings().clone() }
     }
 
-    /// Takes this turn again with other settings; what came after it is dropped. The place stays.
+    /// Runs this turn again with other settings and drops all later turns. The current stage stays the same.
     ///
     /// # Errors
-    /// [`Error::Input`] if an option is out of its range, an edit names what the model has not, or the forced token is
-    /// unknown. Then nothing changes.
+    /// [`Error::Option`] if an option is out of range; [`Error::Input`] if an edit names a part that the model lacks,
+    /// or the forced token is unknown. Then nothing changes.
     pub fn change(&mut self, settings: Settings) -> Result<()> {
         let model = &self.lm.model;
         settings.options.check(model)?;
@@ -317,7 +318,7 @@ impl<'m> Session<'m> {
         Ok(())
     }
 
-    /// Takes the newest change of this turn back. `false` if there is none.
+    /// Undoes the newest change of this turn. `false` if there is none.
     pub fn undo(&mut self) -> bool {
         let mut history = self.turn().settings.clone();
         let any = history.len() > 1;
@@ -328,22 +329,23 @@ impl<'m> Session<'m> {
         any
     }
 
+    /// Runs this turn again with the last of these settings.
     fn take_again(&mut self, history: Vec<Settings>) {
         self.ahead.clear();
         self.refused = None;
         let turn = self.turns.pop().expect("a turn");
         self.generation.rewind(&turn.mark);
-        self.take(history).expect("a turn that was taken can be taken again");
+        self.take(history).expect("a turn that ran once can run again");
         self.stage = self.stage.min(self.turn().stages.len() - 1);
     }
 
-    /// The numbers of a stage of this turn; `None` if it has no such stage.
+    /// The numbers of a stage of this turn; `None` if the turn has no such stage.
     pub fn values(&mut self, place: Place) -> Option<Recorded> {
         self.look_again(Look::Stage(place), 0);
         self.generation.trace.kept.take()
     }
 
-    /// What the model would say after each block, at the last position: the `n` likeliest tokens.
+    /// The `n` likeliest next tokens after each block, at the last position: see [`Lens`].
     pub fn lens(&mut self, n: usize) -> Vec<Vec<Candidate>> {
         self.look_again(Look::Lens(Lens::new(&self.lm.model, n)), 0);
         let blocks = self.generation.trace.lens.take().map_or_else(Vec::new, |lens| lens.blocks);

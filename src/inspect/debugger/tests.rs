@@ -20,7 +20,7 @@ fn session<'m>(lm: &'m LanguageModel, prompt: &[TokenId], max_new_tokens: usize)
     Session::new(lm, prompt, options(max_new_tokens), StopStrings::default()).expect("a prompt")
 }
 
-/// What is seen on the way to the end, with the hash of every stage's bits.
+/// Walks to the end and returns the turn, name and hash of every stage.
 fn walk(session: &mut Session<'_>) -> Vec<(usize, String, u64)> {
     let mut seen = Vec::new();
     loop {
@@ -54,7 +54,7 @@ fn the_walk_is_the_generation() {
     assert_eq!(seen.iter().map(|s| s.2).collect::<Vec<_>>(), expected);
 }
 
-/// Back and forward again, also across slides: the same numbers.
+/// Going back and forward again gives the same numbers, also across slides.
 #[test]
 fn there_and_back_again() {
     let lm = small();
@@ -85,7 +85,7 @@ fn there_and_back_again() {
 }
 
 #[test]
-fn numbers_are_made_again_when_asked_for() {
+fn numbers_are_computed_again_on_request() {
     let lm = small();
     let mut session = session(&lm, &[3, 1, 4, 1, 5], 3);
     loop {
@@ -96,7 +96,7 @@ fn numbers_are_made_again_when_asked_for() {
             let (_, expected) = session.turn().stages.iter().find(|(p, _)| *p == place).expect("the stage");
             assert_eq!(&digest, expected);
         }
-        assert_eq!(session.values(Place::new(Stage::Block, Some(2))), None, "there are blocks 0 and 1");
+        assert_eq!(session.values(Place::new(Stage::Block, Some(2))), None, "there are only blocks 0 and 1");
         assert_eq!(session.explain(5), *session.explanation());
         let turn = session.turn_number();
         while session.turn_number() == turn {
@@ -109,7 +109,7 @@ fn numbers_are_made_again_when_asked_for() {
 }
 
 #[test]
-fn the_lens_ends_with_the_model() {
+fn the_last_lens_equals_the_model() {
     let lm = small();
     let mut session = session(&lm, &[3, 1, 4, 1, 5], 2);
     while session.turn_number() == 0 {
@@ -122,7 +122,7 @@ fn the_lens_ends_with_the_model() {
 }
 
 #[test]
-fn a_change_acts_from_here_on_and_is_taken_back() {
+fn a_change_applies_from_here_on_and_can_be_undone() {
     let lm = small();
     let mut session = session(&lm, &[3, 1, 4, 1, 5], 4);
     let plain = walk(&mut session);
@@ -149,10 +149,10 @@ fn a_change_acts_from_here_on_and_is_taken_back() {
         }
         let other = walk(&mut session);
         let first = plain.iter().zip(&other).find(|(a, b)| a != b).expect("a difference").0;
-        assert_eq!(first.1, place.to_string(), "all before it is equal");
+        assert_eq!(first.1, place.to_string(), "all stages before it are equal");
         assert_eq!(session.settings().edits, [edit], "later turns inherit it");
         back_to_the_start(&mut session);
-        assert_eq!(walk(&mut session), other, "and keep it on the way back and forward");
+        assert_eq!(walk(&mut session), other, "and keep it going back and forward");
         back_to_the_start(&mut session);
         assert!(session.undo() && !session.undo());
         assert_eq!(walk(&mut session), plain);
@@ -169,7 +169,7 @@ fn a_forced_token_is_read_next() {
     let forced = walk(&mut session);
     assert_eq!((session.new_ids()[0], session.settings().forced), (77, None));
     let new = session.new_ids().to_vec();
-    // What follows is what follows a prompt with this token, with the numbers of the later positions.
+    // The rest equals the continuation of a prompt that ends with this token, drawn with the later positions' numbers.
     let (options, mut ids) = (options(3), vec![3, 1, 4, 77]);
     for n in 1..3 {
         let mut scores = lm.model.next_logits(&ids, &mut KvCache::new(&lm.model.config), &mut NoTrace);
@@ -198,13 +198,13 @@ fn another_seed_is_another_draw() {
     session.change(with(&session, 5)).expect("a seed");
     assert_ne!(uniform(&session), before);
     session.change(with(&session, 4)).expect("a seed");
-    assert_eq!(uniform(&session), before, "turn n takes number n of its stream");
+    assert_eq!(uniform(&session), before, "turn n draws number n of its stream");
     back_to_the_start(&mut session);
     assert_eq!(walk(&mut session), plain);
 }
 
 #[test]
-fn what_cannot_be_is_refused_and_changes_nothing() {
+fn bad_settings_are_refused_and_change_nothing() {
     let lm = small();
     let mut session = session(&lm, &[3, 1, 4], 2);
     while session.place().stage != Stage::Probs {
@@ -229,7 +229,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn ends_of_all_kinds() {
+fn every_kind_of_end() {
     let mut lm = small();
     let none = Session::new(&lm, &[1], options(0), StopStrings::default()).expect_err("no token");
     assert!(none.to_string().contains("no token to step through"), "{none}");

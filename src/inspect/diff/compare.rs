@@ -1,32 +1,32 @@
-//! The values of one stage in two traces.
+//! Compares one stage of two traces.
 
 use super::{Outcome, numbers};
 use crate::format::safetensors::Tensor;
 use crate::trace::{Place, Stage};
 
-/// In `attn.scores`, values up to this are masked.
+/// In `attn.scores`, this value and smaller ones count as masked.
 const MASKED: f64 = -1e4;
 
-/// How the values of a stage compare.
+/// The result of comparing the values of a stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compared {
-    /// The number of values.
+    /// How many values there are.
     pub values: usize,
-    /// The number of values that differ by more than the tolerance.
+    /// How many of them differ by more than the tolerance.
     pub beyond: usize,
-    /// The largest absolute value in both: the measure of differences.
+    /// The largest finite absolute value in either file; differences are relative to it.
     pub largest: f64,
-    /// The largest difference. Infinite if only one file has infinity or NaN.
+    /// The largest difference. Infinite if one file has infinity or NaN where the other does not.
     pub max_abs: f64,
-    /// The largest difference as a share of `largest`.
+    /// The largest difference as a fraction of `largest`.
     pub max_rel: f64,
-    /// The index of the largest difference.
+    /// Where the largest difference is.
     pub index: Vec<usize>,
     /// The value there in the first file.
     pub a: f64,
     /// The value there in the second file.
     pub b: f64,
-    /// The number of NaN in the first and in the second file.
+    /// How many values are NaN in the first and in the second file.
     pub nan: [usize; 2],
 }
 
@@ -79,12 +79,13 @@ pub fn tensors(a: &Tensor, b: &Tensor, place: Option<Place>, tolerance: f64) -> 
     })
 }
 
-/// The shape without leading axes of size 1.
+/// The shape without its leading axes of size 1.
 fn without_batch(shape: &[usize]) -> &[usize] {
     let batch = shape.iter().take_while(|n| **n == 1).count();
     &shape[batch..]
 }
 
+/// `|a - b|`; 0 for equal infinities and for two NaNs, infinity for any other pair with one of them.
 fn distance(a: f64, b: f64) -> f64 {
     if a == b || (a.is_nan() && b.is_nan()) {
         0.0

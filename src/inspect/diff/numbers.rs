@@ -1,24 +1,24 @@
-//! The numbers of a tensor of any type as f64, one piece at a time: no second copy of a large stage is made.
+//! Reads the numbers of a tensor of any type as f64, one piece at a time, so that a large stage is never copied whole.
 
 use crate::format::safetensors::Tensor;
 use crate::tensor::{Bf16, F16, Number};
 use byteorder::{ByteOrder, LE};
 use std::slice::ChunksExact;
 
-/// Numbers in a piece.
+/// How many numbers a piece has.
 const PIECE: usize = 4096;
 
-/// Why a tensor cannot be compared: its number type, as it is written.
+/// The number type of a tensor, as written, if it cannot be compared.
 pub fn unreadable(tensor: &Tensor) -> Option<&str> {
     (width(&tensor.dtype).is_none()).then_some(&*tensor.dtype)
 }
 
-/// Whether the numbers are integers, which have no rounding to forgive.
+/// Whether the numbers are integers, which have no rounding errors.
 pub fn is_integer(tensor: &Tensor) -> bool {
     tensor.dtype.starts_with(['I', 'U'])
 }
 
-/// Calls `look` with the numbers of `a` and `b`, side by side, and the index of the first of them.
+/// Calls `look` for each piece with the index of its first number and the numbers of `a` and `b`.
 pub fn for_each_piece(a: &Tensor, b: &Tensor, mut look: impl FnMut(usize, &[f64], &[f64])) {
     let (Some(width_a), Some(width_b)) = (width(&a.dtype), width(&b.dtype)) else { return };
     let (mut wide_a, mut wide_b) = (Vec::with_capacity(PIECE), Vec::with_capacity(PIECE));
@@ -30,7 +30,7 @@ pub fn for_each_piece(a: &Tensor, b: &Tensor, mut look: impl FnMut(usize, &[f64]
     }
 }
 
-/// Bytes of a number, for the types that can be compared.
+/// The size of a number in bytes; `None` for types that cannot be compared.
 fn width(dtype: &str) -> Option<usize> {
     match dtype {
         "F64" | "I64" | "U64" => Some(8),
@@ -41,7 +41,7 @@ fn width(dtype: &str) -> Option<usize> {
     }
 }
 
-/// Little-endian bytes to numbers. Integers above 2^53 are rounded; no id is that large.
+/// Converts little-endian bytes to numbers. Integers above 2^53 are rounded; no id is that large.
 fn widen(dtype: &str, bytes: &[u8], wide: &mut Vec<f64>) {
     fn each(numbers: ChunksExact<'_, u8>, wide: &mut Vec<f64>, number: impl Fn(&[u8]) -> f64) {
         wide.extend(numbers.map(number));

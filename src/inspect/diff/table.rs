@@ -1,4 +1,4 @@
-//! The comparison as a table, and its verdict in a few lines.
+//! The comparison as a table, and the verdict in a few lines.
 
 use super::{Compared, Diff, Difference, Outcome};
 use crate::trace::number;
@@ -51,7 +51,7 @@ impl Diff {
             None => self.agreement(),
             Some(first) => self.departure(first),
         };
-        // A jump in the stage just named adds nothing.
+        // A jump in the stage that is already named adds nothing.
         if let Some((stage, before, own)) =
             self.jump().filter(|jump| self.first().is_none_or(|first| first.name != jump.0.name))
         {
@@ -65,7 +65,7 @@ impl Diff {
         text + &self.lacks("A", "B", |stage| stage.a.is_none())
     }
 
-    /// What one file lacks, in one line; the stages of all blocks share a name.
+    /// The stages that one file lacks, in one line; a stage of all blocks is listed once.
     fn lacks(&self, which: &str, other: &str, lacks: impl Fn(&Difference) -> bool) -> String {
         const MOST: usize = 8;
         let name = |stage: &Difference| match stage.place {
@@ -111,16 +111,16 @@ impl Diff {
     }
 
     fn departure(&self, first: &Difference) -> String {
-        let mut text = format!("the first beyond {:e} is {}\n", self.tolerance, known(first));
+        let mut text = format!("the first stage beyond {:e} is {}\n", self.tolerance, known(first));
         if let Outcome::Values(Compared { values, beyond, index, a, b, .. }) = &first.outcome {
             text += &format!(
-                "  {beyond} of {values} values are; the largest difference is at {index:?}: {a} and {b}\n"
+                "  {beyond} of {values} values are beyond it; the largest difference is at {index:?}: {a} and {b}\n"
             );
         }
         text + &self.unseen_before(first)
     }
 
-    /// The stages after the last one that agrees that are not in both files: the mistake may be in them.
+    /// The stages between the last one that agrees and `first`. Only one file has them; the mistake may be in one.
     fn unseen_before(&self, first: &Difference) -> String {
         let before: Vec<&Difference> =
             self.stages.iter().take_while(|stage| stage.name != first.name).collect();
@@ -148,7 +148,7 @@ fn name(stage: &Difference) -> String {
     stage.name.escape_debug().to_string()
 }
 
-/// A stage's name, formula and source.
+/// A stage's name with its formula and file, if it is a known stage.
 fn known(stage: &Difference) -> String {
     let name = name(stage);
     match stage.place.map(|place| place.stage.describe()) {
@@ -157,7 +157,7 @@ fn known(stage: &Difference) -> String {
     }
 }
 
-/// The whole table, and the verdict.
+/// The whole table and the verdict.
 impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", Self::heading())?;

@@ -65,7 +65,7 @@ fn infinities_and_nan() {
 }
 
 #[test]
-fn a_mask_is_a_mask() {
+fn any_large_negative_score_is_a_mask() {
     for mask in [f32::NEG_INFINITY, f32::MIN, -1e10, -1e4] {
         let a = f32s(&[1, 2], &[1.0, f32::NEG_INFINITY]);
         let name = "h.0.attn.scores";
@@ -86,7 +86,7 @@ fn types_are_compared_by_value_and_ids_exactly() {
     assert!(!outcome("input_ids", ids(&[50_000, 2]), small).is_beyond());
     assert!(
         outcome("input_ids", ids(&[50_000, 2]), ids(&[50_001, 2])).is_beyond(),
-        "not by 1e-4 of the largest"
+        "the tolerance does not apply to ids"
     );
     let truth = tensor("BOOL", &[1], &[1]);
     let found = outcome("x", truth.clone(), truth);
@@ -140,7 +140,9 @@ fn stages_are_walked_in_forward_order() {
     let text = found.to_string();
     assert!(text.contains("only in A") && text.contains("only in B"), "{text}");
     assert!(
-        text.contains("the first beyond 1e-4 is transformer.h.2 = x = x + mlp, computed by src/block.rs"),
+        text.contains(
+            "the first stage beyond 1e-4 is transformer.h.2 = x = x + mlp, computed by src/block.rs"
+        ),
         "{text}"
     );
     let same = diff(&a, &a, 0.0).expect("stages in common");
@@ -180,7 +182,7 @@ fn nothing_to_compare() {
 }
 
 #[test]
-fn what_a_file_lacks_is_said() {
+fn missing_stages_are_listed() {
     let one = || f32s(&[1], &[1.0]);
     let names = ["h.0.attn.scores", "h.1.attn.scores", "h.2.attn.scores", "ln_f", "lm_head", "mine"];
     let a = file(&names.map(|name| (name, one())));
@@ -197,7 +199,7 @@ fn what_a_file_lacks_is_said() {
     assert!(text.contains("A lacks transformer.h.{i}.attn.scores, which B has\n"), "{text}");
 }
 
-/// Behind the last stage that agrees, what only one file has may hold the mistake as well.
+/// The mistake may be in a stage that only one file has, after the last stage that agrees.
 #[test]
 fn a_mistake_may_be_where_nothing_is_compared() {
     let tensor = |x: f32| f32s(&[1], &[x]);

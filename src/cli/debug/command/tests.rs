@@ -1,4 +1,4 @@
-//! Lines and the commands that they are, or what is wrong with them.
+//! Each line gives a command, or an error that says what is wrong.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn option(name: &str) -> &'static Row {
 }
 
 #[test]
-fn names_may_be_cut() {
+fn names_may_be_shortened() {
     for (line, command) in [
         ("", Command::Next(1)),
         ("n", Command::Next(1)),
@@ -58,11 +58,11 @@ fn every_command_is_in_the_help_with_its_abbreviation() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn errors_name_the_problem() {
     for (line, part) in [
         ("walk", "no command \"walk\""),
-        ("\"\"", "may be next or block"),
-        ("he", "\"he\" may be heads or help"),
+        ("\"\"", "is ambiguous: next or block"),
+        ("he", "\"he\" is ambiguous: heads or help"),
         ("next 0", "nothing"),
         ("next x", "\"x\" is not a number"),
         ("next 1 2", "one number"),
@@ -74,7 +74,7 @@ fn what_is_wrong_is_said() {
         ("force \"\\q\"", "after \\"),
         ("print rows", "rows needs"),
         ("print rows 4-2", "3-7"),
-        ("print a b", "print knows"),
+        ("print a b", "print takes"),
         ("attention", "a head"),
         ("attention 1 2 3", "a head"),
         ("attention x", "\"x\""),
@@ -83,7 +83,7 @@ fn what_is_wrong_is_said() {
         ("ablate", "ablate needs"),
         ("ablate head 1", "ablate needs"),
         ("ablate head x 1", "\"x\""),
-        ("quit now", "takes nothing"),
+        ("quit now", "takes no arguments"),
         ("\u{1f600}", "no command"),
     ] {
         match parse(line) {
@@ -96,7 +96,7 @@ fn what_is_wrong_is_said() {
 proptest::proptest! {
     #![proptest_config(crate::properties::config())]
     #[test]
-    fn no_line_is_too_strange(line in ".{0,60}") {
+    fn no_line_panics(line in ".{0,60}") {
         let _ = parse(&line);
     }
 }

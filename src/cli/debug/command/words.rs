@@ -1,15 +1,15 @@
-//! The words of a line, and the numbers among them.
+//! Splits a line into words, and reads numbers from them.
 
 use std::ops::RangeInclusive;
 
-/// A word of a line, and whether it stood in quotes.
+/// A word of a line, and whether it was in quotes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Word {
     pub text: String,
     pub quoted: bool,
 }
 
-/// Words are separated by spaces; between quotes a space is one of the word, and `\n`, `\t`, `\"`, `\\` mean themselves.
+/// Splits a line at spaces. Inside quotes, spaces belong to the word, and `\n`, `\t`, `\"` and `\\` are escapes.
 pub fn split(line: &str) -> Result<Vec<Word>, String> {
     let mut words = Vec::new();
     let mut rest = line.chars().peekable();
@@ -29,37 +29,38 @@ pub fn split(line: &str) -> Result<Vec<Word>, String> {
                     Some('n') => '\n',
                     Some('t') => '\t',
                     Some(c @ ('"' | '\\')) => c,
-                    _ => return Err("after \\ there may be n, t, \" or \\".into()),
+                    _ => return Err("after \\ only n, t, \" or \\ may follow".into()),
                 }),
                 c => text.push(c),
             }
         }
         if !closed {
-            return Err("a quote is opened and not closed".into());
+            return Err("an opening quote is not closed".into());
         }
         words.push(Word { text, quoted });
     }
     Ok(words)
 }
 
+/// A number; `what` names it in the error.
 pub fn number(word: &Word, what: &str) -> Result<usize, String> {
     word.text.parse().map_err(|_| format!("{:?} is not {what}", word.text))
 }
 
-/// One word, and no other.
+/// The only word.
 pub fn one<'w>(name: &str, words: &'w [Word], what: &str) -> Result<&'w Word, String> {
     if let [word] = words { Ok(word) } else { Err(format!("{name} needs {what}")) }
 }
 
-/// How often, or how many: 1 if it is left out.
+/// A count of at least 1; 1 if left out.
 pub fn count(name: &str, words: &[Word]) -> Result<usize, String> {
     let n = if words.is_empty() { 1 } else { number(one(name, words, "one number")?, "a number")? };
-    if n == 0 { Err(format!("{name} 0 is nothing")) } else { Ok(n) }
+    if n == 0 { Err(format!("{name} 0 does nothing; give at least 1")) } else { Ok(n) }
 }
 
-/// `A` or `A-B`
+/// A range, `A` or `A-B`, including both ends.
 pub fn range(word: &Word) -> Result<RangeInclusive<usize>, String> {
-    let wrong = || format!("{:?} is not a number or two like 3-7", word.text);
+    let wrong = || format!("{:?} is neither a number nor a range like 3-7", word.text);
     let parse = |text: &str| text.parse::<usize>().map_err(|_| wrong());
     let (from, to) = match word.text.split_once('-') {
         None => (parse(&word.text)?, parse(&word.text)?),
