@@ -125,7 +125,7 @@ options! {
     /// Do not end the text before this many new tokens.
     min_new_tokens: usize, off 0, Choice, "min-new-tokens" "N" FROM_0,
         (&least, h, ..) if h.new_tokens() < least && !h.eos.is_empty() => |x| bans::end(x, h.eos);
-    /// Sharpen the distribution below 1, flatten it above.
+    /// Values below 1 sharpen the distribution; values above 1 flatten it.
     temperature: f32, off 1.0, Draw, "temperature" "T" HEAT,
         (&tau, ..) => |x| temperature(x, tau);
     /// Draw from the K most likely tokens.

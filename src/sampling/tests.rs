@@ -72,7 +72,7 @@ fn frequencies_follow_the_distribution() {
         .map(|(p, n)| (n - draws * f64::from(*p)).powi(2) / (draws * f64::from(*p)))
         .sum();
     assert_eq!((counts[2], counts[3]), (0.0, 0.0));
-    assert!(chi_square < 13.8, "{chi_square} with 2 degrees of freedom"); // 0.1 %
+    assert!(chi_square < 13.8, "{chi_square} with 2 degrees of freedom"); // p = 0.001
 }
 
 proptest! {
