@@ -1,12 +1,12 @@
-//! The kernels at the shapes of GPT-2 124M, and what surrounds them.
+//! The kernels at the shapes of GPT-2 124M, and the operations around them.
 //!
 //!     cargo bench --bench kernels                    # all, about a minute
 //!     cargo bench --bench kernels -- 'affine.*bf16'  # some
 //!     GPT2_SIMD=avx2 cargo bench --bench kernels     # another instruction set
 //!
-//! `gpt2 bench` measures whole models beside the machine's limits; this shows which part of one is slow; `trace`
-//! measures what looking costs. Few rows should come near the speed of memory (bytes of weights a second), many rows
-//! near the arithmetic's (an item is one operation: a multiply-add counts as two).
+//! `gpt2 bench` measures whole models against the machine's limits; this bench shows which part of a model is slow; the
+//! bench `trace` measures the cost of tracing. With few rows, throughput should approach memory bandwidth (bytes of
+//! weights per second); with many rows, peak arithmetic (one item is one operation; a multiply-add counts as two).
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
@@ -32,7 +32,7 @@ fn main() {
     divan::main();
 }
 
-/// A model of one block, whose linear layers and head have the shapes of GPT-2 124M. Made once for each number type.
+/// A model with one block, whose linear layers and head have the shapes of GPT-2 124M. Built once for each dtype.
 fn one_block(dtype: Dtype) -> &'static Gpt2 {
     static MADE: LazyLock<Mutex<HashMap<&'static str, &'static Gpt2>>> = LazyLock::new(Mutex::default);
     let mut made = MADE.lock().expect("no panic");
@@ -47,7 +47,7 @@ fn numbers(rows: usize, cols: usize) -> Matrix {
     Matrix::from_vec(rows, cols, (0..rows * cols).map(number).collect())
 }
 
-/// A product with `w`: bytes for few rows, operations for many.
+/// Measures a product with `w`: in bytes for few rows, in operations for many.
 fn product(bencher: Bencher<'_, '_>, rows: usize, w: &Weights, mut work: impl FnMut()) {
     if rows <= 16 {
         bencher.counter(BytesCount::new(w.bytes())).bench_local(&mut work);
@@ -96,7 +96,7 @@ mod products {
         affine(bencher, case.rows, &one_block(case.dtype).h[0].mlp.c_proj.weight);
     }
 
-    /// The same product, and the same bits, by the crate `matrixmultiply`: each thread gets a share of the columns.
+    /// The same product, with the same bits, by the crate `matrixmultiply`: each thread gets a share of the columns.
     #[divan::bench(args = [64, 512])]
     fn c_fc_by_matrixmultiply(bencher: Bencher<'_, '_>, rows: usize) {
         let w = &one_block(Dtype::F32).h[0].mlp.c_fc.weight;
@@ -117,7 +117,7 @@ mod products {
         });
     }
 
-    /// The same product by its definition.
+    /// The same product by the naive loop.
     #[divan::bench(args = [64])]
     fn c_fc_by_the_plain_loop(bencher: Bencher<'_, '_>, rows: usize) {
         let w = &one_block(Dtype::F32).h[0].mlp.c_fc.weight;
@@ -125,7 +125,7 @@ mod products {
         product(bencher, rows, w, || drop(black_box(matmul::plain::affine(&x, w, &bias))));
     }
 
-    /// Only the last position's logits are needed for writing, so few rows matter most here.
+    /// Generation needs only the logits of the last position, so few rows matter most here.
     #[divan::bench(args = each().filter(|case| case.rows <= 64))]
     fn by_rows_lm_head(bencher: Bencher<'_, '_>, case: Case) {
         let w = &one_block(case.dtype).lm_head;
@@ -134,12 +134,12 @@ mod products {
     }
 }
 
-/// One block; what differs between a short and a long context is attention.
+/// One block. A short and a long context differ only in attention.
 #[divan::bench_group(sample_count = 15, max_time = 1.0)]
 mod block {
     use super::*;
 
-    /// New tokens of each text, tokens before them, texts.
+    /// Reads `new` tokens after `past` cached ones, for `batch` texts at once.
     fn run(bencher: Bencher<'_, '_>, new: usize, past: usize, batch: usize) {
         let model = one_block(Dtype::F32);
         let ids: Vec<u32> = (0..past + new).map(|i| (i * 7919 % 50_257) as u32).collect();

@@ -3,8 +3,9 @@
 //!     cargo bench --bench tokenizer
 //!     GPT2_BENCH_TEXT=FILE cargo bench --bench tokenizer     # a text of your own
 //!
-//! Without a file, the text is made of GPT-2's own words, the n-th of them n times rarer than the first (Zipf's law). Real
-//! text has more rare words, so it is slower: use one to compare tokenizers (`benches/peers/compare_tokenizers.py`).
+//! Without a file, the text consists of GPT-2's own words, the n-th of them n times rarer than the first (Zipf's law).
+//! Real text has more rare words and is slower to encode: use real text to compare tokenizers
+//! (`benches/peers/compare_tokenizers.py`).
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};

@@ -1,16 +1,15 @@
-//! What does it cost that every stage can be looked at?
+//! What does it cost that every stage can be traced?
 //!
 //! `cargo bench --bench trace`
 //!
-//! A token is decoded by the bundled model after 32 others: a tap for each stage in a few milliseconds, so that their
-//! share is large.
-//! Each line is another trace in the same forward pass:
+//! The bundled model decodes one token after 32 others. A pass takes only a few milliseconds, so the taps are a large
+//! share of it. Each line shows the same forward pass with another trace:
 //!
-//! - `NoTrace`: its empty functions are inlined, nothing is left of a tap;
-//! - `called`: functions that do as little, but are really called. A tap cannot cost more than this one does;
+//! - `NoTrace`: its empty functions are inlined, so nothing remains of a tap;
+//! - `called`: the functions do as little but are really called, an upper bound on the cost of an unused tap;
 //! - `Recorder`: every stage is copied.
 //!
-//! If `called` and `NoTrace` cannot be told apart, looking at nothing costs nothing.
+//! If `called` and `NoTrace` take the same time, unused taps cost nothing.
 
 use gpt2::trace::{NoTrace, Recorder, Stage, Trace};
 use std::hint::black_box;
@@ -18,7 +17,7 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 2000;
 
-/// Counts taps, by real calls.
+/// Counts taps through calls that are not inlined.
 struct Called(usize);
 
 impl Trace for Called {
@@ -51,7 +50,7 @@ fn main() {
     let mut taps = 0;
     for round in 0..ROUNDS {
         for turn in 0..3 {
-            let kind = (turn + round) % 3; // what one leaves in the caches, each finds as often
+            let kind = (turn + round) % 3; // rotate, so that the state of the CPU caches favours none
             cache.truncate(prompt.len());
             let begin = Instant::now();
             match kind {
@@ -66,7 +65,7 @@ fn main() {
             times[kind].push(begin.elapsed());
         }
     }
-    println!("a token after {}, {taps} taps, {ROUNDS} rounds: median, and the middle half", prompt.len());
+    println!("one token after {}, {taps} taps, {ROUNDS} rounds: median (interquartile range)", prompt.len());
     for (name, times) in ["NoTrace", "called", "Recorder"].into_iter().zip(&mut times) {
         times.sort_unstable();
         let [a, b, c] = [1, 2, 3].map(|i| micros(times[times.len() * i / 4]));

@@ -1,11 +1,11 @@
-//! A processor and a sampler of one's own: `cargo run --release --example own_sampler`.
+//! A custom processor and a custom sampler: `cargo run --release --example own_sampler`.
 
 use gpt2::config::TokenId;
 use gpt2::generate::Options;
 use gpt2::sampling::{History, Processor, Sampler, argmax};
 use std::sync::Arc;
 
-/// Makes the tokens of the last few positions impossible: no stuttering.
+/// Bans the tokens at the last few positions, to avoid stuttering.
 #[derive(Debug)]
 struct NoStutter(usize);
 
@@ -21,7 +21,7 @@ impl Processor for NoStutter {
     }
 }
 
-/// Takes the likeliest token unless the number drawn is high; then the second likeliest.
+/// Takes the most likely token four times out of five, otherwise the second most likely.
 #[derive(Debug)]
 struct SecondBest;
 

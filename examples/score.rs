@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     match mean_nll(&logprobs) {
         Some(nll) => println!("{nll:.2} nats per token, perplexity {:.1}", nll.exp()),
-        None => println!("one token has nothing before it to be predicted from"),
+        None => println!("nothing to score: the first token has no context"),
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! A test of one's own port: each stage that it computes, beside ours. `cargo run --release --example stage_test`.
+//! A test for a port: compares each stage it computes with ours. `cargo run --release --example stage_test`.
 //!
-//! The port here is a layer norm in five lines. Snapshots work in the same way: `render` gives a text with a hash of every
-//! stage, which is the same on every machine and can be kept with `insta::assert_snapshot!`.
+//! The port here is only a short layer norm. Snapshots work as well: `render` prints a hash of every stage, which is
+//! the same on every machine and can be kept with `insta::assert_snapshot!`.
 
 use gpt2::generate::Options;
 use gpt2::inspect::next_token;

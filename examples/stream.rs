@@ -1,6 +1,6 @@
-//! Prints a text while it is being written, up to a stop string: `cargo run --release --example stream`.
+//! Prints a text while it is generated, up to a stop string: `cargo run --release --example stream`.
 //!
-//! The pieces are whole characters, also where a token ends in the middle of one.
+//! The pieces are whole characters, even if a token ends in the middle of a character.
 
 use gpt2::generate::Options;
 use std::io::Write;

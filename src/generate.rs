@@ -2,18 +2,18 @@
 //!
 //! ```text
 //! while not finished:
-//!     begin:  is there a position for the next token?          # and what may it be: a guess, if there is a draft
-//!     read:   logits = model(ids)[-1]                           # the cache remembers all but the newest id
-//!     end:    next = choose(logits);  ids.append(next)          # finished: end-of-text, a stop string, enough is written
+//!     begin:  is there a position for the next token?     # if there is a draft, it guesses the next tokens
+//!     read:   logits = model(ids)[-1]                     # the cache holds all ids but the newest
+//!     end:    next = choose(logits);  ids.append(next)    # finished: end-of-text, a stop string or the length limit
 //! ```
 //!
-//! That is *autoregression*: each token is conditioned on everything before it, the model's own choices included.
-//! [`Generation`] is this loop as an iterator. There is no other: a [`batch`] takes the three parts of a turn for several
-//! texts, and reads all of them in one pass; a single text is a batch of one. With a [`draft`], a guess is read with the
-//! newest token, and a turn can give several tokens.
+//! This is *autoregression*: each token is conditioned on everything before it, including the model's own choices.
+//! [`Generation`] is this loop as an iterator, and it is the only such loop. A [`batch`] runs the three parts of a turn
+//! for several texts and reads all of them in one pass; a single text is a batch of one. With a [`draft`], the model
+//! reads a guess together with the newest token, and one turn can yield several tokens.
 //!
-//! [`text`] is a text as the model sees it, `generation` the rest of what belongs to one; [`Options`] say what may
-//! be asked for; [`stop`] finds where a text ends between the tokens.
+//! [`text`] is a text as the model sees it; `generation` holds the rest of a generation's state; [`Options`] are the
+//! user's settings; [`stop`] finds stop strings, which may end inside a token.
 
 pub mod batch;
 pub mod draft;
@@ -45,42 +45,42 @@ use text::read_to_end;
 /// A token that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Chosen {
-    /// Which one.
+    /// Its id.
     pub id: TokenId,
-    /// The logarithm of its probability under the model's own distribution, before temperature and filters.
+    /// Its log-probability in nats under the model's own distribution, before temperature and filters.
     pub logprob: f64,
 }
 
-/// A text in the making. Iterate for its new tokens.
+/// A text that is being generated: an iterator over its new tokens.
 pub struct Generation<'m, T: Trace = NoTrace> {
     model: &'m Gpt2,
     options: Options,
     text: Text,
-    /// Number `n` of its stream is for new token `n`.
+    /// Number `n` of the stream chooses new token `n`.
     uniform: Uniform,
-    /// The text of the new tokens, where it is wanted or watched for stop strings.
+    /// Decodes the new tokens, if their text is wanted or must be searched for stop strings.
     stream: Option<TextStream<'m>>,
     draft: Option<Box<dyn Draft + 'm>>,
-    /// Guesses are kept by the ratio of probabilities.
+    /// Whether guesses are accepted by the ratio of their probabilities ([`Rejection`]).
     rejection: bool,
     passes: Passes,
-    /// This turn's guess, while the model reads.
+    /// This turn's guess; `None` between turns.
     guess: Option<Vec<TokenId>>,
-    /// Chosen and not given out yet, each with its piece of the text.
+    /// Tokens that are chosen but not yet returned, each with its piece of the text.
     ready: VecDeque<(Chosen, String)>,
-    /// What went wrong after them.
+    /// The error to return after them.
     failed: Option<Error>,
-    /// The text that was given out and not taken.
+    /// The text of returned tokens that the caller has not taken yet.
     pieces: String,
     finished: Option<FinishReason>,
-    /// Comes next, whatever is chosen.
+    /// Replaces the next choice.
     forced: Option<TokenId>,
-    /// Sees every stage of every step.
+    /// Receives every stage of every step.
     pub trace: T,
 }
 
 impl<'m, T: Trace> Generation<'m, T> {
-    /// The next token, with every change of the scores shown to `watch`. [`Iterator::next`] does the same unwatched.
+    /// The next token; `watch` sees every change of the scores. [`Iterator::next`] does the same without a watch.
     pub fn next_watched(&mut self, watch: &mut dyn Watch) -> Option<Result<Chosen>> {
         if self.wants_turn() {
             self.failed = self.turn(watch).err();
@@ -96,15 +96,15 @@ impl<'m, T: Trace> Generation<'m, T> {
         self.end(&logits, logits.rows() - self.rows(), watch)
     }
 
-    /// Whether there is nothing to give out, and the text goes on.
+    /// Whether the text goes on and nothing is waiting to be returned.
     fn wants_turn(&self) -> bool {
         self.ready.is_empty() && self.failed.is_none() && self.finished.is_none()
     }
 
-    /// The first part of a turn: is there a position for the next token, and what may it be?
+    /// The first part of a turn: makes room for the next token and asks the draft for a guess.
     fn begin(&mut self) -> Result<()> {
         if self.guess.is_some() {
-            return Ok(()); // the turn has begun, and the prompt is not read to its end yet
+            return Ok(()); // the turn has begun, but part of the prompt is still unread
         }
         if self.options.context_policy == ContextPolicy::Error && self.is_full() {
             return Err(Error::NoPositions { n_positions: self.model.config.n_positions });
@@ -121,13 +121,13 @@ impl<'m, T: Trace> Generation<'m, T> {
         Ok(())
     }
 
-    /// How many rows of logits the turn needs: one for the newest token, and one for each that is guessed.
+    /// How many rows of logits the turn needs: one for the newest token and one for each guessed token.
     fn rows(&self) -> usize {
         1 + self.guess.as_ref().map_or(0, Vec::len)
     }
 
-    /// The last part of a turn: logits from row `first` on -> the next token, and those after it as far as the guess was
-    /// right. All join the text.
+    /// The last part of a turn: logits `[rows, V]` from row `first` on -> the next token, and one more for each guessed
+    /// token that was right. All of them join the text.
     fn end(&mut self, logits: &Matrix, first: usize, watch: &mut dyn Watch) -> Result<()> {
         let guess = self.guess.take().unwrap_or_default();
         self.text.take_back(guess.len());
@@ -160,7 +160,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         result
     }
 
-    /// logits `[V]` of the last position -> the next token, which joins the text, and its piece of the text.
+    /// logits `[V]` of the last position -> the next token and its piece of the text. The token joins the text.
     fn choose(
         &mut self,
         logits: &[f32],
@@ -168,7 +168,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         watch: &mut dyn Watch,
     ) -> Result<(Chosen, String)> {
         let mut scores = Matrix::scratch(1, logits.len());
-        let scores = scores.row_mut(0); // [V], what comes of what the model said
+        let scores = scores.row_mut(0); // [V]
         scores.copy_from_slice(logits);
         let (ids, prompt_len) = (self.text.ids(), self.text.prompt_len());
         let history = History { ids, prompt_len, eos: self.options.ends(self.model) };
@@ -196,7 +196,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         Ok((Chosen { id, logprob }, piece))
     }
 
-    /// Gives out what is ready, or what went wrong.
+    /// Returns the next waiting token, or the error after the last one.
     fn give(&mut self) -> Option<Result<Chosen>> {
         if let Some((chosen, piece)) = self.ready.pop_front() {
             self.pieces += &piece;
@@ -216,7 +216,7 @@ impl<T: Trace> Iterator for Generation<'_, T> {
     }
 }
 
-/// Does a text end with the token `id`, which has just joined it? And which text has it made certain?
+/// Whether and why a text ends with token `id`, which has just joined it, and the piece of text that is now certain.
 pub(crate) fn end_with(
     id: TokenId,
     ends: &[TokenId],

@@ -26,23 +26,23 @@
 //! | | module | question |
 //! |---|---|---|
 //! | 1 | [`bpe`] | How does text become numbers, and numbers text? |
-//! | 2 | [`embedding`] | How does a token id become numbers, and where is it said which comes first? |
-//! | 3 | [`layer_norm`] | How is a vector kept at a size that the next layer can work with? |
+//! | 2 | [`embedding`] | How does a token id become a vector, and how does the model know the order of the tokens? |
+//! | 3 | [`layer_norm`] | How are the numbers of a vector kept at a size that the next layer can work with? |
 //! | 4 | [`attention`] | How does a position learn from the positions before it? |
-//! | 5 | [`mlp`] | What does a position do on its own, with what attention brought it? |
+//! | 5 | [`mlp`] | What does a position compute on its own, from what attention brought it? |
 //! | 6 | [`block`] | What happens in one layer of the transformer? |
 //! | 7 | [`model`] | How do token ids become a score for every possible next token? |
 //! | 8 | [`softmax`] | How do scores become probabilities? |
 //! | 9 | [`sampling`] | Which token comes next? |
 //! | 10 | [`generate`] | How does a model write? |
 //!
-//! Beside the path: [`score`] measures how likely a text is; [`search`] looks for likely texts, or writes several tokens
-//! at once; [`inspect`] shows a whole generation, and compares two; [`checkpoint`] opens models.
+//! Off this path, [`score`] measures how likely a text is; [`search`] looks for likely texts, or generates several
+//! tokens in one pass; [`inspect`] shows a whole generation and compares two; [`checkpoint`] opens models.
 //!
 //! # Floors
 //!
-//! A module imports only from the floors below its own (`tests/floors.rs` reads the imports), so that each can be read
-//! without those above it:
+//! A module imports only from the floors below its own, so it can be read without those above it (`tests/floors.rs`
+//! checks the imports):
 //!
 //! | floor | modules |
 //! |---|---|
@@ -51,22 +51,22 @@
 //! | middle | [`trace`], [`kv_cache`], [`linear`], [`config`] |
 //! | ground | [`activation`], [`matmul`], [`tensor`], [`math`], [`format`](mod@format), [`simd`], [`error`] |
 //!
-//! To add something, these are the places to touch:
+//! Where to make an addition:
 //!
 //! | what | where |
 //! |---|---|
 //! | a stage | `Stage` in `src/trace/stage.rs`, and a `tap` in the lesson |
 //! | a sampler or processor | a function in `src/sampling/`, and a row in `src/sampling/options.rs` |
-//! | a checkpoint format | a file in `src/format/`, and its case in `src/checkpoint/folder.rs` |
-//! | a kernel | a file in `src/matmul/` beside its plain loop, and the choice in `src/matmul/mod.rs` |
-//! | a command | a file in `src/cli/`, and its case in `src/cli/mod.rs` |
+//! | a checkpoint format | a file in `src/format/`, and a case in `src/checkpoint/folder.rs` |
+//! | a kernel | a file in `src/matmul/` beside its plain loop, and its dispatch in `src/matmul/mod.rs` |
+//! | a command | a file in `src/cli/`, and a case in `src/cli/mod.rs` |
 //!
 //! # Letters
 //!
 //! | letter | meaning |
 //! |---|---|
 //! | `T` | new tokens: the rows of every matrix on the path |
-//! | `S` | all tokens so far, the cache's included |
+//! | `S` | all tokens so far, including those in the cache |
 //! | `C` | `n_embd`, the width of the residual stream |
 //! | `H` | `n_head`, attention heads |
 //! | `D` | `C / H`, the width of a head |
@@ -100,15 +100,15 @@
 //!
 //! # The same bits everywhere
 //!
-//! For one checkpoint, one prompt and one set of options, every stage's output is the same bit for bit, on any number
-//! of threads, with the cache or without, with tracing or without, on every instruction set. How: each output is
-//! computed by one fixed sequence of correctly rounded operations, whatever threads share out.
-//! [`arithmetic`] states the sequence, and what holds the promise.
+//! For one checkpoint, one prompt and one set of options, the output of every stage is identical bit for bit: on any
+//! number of threads, with or without the cache, with or without tracing, on every instruction set. Each output is
+//! computed by one fixed sequence of correctly rounded operations, however the work is split among threads.
+//! [`arithmetic`] specifies this sequence and explains how it is enforced.
 
 #[cfg(target_endian = "big")]
 compile_error!("checkpoints are little-endian and are used in place");
 
-/// The version of the arithmetic: it changes when any bit of any stage may. Traces carry it.
+/// The version of the arithmetic. It changes whenever any bit of any stage may change; every trace records it.
 pub const ARITHMETIC: &str = "1";
 
 pub mod bpe;

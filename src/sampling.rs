@@ -11,19 +11,19 @@
 //! next = the first id at which the running sum of p exceeds u
 //! ```
 //!
-//! The model gives a distribution; what is drawn becomes part of the text and conditions all that follows. A
-//! single unlikely draw can lead a whole text astray, so the unlikely tail is cut before the draw. The rules are
-//! those of HF `transformers` (`TopKLogitsWarper`, `TopPLogitsWarper`); top-p is from Holtzman et al.,
-//! "The Curious Case of Neural Text Degeneration" (2019). Next: [`generate`](crate::generate).
+//! The model gives a distribution. The token drawn from it becomes part of the text and conditions everything after it.
+//! A single unlikely draw can lead a whole text astray, so the unlikely tail is cut before the draw. The rules are
+//! those of HF `transformers` (`TopKLogitsWarper`, `TopPLogitsWarper`); top-p is from Holtzman et al., "The Curious
+//! Case of Neural Text Degeneration" (2019). Next: [`generate`](crate::generate).
 //!
-//! A learner may stop here. The rest of what changes scores, all off by default:
+//! On a first reading you can stop here. These modules hold the other processors, all off by default, and their tools:
 //!
 //! | module | what |
 //! |---|---|
 //! | [`options`] | all options in one table; its order is the order of the steps |
-//! | [`choice`] | the steps that are on, then the draw; your own processors and sampler |
+//! | [`choice`] | the enabled steps, then the draw; custom processors and samplers |
 //! | [`penalties`] | logit bias; repetition, presence and frequency penalties |
-//! | [`bans`] | no repeated n-gram, bad words, no end before a least length |
+//! | [`bans`] | no repeated n-gram, bad words, minimum length |
 //! | [`filters`] | further ways to cut the tail: min-p, typical-p, epsilon, eta; and top-p without sorting everything |
 //! | [`watch`] | what each step did |
 //! | [`explain`] | why this token: the steps, the number drawn, the alternatives |
@@ -52,9 +52,9 @@ use crate::softmax::{softmax, temperature};
 pub(crate) use options::in_range;
 pub(crate) use row::{above, drop_if, kth_largest, order, probabilities, with_list};
 
-/// scores `[V]` -> the next id, with all three ways to steer a draw; `u` is a uniform number from \[0, 1). In place
+/// scores `[V]` -> the next id, with temperature `tau`, top-k and top-p; `u` is a uniform number from \[0, 1). In place
 ///
-/// `None` if no token has a probability above 0. [`Options::choose`] does the same with all options.
+/// `None` if no token has a probability above 0. [`Options::choose`] is the version with all options.
 pub fn sample(x: &mut [f32], tau: f32, k: usize, p: f64, u: f64) -> Option<TokenId> {
     temperature(x, tau);
     top_k(x, k);
@@ -63,13 +63,13 @@ pub fn sample(x: &mut [f32], tau: f32, k: usize, p: f64, u: f64) -> Option<Token
     draw(x, u)
 }
 
-/// The id with the highest score, the lowest of them on a tie. `[V]` -> id
+/// The id with the highest score; on a tie, the lowest such id. `[V]` -> id
 pub fn argmax(x: &[f32]) -> TokenId {
     let largest = math::max(x);
     x.iter().position(|x| *x == largest).unwrap_or(0) as TokenId
 }
 
-/// Drops what is below the `k`-th largest score; ties with it survive. `[V]`, in place
+/// Drops the scores below the `k`-th largest; ties with it survive. `[V]`, in place
 pub fn top_k(x: &mut [f32], k: usize) {
     let threshold = kth_largest(x, k);
     for x in x {
@@ -77,10 +77,10 @@ pub fn top_k(x: &mut [f32], k: usize) {
     }
 }
 
-/// Drops the least likely tokens as long as they have at most 1 - p together; the likeliest `keep` stay.
+/// Drops the least likely tokens as long as their total probability is at most 1 - p; the `keep` most likely ones stay.
 /// `[V]`, in place
 ///
-/// Sort everything, sum, cut. Among equals the lowest id goes first (HF's sort leaves that open).
+/// Sort everything, sum, cut. Among equal scores the lowest id is dropped first (HF's sort leaves that open).
 /// [`filters::top_p`] does the same without sorting every token.
 pub fn top_p(x: &mut [f32], p: f64, keep: usize) {
     let probabilities = probabilities(x); // [1, V]
@@ -96,7 +96,7 @@ pub fn top_p(x: &mut [f32], p: f64, keep: usize) {
     }
 }
 
-/// The first id at which the running sum of the probabilities exceeds `u` (of their whole sum). `[V]` -> id
+/// The first id at which the running sum of the probabilities exceeds `u` times their total. `[V]` -> id
 ///
 /// `None` if no probability is above 0.
 pub fn draw(probabilities: &[f32], u: f64) -> Option<TokenId> {

@@ -330,7 +330,7 @@ fn what_cannot_be_searched_is_an_error() {
         .assert()
         .code(1)
         .stdout("")
-        .stderr("error: no text is left to find: the options forbid every continuation\n");
+        .stderr("error: beam search found no text: the options forbid every continuation\n");
     for (arguments, part) in [
         ("--ids=", "the prompt is empty"),
         ("--ids 211", "token id 211"),

@@ -1,18 +1,19 @@
-//! How are several texts written at once?
+//! How are several texts generated at once?
 //!
-//! A token alone keeps the processor waiting: every weight is read from memory and used once. The newest tokens of
-//! several texts are rows of one matrix, and each weight that is read serves them all.
+//! Decoding a single token is limited by memory: every weight is read and used only once. The newest tokens of several
+//! texts form the rows of one matrix, so each weight is read once for all of them.
 //!
 //! ```text
 //! loop:
 //!     x = hidden([newest ids of each text])      # rows of one matrix; each text has its own cache
 //!     logits = head(x[the last row of each])
 //!     for each text: ids.append(choose(its logits))
-//!     texts that are finished leave; others may join
+//!     finished texts leave; others may join
 //! ```
 //!
-//! No row knows of the others: each text is, bit for bit, what [`Generation`] makes of it alone, whenever it joins and
-//! whoever is with it. Nothing is padded. A new text's prompt is read in the turns of the others, a part at a time.
+//! Rows do not depend on each other: each text is, bit for bit, what [`Generation`] gives for it alone, whenever it
+//! joins and whatever else is in the batch. There is no padding. The prompt of a new text is read in parts, during the
+//! turns of the other texts.
 
 use super::text::read;
 use super::{Chosen, Generation};
@@ -22,7 +23,8 @@ use crate::sampling::NoWatch;
 use crate::trace::NoTrace;
 use rayon::prelude::*;
 
-/// Texts that are written together. `G` is a [`Generation`], or has one and what else its owner keeps with it.
+/// Texts that are generated together. `G` is a [`Generation`], or a type that holds one together with the caller's
+/// data.
 ///
 /// ```
 /// use gpt2::generate::{Batch, Generation, Options};
@@ -47,52 +49,53 @@ pub struct Batch<'m, G> {
     texts: Vec<Member<G>>,
 }
 
-/// One of them.
+/// One text of a batch.
 #[derive(Debug)]
 struct Member<G> {
     inner: G,
-    /// The first row of this turn's logits that is its own, if it is read to its end.
+    /// Its first row in this turn's logits; `None` while part of it is unread.
     logits: Option<usize>,
 }
 
 /// How many tokens a turn read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
-    /// Of prompts, and of texts that slide.
+    /// Tokens of prompts, of texts that slid, and of guesses.
     pub prompt_tokens: usize,
-    /// Single ones: each text's newest.
+    /// Newest tokens: one for each text that had nothing else to read.
     pub newest_tokens: usize,
 }
 
 impl<'m, G: AsMut<Generation<'m>> + Send> Batch<'m, G> {
-    /// No text yet.
+    /// An empty batch.
     pub fn new(model: &'m Gpt2) -> Self {
         Self { model, texts: Vec::new() }
     }
 
-    /// How many texts are in it.
+    /// The number of texts.
     pub fn len(&self) -> usize {
         self.texts.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no texts.
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
     }
 
-    /// One text more. It may join at any time.
+    /// Adds a text. It may join between any two turns.
     ///
     /// # Panics
-    /// If it is another model's.
+    /// If it belongs to another model.
     pub fn push(&mut self, mut text: G) {
-        assert!(std::ptr::eq(text.as_mut().model, self.model), "texts of one model");
+        assert!(std::ptr::eq(text.as_mut().model, self.model), "the text must use the batch's model");
         self.texts.push(Member { inner: text, logits: None });
     }
 
-    /// One turn: every text whose prompt is read gets one token more. `each` is called with it on any thread, and may
-    /// [`finish`](Generation::finish) the text. An error ends its text; the others go on.
+    /// One turn: every text whose prompt is fully read gets its next token, or several with a draft. `each` is called
+    /// with each of them, on any thread, and may [`finish`](Generation::finish) the text. An error ends its text; the
+    /// others go on.
     ///
-    /// A turn reads a limited part of long prompts; `each` is not called for a text that waits for the rest of its own.
+    /// A turn reads a limited number of prompt tokens. `each` is not called for a text whose prompt is not fully read.
     pub fn step(&mut self, each: impl Fn(&mut G, Result<Chosen>) + Sync) -> Turn {
         for Member { inner, .. } in &mut self.texts {
             let generation = inner.as_mut();
@@ -126,7 +129,7 @@ impl<'m, G: AsMut<Generation<'m>> + Send> Batch<'m, G> {
         turn
     }
 
-    /// Takes out the texts that are finished, in the order in which they joined.
+    /// Removes the finished texts and returns them in the order in which they joined.
     pub fn take_finished(&mut self) -> impl Iterator<Item = G> {
         self.texts.extract_if(.., |text| text.inner.as_mut().finished.is_some()).map(|text| text.inner)
     }
@@ -146,7 +149,7 @@ mod tests {
     use crate::generate::{ContextPolicy, FinishReason, Options};
     use std::sync::Mutex;
 
-    /// A text and its tokens: ids, and log-probabilities by their bits.
+    /// A text and its tokens: ids and the bits of the log-probabilities.
     struct Written<'m> {
         number: usize,
         generation: Generation<'m>,
@@ -167,7 +170,7 @@ mod tests {
             Self { number, generation, chosen: Vec::new(), error: None }
         }
 
-        /// Every fourth text is ended by its owner, as a stop string would.
+        /// The caller ends every fourth text, as a stop string would.
         fn token(&mut self, chosen: Result<Chosen>) {
             match chosen {
                 Ok(chosen) => self.chosen.push((chosen.id, chosen.logprob.to_bits())),
@@ -183,7 +186,7 @@ mod tests {
         }
     }
 
-    /// Prompts shorter and longer than the 64 positions, and than what a turn reads; all kinds of options.
+    /// Prompts shorter and longer than the 64 positions and than what a turn reads, with all kinds of options.
     fn request(number: usize) -> (Vec<TokenId>, Options) {
         let len = [1, 5, 63, 64, 200, 2, 400, 33, 90, 7, 20][number % 11];
         let prompt = (0..len).map(|i| ((i + number) * 7 % 211) as TokenId).collect();
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_reads_so_much_of_prompts_and_no_more() {
+    fn a_turn_reads_a_limited_part_of_prompts() {
         let lm = crate::checkpoint::bundled();
         let options = Options { max_new_tokens: 3, ..Options::default() };
         let mut batch = Batch::new(&lm.model);

@@ -1,34 +1,35 @@
-//! Can several tokens be written in one pass?
+//! Can one pass generate several tokens?
 //!
-//! A pass over the newest token and a *guess* of what follows it gives logits for all of them, at nearly the price of one
-//! token. Each position's token is then chosen as it would be without a guess: by the same scores and, when sampling, by
-//! the same number. A guess that equals the choice was read already; the first that differs ends the turn. So the text does
-//! not depend on the draft. [`search::draft`](crate::search::draft) has some.
+//! A pass over the newest token and a *guess* at the tokens that follow gives logits for all of them, at nearly the
+//! cost of one token. The token at each position is then chosen as it would be without a guess: from the same scores
+//! and, when sampling, with the same random number. A guessed token that equals the choice has already been read; the
+//! first one that differs ends the turn. So the text does not depend on the draft.
+//! [`search::draft`](crate::search::draft) provides drafts.
 
 use super::Options;
 use crate::config::TokenId;
 use crate::sampling::{History, NoWatch, Sampler, Uniform, draw};
 use crate::trace::NoTrace;
 
-/// Guesses how a text goes on. A draft can be wrong at will: the text stays the same.
+/// Guesses how a text continues. A wrong guess costs time but does not change the text.
 pub trait Draft: Send {
-    /// Up to `room` tokens that may follow the text; none where a guess does not pay.
+    /// Up to `room` tokens that may follow the text; none if a guess would not pay off.
     ///
-    /// Between two calls the text grows; a guess need not have become a part of it.
+    /// The text grows between two calls, but not necessarily by the guess.
     fn guess(&mut self, text: &View<'_>, room: usize) -> Vec<TokenId>;
 
-    /// The distribution `[V]` that token `k` of the newest guess was drawn from; `None` where it was not drawn.
+    /// The distribution `[V]` from which token `k` of the newest guess was drawn; `None` if it was not drawn.
     fn drawn_from(&self, _k: usize) -> Option<&[f32]> {
         None
     }
 
-    /// How many tokens of the newest guess were right, of how many.
+    /// Reports that `right` of the `guessed` tokens of the newest guess were right.
     fn learn(&mut self, right: usize, guessed: usize);
 
-    /// Reads the text before the first guess is asked for.
+    /// Reads the text before the first guess.
     fn prepare(&mut self, text: &View<'_>);
 
-    /// A draft of its own for a copy of the text.
+    /// A separate draft for a copy of the text.
     fn fork<'d>(&self) -> Box<dyn Draft + 'd>
     where
         Self: 'd;
@@ -39,9 +40,9 @@ pub trait Draft: Send {
 pub struct View<'a> {
     /// Prompt and new tokens. `[S]`
     pub ids: &'a [TokenId],
-    /// How many of them are the prompt's.
+    /// How many of them belong to the prompt.
     pub prompt_len: usize,
-    /// The first id that the model still sees: later than 0 after a slide.
+    /// Index of the first id that the model still sees: above 0 after a slide.
     pub start: usize,
     /// How tokens are chosen.
     pub options: &'a Options,
@@ -51,9 +52,9 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
-    /// The token that the text's options choose after `ids` from scores `[V]`, with the number that the text will use at
-    /// this position. The scores become the distribution that it was drawn from, if it was drawn. `None` if no token can be
-    /// chosen.
+    /// The token that the text's options choose after `ids` from scores `[V]`, with the random number that the text
+    /// will use at this position. If the token is drawn, the scores become the distribution from which it was drawn.
+    /// `None` if no token can be chosen.
     pub fn choose(&self, ids: &[TokenId], scores: &mut [f32]) -> Option<TokenId> {
         let history = History { ids, prompt_len: self.prompt_len, eos: self.eos };
         let u = self.uniform.at((ids.len() - self.prompt_len) as u64);
@@ -61,13 +62,13 @@ impl View<'_> {
     }
 }
 
-/// Keeps a guess `x` that was drawn from `q` with probability `min(1, p(x) / q(x))`, and else draws from
+/// Accepts a guess `x`, which was drawn from `q`, with probability `min(1, p(x) / q(x))`; otherwise draws from
 /// `norm(max(p - q, 0))`.
 ///
 /// Why is the result distributed as p, whatever q is? A token x comes either from the draft, with probability
-/// `q(x) min(1, p(x)/q(x)) = min(p(x), q(x))`, or after a rejection, with what that leaves of `p(x)`. Sources: Leviathan,
-/// Kalman and Matias, "Fast Inference from Transformers via Speculative Decoding" (2023); Chen et al., "Accelerating Large
-/// Language Model Decoding with Speculative Sampling" (2023).
+/// `q(x) min(1, p(x)/q(x)) = min(p(x), q(x))`, or from the draw after a rejection, with the rest of `p(x)`. Sources:
+/// Leviathan, Kalman and Matias, "Fast Inference from Transformers via Speculative Decoding" (2023); Chen et al.,
+/// "Accelerating Large Language Model Decoding with Speculative Sampling" (2023).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rejection {
     /// The distribution of the guess. `[V]`
@@ -79,7 +80,7 @@ pub struct Rejection {
 }
 
 impl Sampler for Rejection {
-    /// p `[V]` -> an id. Both distributions may be off by a factor.
+    /// p `[V]` -> an id. Neither distribution needs to be normalised.
     fn draw(&self, p: &[f32], u: f64) -> Option<TokenId> {
         let whole = |x: &[f32]| x.iter().filter(|x| **x > 0.0).map(|x| f64::from(*x)).sum::<f64>();
         let (p_whole, q_whole, i) = (whole(p), whole(&self.q), self.guess as usize);
@@ -91,25 +92,25 @@ impl Sampler for Rejection {
             (f64::from(*p) / p_whole - q).max(0.0) as f32
         };
         let residual: Vec<f32> = p.iter().zip(&self.q).map(rest).collect();
-        draw(&residual, self.v).or_else(|| draw(p, self.v)) // p and q are the same but for their rounding
+        draw(&residual, self.v).or_else(|| draw(p, self.v)) // no residual: p and q differ only by rounding
     }
 }
 
-/// What a generation with a draft has done.
+/// Counts of a generation, from which the gain of a draft follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passes {
-    /// Passes of the model that chose tokens.
+    /// Passes of the model from which tokens were chosen.
     pub passes: usize,
-    /// Tokens that these chose.
+    /// Tokens that were chosen from them.
     pub tokens: usize,
-    /// Guessed tokens that were read along.
+    /// Guessed tokens that the passes read.
     pub drafted: usize,
     /// Guessed tokens that became part of the text.
     pub accepted: usize,
 }
 
 impl Passes {
-    /// Tokens per pass: the gain, if guesses were free.
+    /// Tokens per pass: the speedup if guesses were free.
     pub fn tokens_per_pass(&self) -> f64 {
         self.tokens as f64 / self.passes.max(1) as f64
     }

@@ -3,7 +3,7 @@
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// `max_new_tokens` are written, or all positions are taken.
+    /// The text has `max_new_tokens` new tokens, or it fills all positions.
     Length,
     /// An end-of-text id was chosen.
     Eos,
@@ -12,7 +12,7 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
-    /// As in `--json`.
+    /// The value in `--json`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Length => "length",

@@ -1,4 +1,4 @@
-//! What belongs to a text in the making beside the loop: how it begins, what is known of it, how it goes back.
+//! The methods of [`Generation`] beside the loop: construction, state, and going back a step.
 
 use super::text::read_all_but_newest;
 use super::{
@@ -11,7 +11,7 @@ use crate::sampling::Uniform;
 use crate::trace::{NoTrace, Trace};
 use std::collections::VecDeque;
 
-/// Where a generation was before a step.
+/// The state of a generation before a step.
 #[derive(Debug)]
 pub(crate) struct Mark<'m> {
     text: text::Mark,
@@ -23,15 +23,15 @@ impl<'m> Generation<'m> {
     /// Begins after `prompt`.
     ///
     /// # Errors
-    /// [`Error::Input`] if the prompt is empty or has an id that the model does not know, [`Error::Option`] if an option is
-    /// out of its range.
+    /// [`Error::Input`] if the prompt is empty, is too long for the context policy, or has an id outside the model's
+    /// vocabulary; [`Error::Option`] if an option is out of range.
     pub fn new(model: &'m Gpt2, prompt: &[TokenId], options: Options) -> Result<Self> {
         Self::with_trace(model, prompt, options, NoTrace)
     }
 }
 
 impl<'m, T: Trace> Generation<'m, T> {
-    /// Begins after `prompt`, with every stage shown to `trace`.
+    /// Begins after `prompt`; `trace` receives every stage.
     ///
     /// # Errors
     /// As [`Generation::new`].
@@ -61,48 +61,49 @@ impl<'m, T: Trace> Generation<'m, T> {
         Ok(new)
     }
 
-    /// Follows the text of the new tokens: a stop string of `stream` ends it, and [`take_text`](Self::take_text) gives it.
+    /// Decodes the new tokens with `stream`: its stop strings end the text, and [`take_text`](Self::take_text) returns
+    /// it.
     pub fn with_text(mut self, stream: TextStream<'m>) -> Self {
         self.stream = Some(stream);
         self
     }
 
-    /// Lets `draft` guess what comes next. The text stays the same, bit for bit.
+    /// Lets `draft` guess the next tokens. The text stays the same, bit for bit.
     pub fn with_draft(self, draft: impl Draft + 'm) -> Self {
         self.with_any_draft(Some(Box::new(draft)))
     }
 
-    /// The same with a draft chosen at run time, or none.
+    /// As [`with_draft`](Self::with_draft), with a draft chosen at run time, or none.
     pub fn with_any_draft(mut self, draft: Option<Box<dyn Draft + 'm>>) -> Self {
         self.draft = draft;
         self
     }
 
-    /// Keeps a guess that was drawn by the ratio of its probabilities ([`Rejection`]) instead of where it equals the
-    /// text's own draw: more guesses are kept, and the text is another one from the same distribution. A text with a
-    /// [`Sampler`](crate::sampling::Sampler) of its own is drawn by that.
+    /// Accepts drawn guesses by the ratio of their probabilities ([`Rejection`]) instead of by equality with the text's
+    /// own draw. More guesses are accepted, but the result is a different text from the same distribution. This has no
+    /// effect with a custom [`Sampler`](crate::sampling::Sampler).
     pub fn with_rejection(mut self, rejection: bool) -> Self {
         self.rejection = rejection && self.options.sampler.is_none();
         self
     }
 
-    /// Reads each piece of text at once and computes the logits of all its positions: the same bits, and every stage is
-    /// shown to the trace once a step.
+    /// Reads all unread tokens in one pass and computes the logits of all their positions. The bits are the same, and
+    /// the trace receives every stage once per step.
     pub fn whole(mut self) -> Self {
         self.text.whole();
         self
     }
 
-    /// The same text so far, to be continued with another stream of the seed's random numbers. Keys and values are
+    /// A copy of the text so far that continues with another stream of the seed's random numbers. Keys and values are
     /// shared, not copied.
     ///
     /// # Panics
-    /// If guessed tokens wait to be given out.
+    /// If the newest turn chose several tokens and not all of them have been returned.
     pub fn fork(&self, stream: u64) -> Self
     where
         T: Clone,
     {
-        assert!(self.ready.is_empty(), "a fork between two turns");
+        assert!(self.ready.is_empty(), "fork only after all chosen tokens have been returned");
         let options = self.options.clone().stream(stream);
         Self {
             model: self.model,
@@ -123,14 +124,15 @@ impl<'m, T: Trace> Generation<'m, T> {
         }
     }
 
-    /// Reads all that is unread but the newest token, so that forks need not. The first turn would do it as well.
+    /// Reads all unread tokens but the newest, so that forks share the result. Without it, the first turn of each fork
+    /// would read them.
     pub fn prefill(&mut self) {
         self.text.make_room(self.model.config.n_positions);
         read_all_but_newest(self.model, &mut self.text, &mut self.trace);
         self.prepare_draft();
     }
 
-    /// What was asked for.
+    /// The options of this text.
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -146,40 +148,40 @@ impl<'m, T: Trace> Generation<'m, T> {
         &self.ids()[self.text.prompt_len()..]
     }
 
-    /// The text that the new tokens have made certain since it was last taken: whole characters, and nothing that could
-    /// still become a stop string. Empty without [`with_text`](Self::with_text).
+    /// The text that has become certain since the last call: whole characters, and nothing that could still become a
+    /// stop string. Empty without [`with_text`](Self::with_text).
     pub fn take_text(&mut self) -> String {
         std::mem::take(&mut self.pieces)
     }
 
-    /// Why it ended; `None` while it goes on.
+    /// Why the text ended; `None` while it goes on.
     pub fn finish_reason(&self) -> Option<FinishReason> {
         self.finished.filter(|_| self.ready.is_empty())
     }
 
-    /// Ends it after the tokens that were given out, for a reason of the caller's.
+    /// Ends the text after the tokens returned so far, for the caller's `reason`.
     pub fn finish(&mut self, reason: FinishReason) {
         self.text.take_back(self.ready.len());
         self.ready.clear();
         self.finished = Some(reason);
     }
 
-    /// How often the text outgrew `n_positions` and its older half was forgotten.
+    /// How often the text outgrew `n_positions` and the model forgot its older half.
     pub fn slides(&self) -> usize {
         self.text.slides()
     }
 
-    /// What the draft has brought; `None` without one.
+    /// The counts of passes and guesses; `None` without a draft.
     pub fn passes(&self) -> Option<Passes> {
         self.draft.as_ref().map(|_| self.passes)
     }
 
-    /// Random numbers beside the text's own: for a draft's draws, and for what is drawn after a rejection.
+    /// Random numbers separate from the text's own: for a draft's draws and for draws after a rejection.
     fn other_numbers(&self, n: u64) -> Uniform {
         Uniform::with_stream(self.options.seed, self.options.stream ^ (n << 62))
     }
 
-    /// How token `k` of a guess is kept, if not by the text's own draw.
+    /// The rule that accepts token `k` of a guess; `None` if equality with the text's own draw decides.
     pub(super) fn rejection(&self, guess: &[TokenId], k: usize) -> Option<Rejection> {
         let (guess, draft) = (*guess.get(k)?, self.draft.as_ref().filter(|_| self.rejection)?);
         let q = draft.drawn_from(k).filter(|_| self.options.sample)?.to_vec();
@@ -205,7 +207,7 @@ impl<'m, T: Trace> Generation<'m, T> {
         }
     }
 
-    /// How many tokens a guess may have: not more than can be used before the text ends or its positions do.
+    /// How many tokens a guess may have: no more than fit before the text or its positions end.
     pub(super) fn room_for_guess(&self) -> usize {
         let seen = self.text.read_len() + self.text.unread().len();
         let positions = self.model.config.n_positions.saturating_sub(seen + 1);
@@ -213,42 +215,42 @@ impl<'m, T: Trace> Generation<'m, T> {
         positions.min(tokens)
     }
 
-    /// Whether every position is taken.
+    /// Whether the text fills all positions.
     pub(super) fn is_full(&self) -> bool {
         self.text.ids().len() >= self.model.config.n_positions
     }
 
-    /// Whether the text is as long as it may be.
+    /// Whether the text has reached its length limit.
     pub(super) fn is_long_enough(&self) -> bool {
         let stop = self.options.context_policy == ContextPolicy::Stop && self.is_full();
         stop || self.text.new_ids().len() >= self.options.max_new_tokens
     }
 
-    /// How many tokens the newest step could see: those it read, and those before whose keys and values were kept.
+    /// How many tokens the newest step could see: those it read, and those in the cache.
     pub(crate) fn seen(&self) -> usize {
         self.text.read_len()
     }
 
-    /// Where it is.
+    /// The current state, for [`rewind`](Self::rewind).
     pub(crate) fn mark(&self) -> Mark<'m> {
         let text = self.text.mark(self.model.config.n_positions);
         Mark { text, stream: self.stream.clone(), finished: self.finished }
     }
 
-    /// Takes back the newest step: the same step taken again has the same bits. `mark` was made before it; steps are
-    /// taken back one by one.
+    /// Undoes the newest step; taking it again gives the same bits. `mark` must have been made just before that step.
+    /// Steps are undone one at a time.
     pub(crate) fn rewind(&mut self, mark: &Mark<'m>) {
         self.text.rewind(&mark.text);
         (self.stream, self.finished) = (mark.stream.clone(), mark.finished);
     }
 
-    /// From here on these options, which have been checked.
+    /// Replaces the options from here on. The caller has checked them.
     pub(crate) fn set_options(&mut self, options: Options) {
         self.uniform = options.uniform();
         self.options = options;
     }
 
-    /// `id` will come next, whatever is chosen.
+    /// Forces the next token to be `id`, whatever is chosen; `None` cancels this.
     pub(crate) fn force(&mut self, id: Option<TokenId>) {
         self.forced = id;
     }
@@ -259,8 +261,8 @@ impl<'m, T: Trace> Generation<'m, T> {
 pub struct Pieces<'m>(Generation<'m>);
 
 impl<'m> Generation<'m> {
-    /// The text of the new tokens as they are chosen, in pieces of whole characters. A token that makes no text certain gives
-    /// no piece.
+    /// The text of the new tokens as they are chosen, in pieces of whole characters. A token that makes no text certain
+    /// yields no piece.
     pub fn pieces(self) -> Pieces<'m> {
         Pieces(self)
     }
@@ -292,10 +294,10 @@ impl<T: Trace> std::fmt::Debug for Generation<'_, T> {
     }
 }
 
-/// Every id is a row of the embedding table.
+/// Checks that every id is a row of the embedding table.
 ///
 /// # Errors
-/// [`Error::Input`] that names the first that is not.
+/// [`Error::Input`] that names the first id that is not.
 pub fn check_ids(model: &Gpt2, ids: &[TokenId]) -> Result<()> {
     let size = model.config.vocab_size;
     match ids.iter().position(|id| *id as usize >= size) {
@@ -309,7 +311,8 @@ pub fn check_ids(model: &Gpt2, ids: &[TokenId]) -> Result<()> {
     }
 }
 
-/// There must be a prompt, its ids must be known, and every option within its range.
+/// Checks that the prompt is not empty, its ids are in the vocabulary, it fits the context policy, and every option is
+/// within its range.
 pub(crate) fn check_prompt(model: &Gpt2, prompt: &[TokenId], options: &Options) -> Result<()> {
     check_ids(model, prompt)?;
     if prompt.is_empty() {
@@ -321,7 +324,7 @@ pub(crate) fn check_prompt(model: &Gpt2, prompt: &[TokenId], options: &Options) 
     let n_positions = model.config.n_positions;
     if options.context_policy != ContextPolicy::Slide && prompt.len() > n_positions {
         return Err(Error::input(format!(
-            "the prompt has {} tokens and the model {n_positions} positions; context-policy slide would read its end",
+            "the prompt has {} tokens but the model has {n_positions} positions; shorten it, or use context-policy slide",
             prompt.len()
         )));
     }

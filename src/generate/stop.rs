@@ -1,20 +1,20 @@
-//! How does a text end at a string, if the string may begin in one token and end in another?
+//! How does a stop string end a text if it may begin in one token and end in another?
 //!
-//! A stop string that is complete ends the text before it. Until then, text that could still become one is held back:
-//! what is shown is never taken back.
+//! A complete stop string ends the text just before it. Text that could still become a stop string is held back, so
+//! text that has been shown is never withdrawn.
 //!
 //! ```text
-//! stop "\n\n":   push "one\n" shows "one";   push "two" shows "\ntwo";   push "\n\n" shows nothing, and that is the end
+//! stop "\n\n":   push "one\n" shows "one";   push "two" shows "\ntwo";   push "\n\n" shows nothing and ends the text
 //! ```
 //!
-//! Of several strings the one that is complete first counts, and of those the longest. So the text does not depend on
-//! where the borders of the tokens are. Each string is followed by the automaton of Knuth, Morris and Pratt (1977),
-//! which knows after each byte how much of the string the text ends with.
+//! With several strings, the first to be complete ends the text; among those complete at the same byte, the longest
+//! does. So the result does not depend on token boundaries. Each string is matched by the automaton of Knuth, Morris
+//! and Pratt (1977), which tracks the longest prefix of the string that the text ends with.
 
 use crate::bpe::{Bpe, StreamDecoder, TokenId};
 use crate::error::{Error, Result};
 
-/// Finds the first stop string in a text that comes in pieces.
+/// Finds the first stop string in a text that arrives in pieces.
 ///
 /// ```
 /// let mut stop = gpt2::generate::StopStrings::new(["END"])?;
@@ -27,16 +27,16 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, Default)]
 pub struct StopStrings {
     patterns: Vec<Pattern>,
-    /// What was pushed and not shown: the longest end of the text that begins a stop string.
+    /// Text that was pushed but not shown: the longest suffix of the text that is a prefix of a stop string.
     held: String,
     found: bool,
 }
 
-/// One string, and how much of it the text ends with.
+/// One stop string, and how many of its first bytes the text ends with.
 #[derive(Clone, Debug)]
 struct Pattern {
     bytes: Vec<u8>,
-    /// `border[i]`: the longest beginning of the string that is also an end of its first `i + 1` bytes, and shorter.
+    /// `border[i]`: the length of the longest proper prefix of the first `i + 1` bytes that is also their suffix.
     border: Vec<usize>,
     matched: usize,
 }
@@ -50,7 +50,7 @@ impl Pattern {
         pattern
     }
 
-    /// How much matches after one more byte, if `matched` bytes did before and not all of them.
+    /// How many bytes match after one more `byte`, if `matched` of them, but not all, matched before it.
     fn after(&self, mut matched: usize, byte: u8) -> usize {
         while matched > 0 && self.bytes[matched] != byte {
             matched = self.border[matched - 1];
@@ -63,17 +63,17 @@ impl StopStrings {
     /// Watches for these strings.
     ///
     /// # Errors
-    /// [`Error::Input`] if one is empty: every text would end before it began.
+    /// [`Error::Input`] if a string is empty: every text would end before it began.
     pub fn new<S: AsRef<str>>(strings: impl IntoIterator<Item = S>) -> Result<Self> {
         let pattern = |string: S| match string.as_ref() {
-            "" => Err(Error::input("stop: an empty text is found everywhere; give at least one character")),
+            "" => Err(Error::input("stop: an empty text matches everywhere; give at least one character")),
             string => Ok(Pattern::new(string)),
         };
         let patterns = strings.into_iter().map(pattern).collect::<Result<_>>()?;
         Ok(Self { patterns, ..Self::default() })
     }
 
-    /// The text that is certain after one more piece. Nothing comes after a stop string.
+    /// Adds a piece and returns the text that is now certain: nothing once a stop string has been found.
     pub fn push(&mut self, text: &str) -> String {
         if self.found {
             return String::new();
@@ -96,24 +96,24 @@ impl StopStrings {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// Whether there is no string to watch for.
+    /// Whether there are no strings to watch for.
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
     }
 
-    /// Whether a stop string is complete.
+    /// Whether a stop string has been found.
     pub fn found(&self) -> bool {
         self.found
     }
 
-    /// What was held back: at the end of the text it is no stop string.
+    /// Returns the text held back: once the text has ended, it can no longer become a stop string.
     pub fn finish(&mut self) -> String {
         self.patterns.iter_mut().for_each(|pattern| pattern.matched = 0);
         std::mem::take(&mut self.held)
     }
 }
 
-/// Turns tokens into text one at a time, up to a stop string. Characters are shown whole.
+/// Turns tokens into text one at a time, up to a stop string. It only shows whole characters.
 #[derive(Clone, Debug)]
 pub struct TextStream<'a> {
     decoder: StreamDecoder<'a>,
@@ -121,24 +121,24 @@ pub struct TextStream<'a> {
 }
 
 impl<'a> TextStream<'a> {
-    /// A text of `bpe`'s tokens that ends before `stop`.
+    /// A stream that decodes tokens of `bpe` and ends before the first of the stop strings.
     pub fn new(bpe: &'a Bpe, stop: StopStrings) -> Self {
         Self { decoder: StreamDecoder::new(bpe), stop }
     }
 
-    /// The text that is certain after one more token.
+    /// Adds a token and returns the text that is now certain.
     ///
-    /// A model may have more ids than its tokenizer (padded vocabularies): those stand for no text, as in HF.
+    /// A model may have more ids than its tokenizer (padded vocabularies). They decode to no text, as in HF.
     pub fn push(&mut self, id: TokenId) -> String {
         self.stop.push(self.decoder.push(id).unwrap_or_default())
     }
 
-    /// Whether a stop string is complete.
+    /// Whether a stop string has been found.
     pub fn stopped(&self) -> bool {
         self.stop.found()
     }
 
-    /// What was still waiting when the last token had come.
+    /// Returns the text still held back after the last token.
     pub fn finish(&mut self) -> String {
         let rest = self.decoder.finish();
         self.stop.push(&rest) + &self.stop.finish()
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// By definition: the first place where a string is complete, and the longest that is complete there.
+    /// By definition: the first place where a string is complete, and the longest string that is complete there.
     fn naive(text: &str, stop: &[String]) -> Option<usize> {
         let ends = (0..=text.len()).filter(|end| text.is_char_boundary(*end));
         let complete = |end| stop.iter().filter(move |s| text[..end].ends_with(*s)).map(|s| s.len()).max();
@@ -220,7 +220,7 @@ mod tests {
                     break;
                 }
                 prop_assert_eq!(naive(&text[..cut[1]], &stop), None);
-                // Held back is exactly what could still grow into a stop string.
+                // Exactly the text that could still become a stop string is held back.
                 let could_grow = |from: &usize| stop.iter().any(|s| s.starts_with(&text[*from..cut[1]]));
                 let first = (0..=cut[1]).filter(|i| text.is_char_boundary(*i)).find(could_grow).unwrap_or(cut[1]);
                 prop_assert_eq!(&shown, &text[..first]);

@@ -13,7 +13,7 @@ pub(super) fn sampled(seed: u64, max_new_tokens: usize) -> Options {
     Options::sampled(seed).max_new_tokens(max_new_tokens).ignore_eos(true)
 }
 
-/// The rest of a text: ids, and log-probabilities by their bits.
+/// The rest of a text: ids and the bits of the log-probabilities.
 fn write(generation: &mut Generation<'_>) -> (Vec<TokenId>, Vec<u64>) {
     let chosen: Vec<Chosen> = generation.map(|chosen| chosen.expect("a token")).collect();
     (chosen.iter().map(|c| c.id).collect(), chosen.iter().map(|c| c.logprob.to_bits()).collect())

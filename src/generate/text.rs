@@ -1,11 +1,11 @@
-//! What must be known of a text to go on with it? Its ids, and which of them the model has read.
+//! What must be known about a text to continue it? Its ids, and which of them the model has read.
 //!
 //! ```text
 //! ids    .. forgotten .. | read: in the cache | unread
 //! ```
 //!
-//! [`read`] has the model read the newest ids of many texts in one pass; everything that has a model read stands on it:
-//! a single text is a batch of one, a beam is a text that forks, a guess is read with the text that it may continue.
+//! [`read`] makes the model read the newest ids of many texts in one pass. Everything else builds on it: a single text
+//! is a batch of one, a beam is a text that forks, and a guess is read together with the text it may continue.
 
 use crate::config::TokenId;
 use crate::kv_cache::{KvCache, Sequence};
@@ -14,39 +14,40 @@ use crate::tensor::Matrix;
 use crate::trace::Trace;
 use std::cell::Cell;
 
-/// The most ids of long texts that one pass reads: the result is the same, and the memory stays small.
+/// One pass reads at most this many ids of texts with several unread ids. This bounds memory and does not change
+/// results.
 pub(crate) const PREFILL: usize = 256;
 
-/// A text, as far as the model is concerned.
+/// A text as the model sees it.
 #[derive(Clone, Debug)]
 pub struct Text {
     /// Prompt and new tokens. `[S]`
     ids: Vec<TokenId>,
     prompt_len: usize,
-    /// The first id that the model still sees, at position 0: later than 0 after a slide.
+    /// Index of the first id that the model still sees, at position 0: above 0 after a slide.
     start: usize,
-    /// Keys and values of what was read, from `start` on.
+    /// Keys and values of the ids read, from `start` on.
     cache: KvCache,
     slides: usize,
-    /// How many of its newest ids a pass gives a row for.
+    /// For how many of the newest ids a pass returns hidden rows.
     rows: usize,
-    /// Read in one piece, however long it is.
+    /// Whether one pass reads all that is unread, however long it is.
     whole: bool,
 }
 
-/// Where a [`Text`] was before a step.
+/// The state of a [`Text`] before a step.
 #[derive(Debug)]
 pub(crate) struct Mark {
     ids: usize,
     start: usize,
     cached: usize,
-    /// Keys and values, where the step is about to throw them away.
+    /// Keys and values, if the step is about to discard them.
     cache: Option<KvCache>,
     slides: usize,
 }
 
 impl Text {
-    /// A prompt of which nothing is read.
+    /// A prompt that the model has not read.
     pub fn new(model: &Gpt2, prompt: &[TokenId]) -> Self {
         let cache = model.new_cache();
         Self {
@@ -65,7 +66,7 @@ impl Text {
         &self.ids
     }
 
-    /// How many of the ids are the prompt's.
+    /// How many of the ids belong to the prompt.
     pub fn prompt_len(&self) -> usize {
         self.prompt_len
     }
@@ -80,66 +81,65 @@ impl Text {
         &self.ids[self.start + self.cache.len()..]
     }
 
-    /// The first id that the model still sees.
+    /// Index of the first id that the model still sees.
     pub fn start(&self) -> usize {
         self.start
     }
 
-    /// How many positions are read.
+    /// How many positions the model has read.
     pub fn read_len(&self) -> usize {
         self.cache.len()
     }
 
-    /// How often the text outgrew `n_positions` and its older half was forgotten.
+    /// How often the text outgrew `n_positions` and the model forgot its older half.
     pub fn slides(&self) -> usize {
         self.slides
     }
 
-    /// The next token joins the text.
+    /// Appends a token.
     pub fn push(&mut self, id: TokenId) {
         self.ids.push(id);
     }
 
-    /// Guesses join the text, to be read with it: a pass gives a row for its newest token and each of these.
+    /// Appends guesses, to be read with the text. A pass then returns a row for the newest token and for each guess.
     pub(crate) fn guess(&mut self, ids: &[TokenId]) {
         self.ids.extend_from_slice(ids);
         self.rows = 1 + ids.len();
     }
 
-    /// The last `n` ids leave the text. What was read of them stays until it is [forgotten](Self::forget).
+    /// Removes the last `n` ids. Those already read stay in the cache until they are [forgotten](Self::forget).
     pub(crate) fn take_back(&mut self, n: usize) {
         self.ids.truncate(self.ids.len() - n);
         self.rows = 1;
     }
 
-    /// Forgets the last `n` ids that were read.
+    /// Removes the last `n` ids read from the cache.
     pub(crate) fn forget(&mut self, n: usize) {
         self.cache.truncate(self.cache.len() - n);
     }
 
-    /// Reads in one piece, and gives a row for each id that it reads.
+    /// Makes each pass read all that is unread and return a row for every id it reads.
     pub(crate) fn whole(&mut self) {
         self.whole = true;
     }
 
-    /// Shares the keys and values of another text, which begins with the same ids from `start` on.
+    /// Shares the keys and values of another text with the same `start` and, from there on, the same ids.
     pub(crate) fn share(&mut self, other: &Self) {
         self.cache = other.cache.clone();
     }
 
-    /// Makes the page of keys and values that the next position goes into this text's own.
+    /// Gives this text its own copy of the cache page that the next position is written to.
     pub(crate) fn own_last_page(&mut self) {
         self.cache.own_last_page();
     }
 
-    /// Keys and values of what is read.
     #[cfg(test)]
     pub(crate) fn cache(&self) -> &KvCache {
         &self.cache
     }
 
-    /// Positions are learned up to `n_positions`. A longer text slides: the newest half is kept and read again from
-    /// position 0.
+    /// Slides a text longer than `n_positions`, beyond which there are no position embeddings: the newest half is kept
+    /// and read again from position 0.
     pub(crate) fn make_room(&mut self, n_positions: usize) {
         if self.outgrows(n_positions) {
             self.slide(n_positions / 2);
@@ -147,19 +147,19 @@ impl Text {
         }
     }
 
-    /// Whether there are fewer positions than the text takes.
+    /// Whether the text needs more positions than there are.
     fn outgrows(&self, n_positions: usize) -> bool {
         self.ids.len() - self.start > n_positions
     }
 
-    /// Forgets all but the newest ids, which are read again from position 0.
+    /// Forgets all but the newest `kept` ids, which will be read again from position 0.
     pub(crate) fn slide(&mut self, kept: usize) {
         self.start = self.ids.len() - kept.max(1).min(self.ids.len());
         self.cache.truncate(0);
     }
 
-    /// Becomes the text `ids`, of which the model sees those from `start` on. What is read of them stays read, but for the
-    /// newest.
+    /// Becomes the text `ids`, of which the model sees those from `start` on. Ids that are already read stay read,
+    /// except the newest.
     pub(crate) fn follow(&mut self, ids: &[TokenId], start: usize) {
         self.cache.truncate(self.known(ids, start));
         self.ids.clear();
@@ -167,7 +167,7 @@ impl Text {
         self.start = start;
     }
 
-    /// How many of `ids` from `start` on, but for the newest, are read here.
+    /// How many of `ids`, from `start` on and without the newest, this text has already read.
     pub(crate) fn known(&self, ids: &[TokenId], start: usize) -> usize {
         if start != self.start {
             return 0;
@@ -176,7 +176,7 @@ impl Text {
         read.iter().zip(&ids[start..ids.len() - 1]).take_while(|(a, b)| a == b).count()
     }
 
-    /// Where it is now, to be gone back to after a step that ids and positions are added in.
+    /// The current state, for [`rewind`](Self::rewind) after a step that adds ids and positions.
     pub(crate) fn mark(&self, n_positions: usize) -> Mark {
         Mark {
             ids: self.ids.len(),
@@ -187,7 +187,7 @@ impl Text {
         }
     }
 
-    /// Takes back the newest step. `mark` was made before it.
+    /// Undoes the newest step. `mark` must have been made just before it.
     pub(crate) fn rewind(&mut self, mark: &Mark) {
         match &mark.cache {
             Some(cache) => self.cache = cache.clone(),
@@ -198,21 +198,21 @@ impl Text {
     }
 }
 
-/// What a pass over many texts gives.
+/// The result of a pass over many texts.
 #[derive(Debug)]
 pub struct Pass {
-    /// For each text that is now read to its end, in order: the hidden rows of its newest ids. `[rows, C]`
+    /// For each text that is now fully read, in order: the hidden rows of its newest ids. `[rows, C]`
     pub hidden: Matrix,
-    /// How many ids of prompts, slides and guesses were read.
+    /// How many ids were read of texts with several unread ids: prompts, slides and guesses.
     pub prompt_tokens: usize,
     /// How many texts had only their newest id to read.
     pub newest_tokens: usize,
 }
 
-/// The model reads the next ids of each text, in one pass: all that is unread, but of long texts no more than 256 ids
-/// together. `None` if there is nothing to read.
+/// Reads the next ids of each text in one pass: everything unread, but about 256 ids at most of texts with several
+/// unread ids, counted together. `None` if there is nothing to read.
 ///
-/// A text that is read to its end gives the hidden row of its newest id, or as many as were asked for.
+/// A text that is now fully read gets the hidden row of its newest id; with a guess, one more row for each guessed id.
 pub fn read<'t>(
     model: &Gpt2,
     texts: impl IntoIterator<Item = &'t mut Text>,
@@ -250,7 +250,7 @@ pub fn read<'t>(
     Some(Pass { hidden, prompt_tokens, newest_tokens })
 }
 
-/// The model reads a text to its end -> the hidden rows of its newest ids. `[rows, C]`
+/// Reads all that is unread -> the hidden rows of the newest ids. `[rows, C]`
 ///
 /// # Panics
 /// If nothing is unread.
@@ -263,7 +263,7 @@ pub fn read_to_end(model: &Gpt2, text: &mut Text, trace: &mut impl Trace) -> Mat
     }
 }
 
-/// The model reads all that is unread but the newest id.
+/// Reads all that is unread except the newest id.
 pub fn read_all_but_newest(model: &Gpt2, text: &mut Text, trace: &mut impl Trace) {
     if let [_, .., newest] = *text.unread() {
         text.take_back(1);
@@ -275,11 +275,11 @@ pub fn read_all_but_newest(model: &Gpt2, text: &mut Text, trace: &mut impl Trace
 type Lists = (Vec<Sequence<'static>>, Vec<usize>);
 
 thread_local! {
-    /// The memory of lists that each pass makes: a token allocates none.
+    /// The lists of each pass, reused so that decoding a token does not allocate them.
     static LISTS: Cell<Lists> = const { Cell::new((Vec::new(), Vec::new())) };
 }
 
-/// The memory of a list, for elements that borrow from elsewhere: the standard library collects in place.
+/// Empties a list and keeps its memory for elements with another lifetime: the standard library collects in place.
 fn emptied<'b>(mut list: Vec<Sequence<'_>>) -> Vec<Sequence<'b>> {
     list.clear();
     list.into_iter().map(|_| unreachable!("it is empty")).collect()

@@ -9,7 +9,7 @@ fn ban(x: &mut [f32], id: TokenId) {
     }
 }
 
-/// Bans each token that would complete a sequence of `n` tokens that already occurs. `[V]`, ids `[S]`, in place
+/// Bans each token that would complete an n-gram already in the text. `[V]`, ids `[S]`, in place
 ///
 /// ```text
 /// n = 3, ids = [.. a b c .. a b]: c is banned
@@ -20,15 +20,15 @@ pub fn no_repeat_ngram(x: &mut [f32], ids: &[TokenId], n: usize) {
     if n == 0 || ids.len() < n {
         return;
     }
-    let beginning = &ids[ids.len() - (n - 1)..]; // of the n-gram that the next token completes
+    let beginning = &ids[ids.len() - (n - 1)..]; // the next token completes this n-gram
     for earlier in ids.windows(n).filter(|earlier| earlier.starts_with(beginning)) {
         ban(x, earlier[n - 1]);
     }
 }
 
-/// Bans the last token of each word, if the tokens before it are the newest ones. `[V]`, ids `[S]`, in place
+/// Bans the last token of each word if the text ends with the word's other tokens. `[V]`, ids `[S]`, in place
 ///
-/// HF's `NoBadWordsLogitsProcessor`: a word of one token is always banned, unless that ends the text.
+/// HF's `NoBadWordsLogitsProcessor`: a word of one token is always banned, unless it is an end token.
 pub fn bad_words(x: &mut [f32], ids: &[TokenId], words: &[Vec<TokenId>], eos: &[TokenId]) {
     for word in words {
         let Some((last, beginning)) = word.split_last() else { continue };
@@ -40,7 +40,7 @@ pub fn bad_words(x: &mut [f32], ids: &[TokenId], words: &[Vec<TokenId>], eos: &[
 
 /// Bans the ids that end a text. `[V]`, in place
 ///
-/// HF's `MinNewTokensLengthLogitsProcessor`, which does this until enough is written.
+/// HF's `MinNewTokensLengthLogitsProcessor`, which does this until the text has the minimum length.
 pub fn end(x: &mut [f32], eos: &[TokenId]) {
     for id in eos {
         ban(x, *id);
@@ -55,7 +55,7 @@ mod tests {
     const V: usize = 8;
     const NONE: [TokenId; 0] = [];
 
-    /// What `change` bans.
+    /// The ids that `change` bans.
     fn banned(change: impl FnOnce(&mut [f32])) -> Vec<TokenId> {
         let mut x = [1.0; V];
         change(&mut x);
@@ -86,7 +86,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(crate::properties::config())]
-        /// Whatever is not banned makes no n-gram twice.
+        /// Tokens that are not banned repeat no n-gram.
         #[test]
         fn no_n_gram_occurs_twice(picks in prop::collection::vec(0..V, 1..40), n in 1..5usize) {
             let mut ids: Vec<TokenId> = Vec::new();

@@ -7,13 +7,13 @@ use serde::Serialize;
 /// A token that may come next.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Candidate {
-    /// Which one.
+    /// Its id.
     pub id: TokenId,
     /// Its probability under the whole distribution.
     pub probability: f32,
 }
 
-/// The `n` likeliest tokens under these logits, the likeliest first, the lowest id first among equals. `[V]`
+/// The `n` most likely tokens under these logits, the most likely first; among equals, the lowest id first. `[V]`
 pub fn top(logits: &[f32], n: usize) -> Vec<Candidate> {
     let mut probabilities = logits.to_vec();
     softmax(&mut probabilities);
@@ -27,13 +27,13 @@ pub fn top(logits: &[f32], n: usize) -> Vec<Candidate> {
     ids.into_iter().map(|id| Candidate { id: id as TokenId, probability: probabilities[id] }).collect()
 }
 
-/// `" time" 95.1%, " day" 1.2%`, where `text` gives the text of a token.
+/// One line such as `" time" 95.1%, " day" 1.2%`. `text` returns the text of a token.
 pub fn list(candidates: &[Candidate], text: impl Fn(TokenId) -> String) -> String {
     let one = |c: &Candidate| format!("{} {}", text(c.id), percent(c.probability.into()));
     candidates.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// A probability for a reader: three digits, the same on every machine.
+/// A probability as readable text: three digits, the same on every machine.
 pub fn percent(probability: f64) -> String {
     match probability * 100.0 {
         0.0 => "0%".into(),

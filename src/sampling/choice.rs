@@ -1,10 +1,10 @@
-//! How do scores become a token? All steps that are on, in the order of [`Options::table`], and the draw.
+//! How do scores become a token? By the enabled steps, in the order of [`Options::table`], and then the draw.
 //!
 //! ```text
-//! x = logits                                            # beams: their log-softmax
-//! for step in the steps for every choice: x = step(x)   # HF's logits processors
+//! x = logits                                              # beam search: log_softmax(logits)
+//! for step in steps of Scope::Choice: x = step(x)         # HF's logits processors
 //! greedy:  id = argmax(x)
-//! sampled: for step in those for a draw: x = step(x)    # HF's logits warpers: temperature, top-k, ...
+//! sampled: for step in steps of Scope::Draw: x = step(x)  # HF's logits warpers: temperature, top-k, ...
 //!          id = draw(softmax(x), u)
 //! ```
 
@@ -16,14 +16,14 @@ use crate::softmax::softmax;
 use crate::trace::{Stage, Trace};
 use std::fmt::Debug;
 
-/// What was written so far, for the steps that look back.
+/// The text so far, for the steps that depend on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct History<'a> {
     /// The prompt and the new tokens. `[S]`
     pub ids: &'a [TokenId],
-    /// How many of them are the prompt's.
+    /// How many of them belong to the prompt.
     pub prompt_len: usize,
-    /// The ids that end a text; none where ends are ignored.
+    /// The ids that end a text; empty if end tokens are ignored.
     pub eos: &'a [TokenId],
 }
 
@@ -34,23 +34,23 @@ impl History<'_> {
     }
 }
 
-/// A step of your own. It is applied after the built-in processors and before the temperature, also in greedy decoding
-/// and beam search.
+/// A custom step. It runs after the built-in processors and before the temperature, also in greedy decoding and beam
+/// search.
 pub trait Processor: Send + Sync + Debug {
-    /// As traces call it.
+    /// Its name in traces.
     fn name(&self) -> &str;
 
     /// scores `[V]` -> scores `[V]`, in place; -inf bans a token.
     fn apply(&self, scores: &mut [f32], history: &History<'_>);
 }
 
-/// A draw of your own.
+/// A custom draw.
 pub trait Sampler: Send + Sync + Debug {
-    /// probabilities `[V]`, and a uniform number from \[0, 1) -> id; `None` if there is none to draw.
+    /// probabilities `[V]` and a uniform number from \[0, 1) -> id; `None` if no token can be drawn.
     fn draw(&self, probabilities: &[f32], u: f64) -> Option<TokenId>;
 }
 
-/// What is your own is equal to itself alone.
+/// By identity: a custom processor is equal only to itself.
 impl PartialEq for dyn Processor {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::addr_eq(self, other)
@@ -64,8 +64,8 @@ impl PartialEq for dyn Sampler {
 }
 
 impl Options {
-    /// scores `[V]` -> scores `[V]`, in place: the steps for every way of decoding, your own the last. Each is shown to
-    /// `watch`.
+    /// scores `[V]` -> scores `[V]`, in place: the steps of every decoding method, custom processors last. `watch` sees
+    /// each step.
     pub fn process(&self, x: &mut [f32], history: &History<'_>, watch: &mut dyn Watch) {
         self.apply(Scope::Choice, x, history, 1, watch);
         for processor in &self.processors {
@@ -73,11 +73,11 @@ impl Options {
         }
     }
 
-    /// scores `[V]` -> scores that are drawn from `[V]`, in place; what is cut becomes -inf. Each step is shown to
-    /// `watch`.
+    /// scores `[V]` -> the scores to draw from `[V]`, in place; tokens that are cut become -inf. `watch` sees each
+    /// step.
     ///
-    /// At least `keep` tokens survive every cut: 1, or with beams one more than there are end tokens, so that a
-    /// beam can always go on.
+    /// At least `keep` tokens survive every cut: 1, or in beam search at least one more than there are end tokens, so
+    /// that a beam can always continue.
     pub fn warp(&self, x: &mut [f32], keep: usize, watch: &mut dyn Watch) {
         self.apply(Scope::Draw, x, &History::default(), keep, watch);
     }
@@ -87,14 +87,14 @@ impl Options {
         steps.for_each(|apply| apply(self, x, history, keep, watch));
     }
 
-    /// scores `[V]` as the model gives them -> the distribution that a token is drawn from `[V]`, in place.
+    /// the model's scores `[V]` -> the distribution from which a token is drawn `[V]`, in place.
     pub fn distribution(&self, scores: &mut [f32], history: &History<'_>) {
         self.process(scores, history, &mut NoWatch);
         self.warp(scores, 1, &mut NoWatch);
         softmax(scores);
     }
 
-    /// probabilities `[V]` -> an id, by a uniform number from \[0, 1).
+    /// probabilities `[V]` and a uniform number from \[0, 1) -> id; `None` if no token can be drawn.
     pub fn draw(&self, probabilities: &[f32], u: f64) -> Option<TokenId> {
         match &self.sampler {
             None => draw(probabilities, u),
@@ -102,10 +102,10 @@ impl Options {
         }
     }
 
-    /// scores `[V]` as the model gives them -> the next id. `u` is the uniform number from \[0, 1) of this position; a
-    /// greedy choice does not use it.
+    /// the model's scores `[V]` -> the next id. `u` is the uniform number from \[0, 1) for this position; a greedy
+    /// choice does not use it.
     ///
-    /// Each step is shown to `watch`, the distribution at the end to `trace`. `None` if no token can be chosen.
+    /// `watch` sees each step; `trace` receives the final distribution. `None` if no token can be chosen.
     pub fn choose(
         &self,
         scores: &mut [f32],
@@ -141,7 +141,7 @@ mod tests {
     use crate::trace::NoTrace;
     use std::sync::Arc;
 
-    /// Forbids to write the newest token again.
+    /// Bans the newest token.
     #[derive(Debug)]
     struct NotTwice;
 
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// Takes the id given, or the last one where that cannot be drawn.
+    /// Takes the given id, or the last id of the vocabulary if the given one has probability 0.
     #[derive(Debug)]
     struct This(TokenId);
 
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_processor_of_ones_own() {
+    fn a_custom_processor() {
         let greedy = Options::default().no_repeat_ngram_size(3);
         assert_eq!(choose(&greedy).0, Some(2));
         let own = greedy.processor(Arc::new(NotTwice));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sampler_of_ones_own() {
+    fn a_custom_sampler() {
         let drawn = |id| choose(&Options::plain(0).sampler(Arc::new(This(id)))).0;
         assert_eq!([drawn(0), drawn(4), drawn(5)], [Some(0), Some(4), None], "there are ids up to 4");
         let cut = Options::plain(0).top_k(2).sampler(Arc::new(This(0)));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn ones_own_is_equal_to_itself() {
+    fn custom_steps_are_equal_only_to_themselves() {
         let processor: Arc<dyn Processor> = Arc::new(NotTwice);
         let with = |processor: &Arc<dyn Processor>| Options::default().processor(processor.clone());
         assert_eq!(with(&processor), with(&processor).clone());

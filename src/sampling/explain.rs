@@ -1,4 +1,4 @@
-//! Why this token and no other?
+//! Why was this token chosen and no other?
 //!
 //! ```text
 //! the model says     " time" 62.0%, " day" 11.3%, ...
@@ -7,9 +7,9 @@
 //! the number drawn   0.8123 lies in [0.8031, 0.8967) of " day": rank 2 of 40, 9.4% (the model's own: rank 2, 11.3%)
 //! ```
 //!
-//! The probabilities of all tokens lie side by side, in the order of their ids, on a line from 0 to 1. The number drawn
-//! falls on the stretch of one token, which comes next. Each step that changes the length or the place of a stretch has a
-//! share in the choice; an [`Explanation`] keeps what each step did.
+//! The probabilities of all tokens lie side by side, in order of id, on the line from 0 to 1. The number drawn falls on
+//! the stretch of one token, and that token comes next. Each step that changes the length or position of a stretch
+//! contributes to the choice; an [`Explanation`] records the effect of each step.
 
 use super::candidates::{Candidate, list, percent, top};
 use super::watch::{Choice, Effect, Watch};
@@ -18,15 +18,15 @@ use crate::bpe::TokenId;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// A [`Watch`] that keeps how one token was chosen: `n` candidates of each distribution, no rows of scores.
+/// A [`Watch`] that records how one token was chosen. It keeps `n` candidates of each distribution, not whole rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explanation {
     n: usize,
-    /// The likeliest tokens under the model's own distribution.
+    /// The most likely tokens under the model's own distribution.
     pub model: Vec<Candidate>,
     /// What each step did, in order.
     pub steps: Vec<Taken>,
-    /// How the token was chosen; `None` if no token could be.
+    /// How the token was chosen; `None` if no token could be chosen.
     pub chosen: Option<Draw>,
 }
 
@@ -36,40 +36,40 @@ pub struct Taken {
     /// What it did.
     #[serde(flatten)]
     pub effect: Effect,
-    /// The likeliest tokens after it.
+    /// The most likely tokens after it.
     pub after: Vec<Candidate>,
 }
 
-/// A token among all those that could have been chosen.
+/// The chosen token among all those that could have been chosen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Draw {
-    /// Which one.
+    /// Its id.
     pub id: TokenId,
-    /// The number drawn from [0, 1); `None` where the likeliest token is taken.
+    /// The number drawn from [0, 1); `None` in greedy decoding.
     pub uniform: Option<f64>,
-    /// From where to where, of 0 to 1, a number drawn means this token.
+    /// Its stretch of the line from 0 to 1: a number from `stretch[0]` to below `stretch[1]` selects this token.
     pub stretch: [f64; 2],
     /// Its probability after all steps.
     pub probability: f32,
-    /// How many tokens were as likely or likelier, itself included: 1 is the likeliest.
+    /// Its rank after all steps: 1 is the most likely token. Among equals, the lowest id comes first.
     pub rank: usize,
     /// How many tokens could have been chosen.
     pub candidates: usize,
     /// Its probability under the model's own distribution.
     pub model_probability: f32,
-    /// Its rank there.
+    /// Its rank under the model's own distribution.
     pub model_rank: usize,
-    /// The likeliest other tokens after all steps.
+    /// The most likely other tokens after all steps.
     pub alternatives: Vec<Candidate>,
 }
 
 impl Explanation {
-    /// Nothing chosen yet; `n` candidates will be kept of each distribution.
+    /// An empty explanation that will keep `n` candidates of each distribution.
     pub fn new(n: usize) -> Self {
         Self { n, ..Self::default() }
     }
 
-    /// The explanation in lines, where `text` gives the text of a token.
+    /// The explanation as lines of text. `text` returns the text of a token.
     pub fn lines(&self, text: impl Fn(TokenId) -> String) -> Vec<String> {
         let line = |name: &str, rest: String| format!("{name:<18} {rest}").trim_end().to_string();
         let mut lines = vec![line("the model says", list(&self.model, &text))];
@@ -106,7 +106,7 @@ impl Explanation {
         lines
     }
 
-    /// The explanation as JSON, where `text` gives the text of a token.
+    /// The explanation as JSON. `text` returns the text of a token.
     pub fn json(&self, text: impl Fn(TokenId) -> String) -> Value {
         let named = |c: &Candidate| json!({"id": c.id, "token": text(c.id), "probability": c.probability});
         let list = |candidates: &[Candidate]| candidates.iter().map(named).collect::<Value>();
@@ -138,14 +138,14 @@ impl Watch for Explanation {
     }
 }
 
-/// Those that can be drawn at all.
+/// The candidates with a probability above 0.
 fn possible(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     candidates.retain(|c| c.probability > 0.0);
     candidates
 }
 
 impl Draw {
-    /// `id` after all steps, and under the model's own distribution `[V]`.
+    /// Describes the choice of `id`; `model` is the model's own distribution `[V]`.
     fn new(id: TokenId, choice: &Choice<'_>, model: &[f32], n: usize) -> Self {
         let (all, i) = (choice.probabilities, id as usize);
         let sum = |ids: &mut dyn Iterator<Item = usize>| ids.fold(0.0, |sum, id| sum + f64::from(all[id]));
@@ -171,7 +171,7 @@ impl Draw {
     }
 }
 
-/// How many are larger than element `i`, or equal and before it, and itself.
+/// The rank of element `i`, from 1: larger elements come before it, and equal ones with a lower index.
 fn rank(x: &[f32], i: usize) -> usize {
     1 + x.iter().enumerate().filter(|(j, y)| **y > x[i] || (**y == x[i] && *j < i)).count()
 }

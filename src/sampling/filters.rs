@@ -1,14 +1,14 @@
-//! Where does the unlikely tail begin? Four more answers, and top-p in less time.
+//! Where does the unlikely tail begin? Four more answers, and a faster top-p.
 //!
 //! ```text
-//! min-p     p < min_p * max(p)                       # a share of the likeliest
+//! min-p     p < min_p * max(p)                       # relative to the most likely token
 //! typical   |-ln p - H| large, beyond a mass         # far from the expected surprise
 //! epsilon   p < epsilon                              # a fixed limit
-//! eta       p < min(epsilon, sqrt(epsilon) e^-H)     # a limit that falls where the distribution is flat
+//! eta       p < min(epsilon, sqrt(epsilon) e^-H)     # a limit that is lower for flat distributions
 //! ```
 //!
-//! `p = softmax(x)`, `H = -sum(p ln p)` in nats. Each drops tokens (-inf) and keeps at least the `keep` best ones. The
-//! arithmetic is that of HF's classes: in f32, with running sums in f64.
+//! `p = softmax(x)`, `H = -sum(p ln p)` in nats. Each filter drops tokens (-inf) and keeps at least the `keep` best
+//! ones. The arithmetic is that of HF's classes: in f32, with running sums in f64.
 
 use super::{above, drop_if, kth_largest, order, probabilities, with_list};
 use crate::bpe::TokenId;
@@ -17,7 +17,7 @@ use crate::simd::kernel;
 use crate::softmax::log_probabilities;
 use crate::tensor::Matrix;
 
-/// Drops the least likely tokens as long as they have at most 1 - p together; the likeliest `keep` stay.
+/// Drops the least likely tokens as long as their total probability is at most 1 - p; the `keep` most likely ones stay.
 /// `[V]`, in place
 ///
 /// [`super::top_p`] without sorting every token.
@@ -25,7 +25,7 @@ pub fn top_p(x: &mut [f32], p: f64, keep: usize) {
     let limit = (1.0 - p) as f32;
     let probabilities = probabilities(x);
     let probabilities = probabilities.row(0);
-    // V tokens of less than (1 - p) / V each have less than 1 - p together: they go unsorted.
+    // The tokens below (1 - p) / V together have less than 1 - p, so they are dropped without sorting.
     let crumb = limit / x.len() as f32;
     with_list(|ascending| {
         ascending.extend(above(probabilities, crumb.next_down()).map(|i| (x[i], i as TokenId)));
@@ -52,7 +52,7 @@ pub fn top_p(x: &mut [f32], p: f64, keep: usize) {
     });
 }
 
-/// Drops what is less likely than `min_p` times the likeliest. `[V]`, in place
+/// Drops tokens less likely than `min_p` times the most likely one. `[V]`, in place
 ///
 /// HF's `MinPLogitsWarper`; from Nguyen et al., "Turning Up the Heat: Min-p Sampling" (2024).
 pub fn min_p(x: &mut [f32], min_p: f64, keep: usize) {
@@ -61,14 +61,14 @@ pub fn min_p(x: &mut [f32], min_p: f64, keep: usize) {
     drop_unlikely(x, p.row(0), limit, keep);
 }
 
-/// Drops what is less likely than `epsilon`. `[V]`, in place
+/// Drops tokens less likely than `epsilon`. `[V]`, in place
 ///
 /// HF's `EpsilonLogitsWarper`; from Hewitt et al., "Truncation Sampling as Language Model Desmoothing" (2022).
 pub fn epsilon(x: &mut [f32], epsilon: f64, keep: usize) {
     drop_unlikely(x, probabilities(x).row(0), epsilon as f32, keep);
 }
 
-/// Drops what is less likely than `min(epsilon, sqrt(epsilon) * e^-H)`. `[V]`, in place
+/// Drops tokens less likely than `min(epsilon, sqrt(epsilon) * e^-H)`. `[V]`, in place
 ///
 /// HF's `EtaLogitsWarper`; from Hewitt et al. (2022).
 pub fn eta(x: &mut [f32], epsilon: f64, keep: usize) {
@@ -77,8 +77,8 @@ pub fn eta(x: &mut [f32], epsilon: f64, keep: usize) {
     drop_unlikely(x, probabilities(x).row(0), limit, keep);
 }
 
-/// Keeps the tokens whose surprise `-ln p` is nearest to its mean `H`, until they have `mass` together; the token that
-/// crosses it stays, and so do all at its distance. `[V]`, in place
+/// Keeps the tokens whose surprise `-ln p` is nearest to its mean `H`, until their total probability reaches `mass`.
+/// The token that reaches it stays, and so do all tokens at its distance. `[V]`, in place
 ///
 /// HF's `TypicalLogitsWarper`; from Meister et al., "Locally Typical Sampling" (2022).
 pub fn typical_p(x: &mut [f32], mass: f64, keep: usize) {
@@ -105,7 +105,7 @@ pub fn typical_p(x: &mut [f32], mass: f64, keep: usize) {
     });
 }
 
-/// Drops what has a probability below `limit`, but none of the `keep` best.
+/// Drops tokens with a probability below `limit`, but none of the `keep` best.
 fn drop_unlikely(x: &mut [f32], p: &[f32], limit: f32, keep: usize) {
     let best = if keep > 1 { kth_largest(x, keep) } else { math::max(x) };
     drop_if(x, p, |x, p| p < limit && x < best);
@@ -134,7 +134,7 @@ mod tests {
 
     const GONE: f32 = f32::NEG_INFINITY;
 
-    /// Which tokens of a distribution survive.
+    /// The tokens of a distribution that survive.
     fn kept<const N: usize>(p: [f32; N], filter: impl FnOnce(&mut [f32])) -> Vec<usize> {
         let mut x = p.map(f32::ln);
         filter(&mut x);

@@ -1,8 +1,8 @@
 //! How is a token chosen, and when does a text end?
 //!
-//! All options stand in one table. A row gives a field of [`Options`] and its builder method, a flag, a key in JSON (a line
-//! of a batch, the metadata of a trace), an option of the stepper, a line of the README and, where it changes scores, a
-//! step; the steps are taken in the order of the table. A new way to sample is one function and one row.
+//! All options are in one table. A row defines a field of [`Options`] and its builder method, a flag, a JSON key (in
+//! batch files and in the metadata of traces), an option of the stepper, a line of the README and, if it changes
+//! scores, a step. Steps run in the order of the table. A new sampling method takes one function and one row.
 
 mod kinds;
 mod row;
@@ -23,14 +23,14 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Rows to a struct, its defaults, its builder methods and its table. A row is
+/// Turns rows into a struct, its defaults, its builder methods and its table. A row is
 ///
 /// ```text
 /// /// What it does.
-/// field: Type, off DEFAULT, Scope, "flag" "VALUE" RANGE, (value, history, options, keep) if it is on => |x| change of x;
+/// field: Type, off DEFAULT, Scope, "flag" "VALUE" RANGE, (value, history, options, keep) if it is on => |x| change x;
 /// ```
 ///
-/// with `= DEFAULT` where no value switches the option off, and `as "name"` where the step is not called as the flag.
+/// with `= DEFAULT` if no value switches the option off, and `as "name"` if the step's name differs from the flag.
 macro_rules! options {
     (@off off $options:ident.$field:ident $default:expr) => { Some(|$options| $options.$field = $default) };
     (@off = $($default:tt)*) => { None };
@@ -38,7 +38,7 @@ macro_rules! options {
     (@apply $field:ident $name:literal $(as $step:literal)? ($($pattern:pat),+) $(if $on:expr)? => $change:expr) => {
         Some(|options, x, history, keep, watch| match (&options.$field, history, options, keep) {
             ($($pattern),+) $(if $on)? => watched([$($step,)? $name][0], x, watch, $change),
-            #[allow(unreachable_patterns)] // of a step that is always taken
+            #[allow(unreachable_patterns)] // if the step is always on
             _ => (),
         })
     };
@@ -60,17 +60,17 @@ macro_rules! options {
         pub struct Options {
             /// Draw each token; otherwise take the most likely one.
             pub sample: bool,
-            /// The stream of the seed's random numbers. Several texts from one seed take streams 0, 1, 2, ...
+            /// The stream of the seed's random numbers. Several texts from one seed use streams 0, 1, 2, ...
             pub stream: u64,
-            /// Processors of your own, applied in this order after all others and before the temperature.
+            /// Custom processors, applied in this order after all others and before the temperature.
             pub processors: Vec<Arc<dyn Processor>>,
-            /// A draw of your own in place of [`draw`](super::draw).
+            /// A custom draw in place of [`draw`](super::draw).
             pub sampler: Option<Arc<dyn Sampler>>,
             $( $(#[doc = $doc])+ pub $field: $type, )*
         }
 
         impl Default for Options {
-            /// The most likely token each time, 128 times at most.
+            /// Greedy decoding of at most 128 new tokens.
             fn default() -> Self {
                 let (sample, stream, processors, sampler) = Default::default();
                 Self { sample, stream, processors, sampler, $( $field: $default, )* }
@@ -107,7 +107,7 @@ options! {
     /// Add VALUE to the score of token ID; -inf bans it.
     logit_bias: Vec<(TokenId, f32)>, off vec![], Choice, "logit-bias" "ID=VALUE" ANY,
         (biases, ..) if !biases.is_empty() => |x| penalties::logit_bias(x, biases);
-    /// Divide the score of each token that already occurs by R; multiply it where it is negative.
+    /// Divide the scores of tokens that already occur by R; multiply negative scores instead.
     repetition_penalty: f32, off 1.0, Choice, "repetition-penalty" "R" ABOVE_0,
         (&r, h, ..) if r != 1.0 => |x| penalties::repetition(x, h.ids, r);
     /// Subtract X from the score of each token that already occurs.
@@ -116,28 +116,28 @@ options! {
     frequency_penalty: f32, off 0.0, Choice, "frequency-penalty" "X" FINITE,
         as "presence-penalty, frequency-penalty" (&f, h, o, _) if f != 0.0 || o.presence_penalty != 0.0
         => |x| penalties::presence_and_frequency(x, h.ids, o.presence_penalty, f);
-    /// Never write the same N tokens in a row twice; 0 is off.
+    /// Never repeat a sequence of N tokens; 0 turns this off.
     no_repeat_ngram_size: usize, off 0, Choice, "no-repeat-ngram-size" "N" FROM_0,
         (&n, h, ..) if n > 0 => |x| bans::no_repeat_ngram(x, h.ids, n);
-    /// Never write the tokens of TEXT. A space before it makes another word.
+    /// Never write the tokens of TEXT. A leading space makes it a different word.
     bad_words: Vec<Vec<TokenId>>, off vec![], Choice, "bad-words" "TEXT" ANY,
         (words, h, ..) if !words.is_empty() => |x| bans::bad_words(x, h.ids, words, h.eos);
     /// Do not end the text before this many new tokens.
     min_new_tokens: usize, off 0, Choice, "min-new-tokens" "N" FROM_0,
         (&least, h, ..) if h.new_tokens() < least && !h.eos.is_empty() => |x| bans::end(x, h.eos);
-    /// Sharpen the distribution below 1, flatten it above.
+    /// Values below 1 sharpen the distribution; values above 1 flatten it.
     temperature: f32, off 1.0, Draw, "temperature" "T" HEAT,
         (&tau, ..) => |x| temperature(x, tau);
     /// Draw from the K most likely tokens.
     top_k: Option<usize>, off None, Draw, "top-k" "K" AT_LEAST_1,
         (&Some(k), .., keep) => |x| top_k(x, k.max(keep));
-    /// Draw from the most likely tokens that reach probability P together.
+    /// Draw from the most likely tokens whose total probability reaches P.
     top_p: Option<f64>, off None, Draw, "top-p" "P" ABOVE_0_TO_1,
         (&Some(p), .., keep) if p < 1.0 => |x| filters::top_p(x, p, keep);
     /// Drop tokens less likely than P times the most likely one.
     min_p: Option<f64>, off None, Draw, "min-p" "P" FROM_0_TO_1,
         (&Some(p), .., keep) => |x| filters::min_p(x, p, keep);
-    /// Draw from the tokens about as surprising as expected that reach probability P together.
+    /// Draw from the tokens closest to the expected surprise whose total probability reaches P.
     typical_p: Option<f64>, off None, Draw, "typical-p" "P" ABOVE_0_TO_1,
         (&Some(mass), .., keep) if mass < 1.0 => |x| filters::typical_p(x, mass, keep);
     /// Drop tokens less likely than E.
@@ -146,20 +146,20 @@ options! {
     /// Drop tokens less likely than min(E, sqrt(E) * e^-entropy).
     eta_cutoff: Option<f64>, off None, Draw, "eta-cutoff" "E" BELOW_1,
         (&Some(cutoff), .., keep) if cutoff > 0.0 => |x| filters::eta(x, cutoff, keep);
-    /// Start of the random numbers; the same seed gives the same text.
+    /// Seed of the random numbers; the same seed gives the same text.
     seed: u64, = 0, Draw, "seed" "S" FROM_0;
-    /// Go on after the end-of-text token, which then is a token like any other.
+    /// Continue past the end-of-text token and treat it like any other token.
     ignore_eos: bool, off false, Choice, "ignore-eos" "" ANY;
     /// Stop after this many new tokens.
     max_new_tokens: usize, = 128, Text, "max-new-tokens" "N" FROM_0;
     /// End the text before TEXT, wherever it appears in the continuation.
     stop: Vec<String>, off vec![], Text, "stop" "TEXT" ANY;
-    /// What to do when the text has filled all positions: keep its newest half and go on (slide), end it (stop), or fail
+    /// What to do when the text fills all positions: keep its newest half and continue (slide), end it (stop), or fail
     /// (error).
     context_policy: ContextPolicy, = ContextPolicy::Slide, Text, "context-policy" "POLICY" ANY;
 }
 
-/// [`Options::sample`] as users know it, the other way round.
+/// The flag for [`Options::sample`], negated.
 const GREEDY: Row = Row {
     name: "greedy",
     value: "",
@@ -178,9 +178,9 @@ const GREEDY: Row = Row {
     apply: None,
 };
 
-/// What a builder method takes: a value, or of an option that can be off also the bare value within its `Some`.
+/// The argument of a builder method: the field's value or, for an `Option`, also the value without `Some`.
 pub trait Setting<T> {
-    /// As the field has it.
+    /// The value of the field.
     fn setting(self) -> T;
 }
 
@@ -197,12 +197,12 @@ impl<T> Setting<Option<T>> for T {
 }
 
 impl Options {
-    /// Draws with this project's defaults: temperature 0.8, top-k 40.
+    /// Sampling with the command line's defaults: temperature 0.8, top-k 40.
     pub fn sampled(seed: u64) -> Self {
         Self::plain(seed).temperature(0.8).top_k(40)
     }
 
-    /// Draws from the model's own distribution: temperature 1, nothing cut.
+    /// Sampling from the model's own distribution: temperature 1, nothing cut.
     pub fn plain(seed: u64) -> Self {
         Self { sample: true, seed, ..Self::default() }
     }
@@ -219,14 +219,14 @@ impl Options {
         Self { stream, ..self }
     }
 
-    /// One more processor of your own.
+    /// Adds a custom processor.
     #[must_use]
     pub fn processor(mut self, processor: Arc<dyn Processor>) -> Self {
         self.processors.push(processor);
         self
     }
 
-    /// A draw of your own.
+    /// Sets a custom draw.
     #[must_use]
     pub fn sampler(self, sampler: Arc<dyn Sampler>) -> Self {
         Self { sampler: Some(sampler), ..self }
@@ -244,7 +244,7 @@ impl Options {
     pub fn check(&self, model: &Gpt2) -> Result<()> {
         for row in TABLE {
             let value = row.write(self);
-            let number = value.as_f64().or_else(|| value.as_str()?.parse().ok()); // inf and NaN are texts
+            let number = value.as_f64().or_else(|| value.as_str()?.parse().ok()); // inf and NaN are strings
             in_range(row.name, number, row.range.within, row.range.says)?;
         }
         let size = model.config.vocab_size;
@@ -256,17 +256,15 @@ impl Options {
         };
         for &(id, bias) in &self.logit_bias {
             known("logit-bias", id)?;
-            let within = |bias| bias < f64::INFINITY; // -inf bans; NaN is no number
+            let within = |bias| bias < f64::INFINITY; // -inf is a ban; NaN fails the comparison
             in_range(&format!("logit-bias of id {id}:"), Some(bias.into()), within, "a number or -inf")?;
         }
         self.bad_words.iter().flatten().try_for_each(|id| known("bad-words", *id))?;
         if self.bad_words.iter().any(Vec::is_empty) {
-            return Err(Error::option("bad-words: an empty text cannot be avoided; give at least one token"));
+            return Err(Error::option("bad-words: an empty text cannot be banned; give at least one token"));
         }
         if self.stop.iter().any(String::is_empty) {
-            return Err(Error::option(
-                "stop: an empty text is found everywhere; give at least one character",
-            ));
+            return Err(Error::option("stop: an empty text matches everywhere; give at least one character"));
         }
         let (least, most) = (self.min_new_tokens, self.max_new_tokens);
         if least > most {
@@ -277,19 +275,19 @@ impl Options {
         Ok(())
     }
 
-    /// The random numbers of a text, from their start.
+    /// The random numbers of a text, from the first one on.
     pub fn uniform(&self) -> Uniform {
         Uniform::with_stream(self.seed, self.stream)
     }
 
-    /// The ids that end a text.
+    /// The ids that end a text: none if end tokens are ignored.
     pub fn ends<'m>(&self, model: &'m Gpt2) -> &'m [TokenId] {
         if self.ignore_eos { &[] } else { &model.config.eos_token_ids }
     }
 }
 
-/// As an object: greedy, temperature, top-k, top-p and the seed always, the rest where it is not the default. What has no
-/// effect because nothing is drawn is null. A number that JSON lacks is a text.
+/// As an object with greedy, temperature, top-k, top-p and seed, and every other option that is not at its default.
+/// Options that affect only draws are null in greedy decoding. Numbers that JSON lacks, such as -inf, are strings.
 impl Serialize for Options {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let usual = Self::default();
@@ -315,23 +313,23 @@ impl Serialize for Options {
     }
 }
 
-/// What happens where a text outgrows the model's positions.
+/// What happens when a text outgrows the model's positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ContextPolicy {
-    /// The newest half is kept and read again from position 0, and the text goes on.
+    /// The text goes on: the newest half is kept and read again from position 0.
     #[default]
     Slide,
-    /// The text ends when prompt and new tokens take all positions.
+    /// The text ends when prompt and new tokens fill all positions.
     Stop,
-    /// The same place is an error.
+    /// Generation fails when one more token is needed and all positions are filled.
     Error,
 }
 
 impl ContextPolicy {
-    /// All of them.
+    /// All policies.
     pub const ALL: [Self; 3] = [Self::Slide, Self::Stop, Self::Error];
 
-    /// As on the command line.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Slide => "slide",
@@ -340,7 +338,7 @@ impl ContextPolicy {
         }
     }
 
-    /// The one with this name.
+    /// The policy with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|policy| policy.name() == name)
     }

@@ -1,4 +1,4 @@
-//! How is a token made more or less likely, without a ban?
+//! How is a token made more or less likely without a ban?
 //!
 //! ```text
 //! logit bias     x[id] += bias
@@ -7,12 +7,12 @@
 //! frequency      x[id] -= frequency * (how often id occurs so far)
 //! ```
 //!
-//! "So far" is the prompt and the new tokens.
+//! "So far" covers the prompt and the new tokens.
 
 use super::with_list;
 use crate::bpe::TokenId;
 
-/// Adds a bias to the scores of single tokens. `[V]`, in place
+/// Adds a bias to the scores of individual tokens. `[V]`, in place
 ///
 /// HF's `SequenceBiasLogitsProcessor` for sequences of one token, OpenAI's `logit_bias`.
 pub fn logit_bias(x: &mut [f32], biases: &[(TokenId, f32)]) {
@@ -23,11 +23,11 @@ pub fn logit_bias(x: &mut [f32], biases: &[(TokenId, f32)]) {
     }
 }
 
-/// Divides the scores of the tokens that already occur by `r`, or multiplies them where they are negative: both make
-/// them less likely if `r` is above 1. `[V]`, ids `[S]`, in place
+/// Divides the scores of tokens that already occur by `r`, or multiplies negative scores by it: both make the tokens
+/// less likely if `r` is above 1. `[V]`, ids `[S]`, in place
 ///
-/// HF's `RepetitionPenaltyLogitsProcessor`; from Keskar et al., "CTRL" (2019). A token that occurs twice is
-/// penalised once: each new score comes from the old one.
+/// HF's `RepetitionPenaltyLogitsProcessor`; from Keskar et al., "CTRL" (2019). A token that occurs twice is penalised
+/// only once, because every new score is computed from the old one.
 pub fn repetition(x: &mut [f32], ids: &[TokenId], r: f32) {
     let penalised = |x: f32| if x < 0.0 { x * r } else { x / r };
     with_list(|scores| {
@@ -38,7 +38,7 @@ pub fn repetition(x: &mut [f32], ids: &[TokenId], r: f32) {
     });
 }
 
-/// Takes `presence` from the score of every token that already occurs, and `frequency` once for each time.
+/// Subtracts `presence` from the score of every token that already occurs, and `frequency` once per occurrence.
 /// `[V]`, ids `[S]`, in place
 ///
 /// The rule of llama.cpp and of OpenAI's API: `x - count * frequency - [count > 0] * presence`.
@@ -72,7 +72,7 @@ mod tests {
         let mut x = [4.0, -4.0, 4.0, 0.0, GONE];
         repetition(&mut x, &[0, 1, 0, 1, 1, 3, 4, 99], 2.0);
         assert_eq!(x, [2.0, -8.0, 4.0, 0.0, GONE]);
-        repetition(&mut x, &[0, 1], 0.5); // below 1: a reward, and the way back
+        repetition(&mut x, &[0, 1], 0.5); // below 1 it is a reward; here it undoes the penalty
         assert_eq!(x, [4.0, -4.0, 4.0, 0.0, GONE]);
     }
 

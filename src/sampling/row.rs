@@ -1,4 +1,4 @@
-//! What the filters need to know about a row of scores, without sorting all of it and without new memory.
+//! Operations on a row of scores that the filters share: they neither sort the whole row nor allocate memory.
 
 use crate::bpe::TokenId;
 use crate::math;
@@ -6,10 +6,10 @@ use crate::softmax::softmax;
 use crate::tensor::Matrix;
 use std::cell::Cell;
 
-/// Elements that are skipped together where none is large enough.
+/// Elements per block; a block is skipped if none of its elements is large enough.
 const BLOCK: usize = 64;
 
-/// The indices of what is above `floor`, ascending. Blocks without any are skipped at the speed of memory.
+/// The indices of the elements above `floor`, ascending. Blocks without any are skipped at memory speed.
 pub(crate) fn above(x: &[f32], floor: f32) -> impl Iterator<Item = usize> {
     let blocks = x.chunks(BLOCK).enumerate().filter(move |(_, block)| math::max(block) > floor);
     blocks.flat_map(move |(b, block)| {
@@ -18,10 +18,10 @@ pub(crate) fn above(x: &[f32], floor: f32) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The `k`-th largest of `x` `[V]`; -inf if there are no `k` numbers.
+/// The `k`-th largest element of `x` `[V]`; -inf if there are fewer than `k` numbers.
 ///
-/// At least `k` elements are at or above the `k`-th largest of the blocks' maxima: one in each of `k` blocks. Only elements
-/// from there on can be the answer.
+/// At least `k` elements reach the `k`-th largest of the block maxima, one in each of `k` blocks. So only elements that
+/// reach it can be the answer.
 pub(crate) fn kth_largest(x: &[f32], k: usize) -> f32 {
     with_list(|list| {
         list.extend(x.chunks(BLOCK).map(|block| (math::max(block), 0)));
@@ -32,13 +32,13 @@ pub(crate) fn kth_largest(x: &[f32], k: usize) -> f32 {
     })
 }
 
-/// The `k`-th largest, `k` from 1.
+/// The `k`-th largest, counted from 1.
 fn select(list: &mut [(f32, TokenId)], k: usize) -> Option<f32> {
     let k = k.checked_sub(1).filter(|k| *k < list.len())?;
     Some(list.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0)).1.0)
 }
 
-/// Lends an empty list of numbers and ids. Its memory stays with the thread: a token allocates none.
+/// Lends an empty list of numbers and ids. The thread keeps its memory, so that a token allocates none.
 pub(crate) fn with_list<R>(work: impl FnOnce(&mut Vec<(f32, TokenId)>) -> R) -> R {
     thread_local! {
         static LIST: Cell<Vec<(f32, TokenId)>> = const { Cell::new(Vec::new()) };
@@ -50,7 +50,7 @@ pub(crate) fn with_list<R>(work: impl FnOnce(&mut Vec<(f32, TokenId)>) -> R) -> 
     result
 }
 
-/// By size, where both zeros are equal.
+/// A total order in which both zeros are equal.
 pub(crate) fn order(a: f32, b: f32) -> std::cmp::Ordering {
     (a + 0.0).total_cmp(&(b + 0.0))
 }

@@ -25,13 +25,13 @@ fn top_k_keeps_ties() {
 fn top_p_keeps_what_reaches_p() {
     let logs = |p: [f32; 4]| p.map(f32::ln);
     let mut x = logs([0.1, 0.5, 0.25, 0.15]);
-    top_p(&mut x, 0.7, 1); // 0.1 and 0.15 have 0.25 together, at most 0.3; with 0.25 more it would be 0.5
+    top_p(&mut x, 0.7, 1); // 0.1 + 0.15 = 0.25 is at most 0.3; with another 0.25 the sum would be 0.5
     assert_eq!(x.map(|x| x == GONE), [true, false, false, true]);
     let mut x = logs([0.1, 0.5, 0.25, 0.15]);
     top_p(&mut x, 1e-6, 1);
     assert_eq!(x.map(|x| x == GONE), [true, false, true, true]);
     let mut x = logs([0.25; 4]);
-    top_p(&mut x, 0.6, 1); // equals: the lowest ids go first
+    top_p(&mut x, 0.6, 1); // among equals, the lowest id is dropped first
     assert_eq!(x.map(|x| x == GONE), [true, false, false, false]);
 }
 
@@ -41,7 +41,7 @@ fn more_than_one_can_be_kept() {
     let mut x = logs([0.9, 0.05, 0.04, 0.01]);
     top_p(&mut x, 0.5, 3);
     assert_eq!(x.map(|x| x == GONE), [false, false, false, true]);
-    let mut x = [0.0, 0.0, 200.0, 0.0]; // the others are so unlikely that they are not sorted otherwise
+    let mut x = [0.0, 0.0, 200.0, 0.0]; // with keep = 1 the others would be too unlikely to be sorted
     top_p(&mut x, 0.5, 2);
     assert_eq!(x.map(|x| x == GONE), [true, true, false, false]);
     top_p(&mut x, 0.5, 9);
@@ -72,7 +72,7 @@ fn frequencies_follow_the_distribution() {
         .map(|(p, n)| (n - draws * f64::from(*p)).powi(2) / (draws * f64::from(*p)))
         .sum();
     assert_eq!((counts[2], counts[3]), (0.0, 0.0));
-    assert!(chi_square < 13.8, "{chi_square} with 2 degrees of freedom"); // 0.1 %
+    assert!(chi_square < 13.8, "{chi_square} with 2 degrees of freedom"); // p = 0.001
 }
 
 proptest! {
@@ -89,7 +89,7 @@ proptest! {
         }
     }
 
-    /// The lesson's five lines are what all options do, where the others are off.
+    /// The lesson's five lines give what [`Options::choose`] gives if the other options are off.
     #[test]
     fn the_lesson_draws_the_same_token(
         x in proptest::collection::vec(-9.0f32..9.0, 1..300), tau in 0.1f32..3.0, k in 1usize..50, p in 0.1f64..0.99, u in 0.0f64..1.0,

@@ -1,4 +1,4 @@
-//! Where does chance come from? One number a token, from a named generator: the same on every machine.
+//! Where does the randomness come from? From one number per token, by a fixed generator: the same on every machine.
 
 use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 
@@ -7,27 +7,26 @@ use rand::{Rng, SeedableRng, rngs::ChaCha12Rng};
 pub struct Uniform {
     seed: u64,
     stream: u64,
-    /// How many numbers were drawn.
+    /// How many numbers have been drawn.
     drawn: u64,
 }
 
 impl Uniform {
-    /// Starts at `seed`.
+    /// Stream 0 of `seed`.
     pub fn new(seed: u64) -> Self {
         Self::with_stream(seed, 0)
     }
 
-    /// Starts at `seed`, in one of its 2^64 independent streams: ChaCha's key comes from the seed, the nonce is the
-    /// stream.
+    /// One of the 2^64 independent streams of `seed`. ChaCha's key is derived from the seed; its nonce is the stream.
     pub fn with_stream(seed: u64, stream: u64) -> Self {
         Self { seed, stream, drawn: 0 }
     }
 
-    /// Number `n` of the stream, from 0, in [0, 1): the upper 53 bits of a u64, times 2^-53.
+    /// Number `n` of the stream, counted from 0, in [0, 1): the upper 53 bits of a u64, times 2^-53.
     pub fn at(&self, n: u64) -> f64 {
         let mut generator = ChaCha12Rng::seed_from_u64(self.seed);
         generator.set_stream(self.stream);
-        generator.set_word_pos(u128::from(n) * 2); // each number takes two words of 32 bits
+        generator.set_word_pos(u128::from(n) * 2); // each number takes two 32-bit words
         (generator.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 

@@ -1,40 +1,40 @@
 //! What does each step do to the scores?
 //!
-//! Each step is a function of one row of scores; a [`Watch`] is shown the row before and after it. With [`NoWatch`] no
-//! row is copied.
+//! Each step is a function of one row of scores. A [`Watch`] sees the row before and after each step. With [`NoWatch`],
+//! no row is copied.
 
 use super::{argmax, probabilities};
 use crate::bpe::TokenId;
 use serde::Serialize;
 
-/// Sees what the steps do.
+/// Observes the steps.
 pub trait Watch {
-    /// Whether it looks at all. Rows are not copied otherwise.
+    /// Whether it observes anything. If not, no rows are copied.
     fn looks(&self) -> bool {
         true
     }
 
-    /// The step of this name was taken: scores `[V]` before and after.
+    /// Called after each step, with the scores `[V]` before and after it.
     fn saw(&mut self, step: &str, before: &[f32], after: &[f32]);
 
-    /// After the last step a token was chosen.
+    /// Called once a token has been chosen, after the last step.
     fn chose(&mut self, _: &Choice<'_>) {}
 }
 
-/// How a token was chosen once all steps were taken.
+/// How a token was chosen after all steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {
-    /// What the model said. `[V]`
+    /// The model's scores. `[V]`
     pub logits: &'a [f32],
     /// The distribution after all steps. `[V]`
     pub probabilities: &'a [f32],
-    /// The number drawn from [0, 1); `None` where the likeliest token is taken.
+    /// The number drawn from [0, 1); `None` in greedy decoding.
     pub uniform: Option<f64>,
-    /// The token; `None` if there is none to choose.
+    /// The token; `None` if no token can be chosen.
     pub id: Option<TokenId>,
 }
 
-/// Looks at nothing and costs nothing.
+/// Observes nothing and costs nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoWatch;
 
@@ -45,7 +45,7 @@ impl Watch for NoWatch {
     fn saw(&mut self, _: &str, _: &[f32], _: &[f32]) {}
 }
 
-/// Takes one step and shows it.
+/// Applies one step and shows it to `watch`.
 pub(super) fn watched(step: &str, x: &mut [f32], watch: &mut dyn Watch, change: impl FnOnce(&mut [f32])) {
     if !watch.looks() {
         return change(x);
@@ -55,23 +55,23 @@ pub(super) fn watched(step: &str, x: &mut [f32], watch: &mut dyn Watch, change: 
     watch.saw(step, &before, x);
 }
 
-/// What one step did.
+/// The effect of one step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Effect {
-    /// Its name: that of its option.
+    /// The step's name: that of its option or custom processor.
     pub step: String,
     /// How many tokens it removed.
     pub removed: usize,
-    /// The probability that those had before it.
+    /// The total probability of these tokens before the step.
     pub removed_mass: f64,
     /// How many tokens are left.
     pub left: usize,
-    /// The likeliest token after it.
+    /// The most likely token after it.
     pub likeliest: TokenId,
 }
 
 impl Effect {
-    /// Of `step`, from the scores before and after it.
+    /// The effect of `step`, from the scores `[V]` before and after it.
     pub fn of(step: &str, before: &[f32], after: &[f32]) -> Self {
         let mass = probabilities(before);
         let alive = |x: &f32| *x > f32::NEG_INFINITY;
@@ -86,7 +86,7 @@ impl Effect {
     }
 }
 
-/// Keeps the effect of each step.
+/// Records the effect of each step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects(pub Vec<Effect>);
 

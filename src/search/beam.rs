@@ -1,27 +1,27 @@
-//! How is a likely text found, when the likeliest next token is not always its beginning?
+//! How is a likely text found if it need not begin with the most likely token?
 //!
-//! Keep the K best beginnings instead of one; continue each by every token; keep the K best of all these.
+//! Keep the K best beginnings instead of one; extend each by every token; keep the K best results.
 //!
 //! ```text
 //! run = [prompt], with score 0
 //! repeat:
 //!     S = score of run + processors(log_softmax(logits of run))     # [K, V]
 //!     candidates = the m best of S                                  # m = K * max(2, 1 + number of ends)
-//!     finished += those of the first K candidates that end here, with score / length ^ penalty; the best K stay
+//!     finished += those of the first K candidates that end here, with score / length ^ penalty; the K best stay
 //!     run = the K best candidates that do not end here
-//! until nothing runs, or K are finished and (early stopping, or no running one can beat the worst of them)
+//! until run is empty, or K are finished and (early stopping, or none of run can beat the worst of them)
 //! return the best of finished
 //! ```
 //!
-//! The rules are those of HF `transformers` 5.23 (`GenerationMixin._beam_search`), ties go to the lowest beam and id.
-//! Two things HF leaves open: where fewer candidates than beams exist, fewer beams run (HF goes on with placeholders of
-//! score -1e9); a text that outgrows the positions slides (HF fails). Where the options sample, the m candidates are
-//! drawn instead, as in HF's `do_sample`.
+//! The rules are those of HF `transformers` 5.23 (`GenerationMixin._beam_search`); ties go to the lowest beam and id.
+//! There are two differences: if there are fewer candidates than beams, fewer beams run (HF fills up with placeholders
+//! of score -1e9); and a text that outgrows the positions slides (HF fails). If the options sample, the m candidates
+//! are drawn instead, as with HF's `do_sample`.
 //!
-//! Beams often differ by little. *Diverse* beam search (Vijayakumar et al., 2016) lets groups of beams search
-//! one after the other in each step, and takes the diversity penalty from a token's score for each beam of an
-//! earlier group that has just chosen it. HF 4 had it, HF 5 has not; as there, the penalty comes before all processors
-//! but the logit bias and stays in the score, and the results are the best of all groups.
+//! Beams often differ only slightly. In *diverse* beam search (Vijayakumar et al., 2016), groups of beams search one
+//! after the other in each step. For each beam of an earlier group that has just chosen a token, the diversity penalty
+//! is subtracted from that token's score. HF 4 had this; HF 5 does not. As in HF 4, the penalty is applied before all
+//! processors but the logit bias and stays in the score, and the results are the best of all groups.
 
 use super::candidates::{self, Row};
 use super::hypotheses::{Finished, best_possible};
@@ -38,7 +38,7 @@ use crate::tensor::Matrix;
 use crate::trace::NoTrace;
 use rayon::prelude::*;
 
-/// A search in the making. Iterate for its steps, then ask for what it has [found](Self::into_found).
+/// A running search: an iterator over its steps. [`into_found`](Self::into_found) then returns the results.
 ///
 /// ```
 /// use gpt2::generate::Options;
@@ -62,7 +62,7 @@ pub struct BeamSearch<'m> {
     beams: Beams,
     groups: Vec<Group<'m>>,
     prompt_len: usize,
-    /// New tokens of the longest hypotheses.
+    /// The largest number of new tokens.
     longest: usize,
     steps: usize,
     slides: usize,
@@ -73,18 +73,18 @@ pub struct BeamSearch<'m> {
 /// Beams that compete with each other.
 #[derive(Debug)]
 struct Group<'m> {
-    /// The best first.
+    /// The best beam first.
     running: Vec<Beam<'m>>,
     finished: Finished,
     closed: bool,
 }
 
 impl<'m> BeamSearch<'m> {
-    /// Begins after `prompt`. Where `options` sample, candidates are drawn, else the best are taken.
+    /// Begins after `prompt`. If `options` sample, candidates are drawn; otherwise the best are taken.
     ///
     /// # Errors
-    /// [`Error::Input`] if the prompt is empty, has an id that the model does not know, or an option is out
-    /// of its range.
+    /// [`Error::Input`] if the prompt is empty, is too long for the context policy, or has an id outside the model's
+    /// vocabulary, or if groups of beams are to sample; [`Error::Option`] if an option is out of range.
     pub fn new(model: &'m Gpt2, prompt: &[TokenId], options: Options, beams: Beams) -> Result<Self> {
         generate::check_prompt(model, prompt, &options)?;
         let longest = match options.context_policy {
@@ -94,7 +94,7 @@ impl<'m> BeamSearch<'m> {
         beams.check(longest)?;
         if beams.num_beam_groups > 1 && options.sample {
             return Err(Error::input(
-                "num-beam-groups: groups take the best continuations, they do not draw; leave out one of the two",
+                "num-beam-groups: groups of beams cannot be combined with sampling; leave out one of the two",
             ));
         }
         let (root, finished) = (Beam::new(Text::new(model, prompt)), Finished::new(beams.group_size()));
@@ -109,19 +109,19 @@ impl<'m> BeamSearch<'m> {
         Ok(Self { model, options, beams, groups, prompt_len, longest, steps: 0, slides: 0, rows: 0, uniform })
     }
 
-    /// Ends hypotheses also at stop strings: `text` is how a text begins, before its first new token.
+    /// Also ends hypotheses at stop strings. `text` is the stream before the first new token.
     pub fn stopping_at(mut self, text: &TextStream<'m>) -> Self {
         let running = self.groups.iter_mut().flat_map(|group| &mut group.running);
         running.for_each(|beam| beam.stream = Some(text.clone()));
         self
     }
 
-    /// How often the beams outgrew `n_positions` and their older half was forgotten.
+    /// How often the beams outgrew `n_positions` and the model forgot their older half.
     pub fn slides(&self) -> usize {
         self.slides
     }
 
-    /// Tokens read beyond the prompt: a row of the batch for each beam and step.
+    /// Tokens read after the prompt: one row of the batch for each beam and step.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -129,13 +129,13 @@ impl<'m> BeamSearch<'m> {
     /// The finished hypotheses of all groups, the best first, at most `num_return_sequences`.
     ///
     /// # Errors
-    /// [`Error::Input`] if there is none: the options forbid every continuation.
+    /// [`Error::Input`] if there are none: the options forbid every continuation.
     pub fn into_found(self) -> Result<Vec<Hypothesis>> {
         let mut found: Vec<Hypothesis> = self.groups.into_iter().flat_map(|g| g.finished.best).collect();
         found.sort_by(|a, b| b.score.total_cmp(&a.score)); // stable
         found.truncate(self.beams.num_return_sequences);
         if found.is_empty() {
-            return Err(Error::input("no text is left to find: the options forbid every continuation"));
+            return Err(Error::input("beam search found no text: the options forbid every continuation"));
         }
         Ok(found)
     }
@@ -155,7 +155,7 @@ impl<'m> BeamSearch<'m> {
         let logits = self.model.head(&x, &mut NoTrace); // [K, V]
 
         let (mut rounds, mut first) = (Vec::new(), 0);
-        let mut taken: Vec<TokenId> = Vec::new(); // in this step, by earlier groups
+        let mut taken: Vec<TokenId> = Vec::new(); // chosen in this step by earlier groups
         for number in 0..self.groups.len() {
             if self.groups[number].closed {
                 continue;
@@ -212,14 +212,14 @@ impl<'m> BeamSearch<'m> {
                 }
             }
             if matches!(end, None | Some(FinishReason::Length)) && chosen.len() < size {
-                chosen.push(id); // at the full length too: the groups still differ in their last token
+                chosen.push(id); // also at the length limit, so that the groups differ in their last token
             }
             if end.is_none() {
                 going_on.push((rank, Growth { of: candidate, logprob, stream }));
             }
             seen.push(Continuation { beam: candidate.beam, id, score: candidate.score, logprob, fate });
         }
-        going_on.sort_by(|(_, a), (_, b)| b.of.score.total_cmp(&a.of.score)); // stable; draws come in any order
+        going_on.sort_by(|(_, a), (_, b)| b.of.score.total_cmp(&a.of.score)); // stable; draws are not sorted by score
         going_on.truncate(size);
         for (place, (rank, _)) in going_on.iter().enumerate() {
             seen[*rank].fate = Fate::Kept(place);
@@ -242,8 +242,8 @@ impl<'m> BeamSearch<'m> {
         Ok((round, chosen))
     }
 
-    /// What the continuations of each beam score, as far as they come into question, and what the log-probabilities
-    /// of a beam have in common. logits `[K, V]`
+    /// logits `[K, V]` -> for each beam, the sum that normalises its log-probabilities, and the scores of those
+    /// continuations that may become candidates.
     fn scores(
         &self,
         running: &[Beam<'m>],
@@ -252,7 +252,7 @@ impl<'m> BeamSearch<'m> {
         most: usize,
     ) -> Result<(Vec<LogSum>, Vec<Row>)> {
         let ends = self.options.ends(self.model);
-        let keep = 2.max(1 + ends.len()); // each beam can go on, if all ends are likely
+        let keep = 2.max(1 + ends.len()); // each beam can continue even if all end tokens are kept
         let scored: Vec<(LogSum, Row)> = (running.par_iter().zip(logits))
             .map(|(beam, logits)| {
                 let sum = LogSum::of(logits);
@@ -277,7 +277,7 @@ impl<'m> BeamSearch<'m> {
         }
         if scored.iter().any(|(_, row)| row.iter().any(|(_, score)| *score == f32::INFINITY)) {
             return Err(Error::input(
-                "the scores are no longer finite: the options' numbers are too extreme",
+                "the scores are no longer finite: an option's value is too extreme; use smaller numbers",
             ));
         }
         Ok(scored.into_iter().unzip())

@@ -1,13 +1,13 @@
-//! Which continuations of the beams come into question?
+//! Which continuations of the beams are candidates?
 //!
 //! ```text
-//! S = beam's score + log_softmax(logits), processed        # [K, V]
-//! candidates = the m largest of S                          # deterministic
-//! candidates = m draws from softmax(S), without return     # beam sampling
+//! S = beam's score + log_softmax(logits), processed           # [K, V]
+//! candidates = the m largest of S                             # deterministic
+//! candidates = m draws from softmax(S) without replacement    # beam sampling
 //! ```
 //!
-//! m is K times the number of ends, and one more: should every end token be among the likeliest continuations of every
-//! beam, K that go on are left.
+//! m is K times one more than the number of end tokens, and at least 2K. So even if every end token is among the most
+//! likely continuations of every beam, K candidates continue.
 
 use crate::bpe::TokenId;
 use crate::sampling::{Uniform, above, draw, kth_largest, order};
@@ -16,31 +16,32 @@ use crate::softmax::softmax;
 /// One beam's continuation by one token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scored {
-    /// Which beam of its group goes on.
+    /// Which beam of its group it continues.
     pub beam: usize,
     pub id: TokenId,
-    /// The beam's score and the token's together.
+    /// The beam's score plus the token's.
     pub score: f32,
 }
 
-/// S of one beam, `[V]`, what is to be thrown away at once left out.
+/// S of one beam `[V]`, without the tokens that cannot become candidates.
 pub(super) type Row = Vec<(TokenId, f32)>;
 
-/// The `m` largest of a row, the largest first; on a tie the lowest id. `[V]`
+/// The `m` largest elements of a row, the largest first; on a tie, the lowest id first. `[V]`
 pub(super) fn largest(x: &[f32], m: usize) -> Row {
-    let floor = kth_largest(x, m).max(f32::MIN); // what is banned, at -inf, is no candidate
+    let floor = kth_largest(x, m).max(f32::MIN); // banned tokens, at -inf, are not candidates
     let mut row: Row = above(x, floor.next_down()).map(|id| (id as TokenId, x[id])).collect();
     row.sort_by(|a, b| order(b.1, a.1)); // stable
     row.truncate(m);
     row
 }
 
-/// All of a row that can be drawn, in order of ids. `[V]`
+/// All tokens of a row that can be drawn, in order of id. `[V]`
 pub(super) fn alive(x: &[f32]) -> Row {
     above(x, f32::NEG_INFINITY).map(|id| (id as TokenId, x[id])).collect()
 }
 
-/// The `m` best of all rows; on a tie the first beam, and of that the lowest id. Rows as from [`largest`].
+/// The `m` best continuations of all rows; on a tie, the first beam first, then the lowest id. Rows as from
+/// [`largest`].
 pub(super) fn best(rows: &[Row], m: usize) -> Vec<Scored> {
     let mut all = continuations(rows);
     all.sort_by(|a, b| order(b.score, a.score)); // stable
@@ -48,10 +49,10 @@ pub(super) fn best(rows: &[Row], m: usize) -> Vec<Scored> {
     all
 }
 
-/// `m` draws without return from the softmax of all rows, in the order in which they are drawn: each by one uniform
-/// number and the rule of [`draw`], over the beams and within a beam over the ids. Rows as from [`alive`].
+/// `m` draws without replacement from the softmax over all rows, in the order in which they are drawn. Each draw uses
+/// one uniform number and the rule of [`draw`], in order of beam, then of id. Rows as from [`alive`].
 ///
-/// There are fewer if fewer have a probability above 0.
+/// There are fewer than `m` if fewer continuations have a probability above 0.
 pub(super) fn drawn(rows: &[Row], m: usize, uniform: &mut Uniform) -> Vec<Scored> {
     let all = continuations(rows);
     let mut weights: Vec<f32> = all.iter().map(|c| c.score).collect();
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn draws_follow_the_softmax() {
-        // p = 1/2, 1/3, 1/6; the chance of (a, b) as the first two is p[a] * p[b] / (1 - p[a])
+        // p = 1/2, 1/3, 1/6; the probability that (a, b) are drawn first is p[a] * p[b] / (1 - p[a])
         let rows = [vec![(0, 0.5f32.ln()), (1, (1.0f32 / 3.0).ln())], vec![(0, (1.0f32 / 6.0).ln())]];
         let (mut uniform, mut counts, runs) = (Uniform::new(3), [[0.0; 3]; 3], 60_000);
         for _ in 0..runs {
@@ -120,7 +121,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(crate::properties::config())]
-        /// Row by row and all at once, with many ties and bans.
+        /// Selecting row by row gives the same as sorting everything, with many ties and bans.
         #[test]
         fn the_best_are_the_best_of_all(
             scores in prop::collection::vec(prop::collection::vec((0..12i8).prop_map(|x| if x == 0 { GONE } else { f32::from(x) }), 150), 1..5),

@@ -1,35 +1,35 @@
-//! Which finished texts are the best, and can a running one still beat them?
+//! Which finished texts are the best, and can a running hypothesis still beat them?
 //!
 //! ```text
 //! score = (sum of the log-probabilities) / (number of new tokens) ^ length penalty
 //! ```
 //!
-//! Each token more makes the sum smaller, so sums alone would prefer short texts; divided by the length (penalty 1)
-//! they are mean log-probabilities. The end-of-text token counts as a token, the prompt does not.
+//! Each additional token makes the sum smaller, so sums alone would favour short texts; divided by the length (penalty
+//! 1), they are mean log-probabilities. The end-of-text token counts as a token; the prompt does not count.
 
 use super::options::{Beams, EarlyStopping};
 use crate::bpe::TokenId;
 use crate::generate::FinishReason;
 
-/// A text that the search has found.
+/// A text found by the search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hypothesis {
-    /// The new tokens, the end token included.
+    /// The new tokens, including the end token.
     pub ids: Vec<TokenId>,
-    /// The logarithm of each one's probability under the model's own distribution, as in
-    /// [`Chosen`](crate::generate::Chosen).
+    /// The log-probability of each token under the model's own distribution, as in [`Chosen`](crate::generate::Chosen).
     pub logprobs: Vec<f64>,
-    /// What hypotheses are compared by: the sum of the processed log-probabilities, divided by the length penalty.
+    /// The score by which hypotheses are ranked: the sum of the processed log-probabilities, divided by
+    /// `length ^ length_penalty`.
     pub score: f32,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// Which group of beams found it, counted from 0.
     pub group: usize,
-    /// The candidate that was its last token: its place, counted from 0, in that step's list.
+    /// The rank of its last token among the candidates of that step, counted from 0.
     pub rank: usize,
 }
 
-/// The best finished hypotheses of a group, at most K, the best first.
+/// The best finished hypotheses of a group: at most K, the best first.
 #[derive(Clone, Debug)]
 pub(super) struct Finished {
     pub best: Vec<Hypothesis>,
@@ -37,27 +37,27 @@ pub(super) struct Finished {
 }
 
 impl Finished {
-    /// None yet, and never more than `room`.
+    /// An empty list for at most `room` hypotheses.
     pub fn new(room: usize) -> Self {
         Self { best: Vec::new(), room }
     }
 
-    /// Whether there are as many as there may be.
+    /// Whether the list has its largest size.
     pub fn is_full(&self) -> bool {
         self.best.len() >= self.room
     }
 
-    /// The lowest score of them, once they are full: what a newcomer must beat.
+    /// The lowest score in a full list, which a new hypothesis must beat; `None` if the list is not full.
     pub fn worst(&self) -> Option<f32> {
         self.best.last().map(|h| h.score).filter(|_| self.is_full())
     }
 
-    /// Whether a hypothesis of this score would stay.
+    /// Whether a hypothesis with this score would stay in the list.
     pub fn admits(&self, score: f32) -> bool {
         self.worst().is_none_or(|worst| score > worst)
     }
 
-    /// One more; on a tie the earlier one is the better. The worst goes if there are too many.
+    /// Adds a hypothesis; on a tie, the earlier one ranks higher. If the list is too long, the worst is removed.
     pub fn insert(&mut self, hypothesis: Hypothesis) {
         let place = self.best.partition_point(|h| h.score >= hypothesis.score);
         self.best.insert(place, hypothesis);
@@ -65,12 +65,12 @@ impl Finished {
     }
 }
 
-/// The score that the best running hypothesis, whose sum is `sum` after `length` new tokens, is taken to be able to
-/// reach at best.
+/// An estimate of the best score that the best running hypothesis can still reach; `sum` is its sum after `length` new
+/// tokens.
 ///
-/// With [`EarlyStopping::False`] that is its score as it is now, although with a length penalty above 0 it may rise;
-/// with [`EarlyStopping::Never`] it is what it would be at the full length `longest`, if all further tokens were
-/// certain. HF's `_check_early_stop_heuristic`.
+/// With [`EarlyStopping::Never`] and a length penalty above 0, this is the score at the full length `longest` if all
+/// further tokens had probability 1. Otherwise it is the current score, although that may rise if the length penalty is
+/// above 0. HF's `_check_early_stop_heuristic`.
 pub(super) fn best_possible(beams: &Beams, sum: f32, length: usize, longest: usize) -> f32 {
     let grows = beams.early_stopping == EarlyStopping::Never && beams.length_penalty > 0.0;
     sum / beams.divisor(if grows { longest } else { length })

@@ -1,8 +1,8 @@
-//! Which text is likely, not only which token?
+//! How is a likely text found, rather than a likely token?
 //!
-//! Choosing the likeliest token again and again does not find the likeliest text: the best sentence may begin
-//! with the second-best word. There are V^n texts of n tokens, too many to try; a *beam search* follows the K best
-//! beginnings at the same time.
+//! Choosing the most likely token at each step does not find the most likely text: the best sentence may begin with the
+//! second-best word. There are V^n texts of n tokens, too many to try, so *beam search* follows the K best beginnings
+//! at the same time.
 //!
 //! ```text
 //! beams = [(0, prompt)]
@@ -11,22 +11,22 @@
 //!     beams = the K best of all; those that end are put aside
 //! ```
 //!
-//! With K = 1 that is greedy decoding; with K = V^n it is the search of all. What is likely is
-//! not always what one wants to read: likely texts are safe and repeat themselves (Holtzman et al., 2019). Beams are
-//! best where there is one right answer, as in translation.
+//! With K = 1 this is greedy decoding; with K = V^n it is an exhaustive search. The most likely text is not always the
+//! one people want to read: likely texts are bland and repeat themselves (Holtzman et al., 2019). Beam search works
+//! best if there is one right answer, as in translation.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`beam`] | the loop, [`BeamSearch`] |
-//! | [`options`] | what may be asked for, [`Beams`] |
+//! | [`options`] | the user's settings, [`Beams`] |
 //! | `candidates` | the best continuations of all beams, or draws from them |
-//! | [`hypotheses`] | the finished texts, their scores, and when no better one can come |
-//! | `rows` | beams as the rows of one batch, and what they share |
+//! | [`hypotheses`] | the finished texts, their scores, and whether a better one can still come |
+//! | `rows` | beams as the rows of one batch, and the cache pages they share |
 //! | [`record`] | what each step did |
 //! | [`tree`] | all steps together: kept and pruned hypotheses, as text and as JSON |
 //!
-//! The other way to look further than one token asks not for a likelier text but for the same one, sooner: in speculative
-//! decoding something cheap, a [`draft`], guesses several tokens, and one pass checks all of them.
+//! *Speculative decoding* also looks beyond one token, to find not a likelier text but the same text sooner: a cheap
+//! [`draft`] guesses several tokens, and one pass of the model checks all of them.
 
 pub mod beam;
 mod candidates;

@@ -1,46 +1,47 @@
-//! What may be asked of a beam search.
+//! The options of a beam search.
 
 use crate::error::{Error, Result};
 use crate::sampling::in_range;
 
-/// More beams than this are refused: each is a row of the batch, with a page of keys and values of its own.
+/// The largest number of beams: each is a row of the batch and has its own page of keys and values.
 pub const MOST_BEAMS: usize = 1024;
 
-/// How wide to search, how to compare texts of different lengths, when to stop.
+/// How wide to search, how to compare texts of different lengths, and when to stop.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Beams {
-    /// K: hypotheses that are followed at the same time, all groups together.
+    /// K: how many hypotheses are followed at the same time, in all groups together.
     pub num_beams: usize,
-    /// Groups that search one after the other in each step, each with `num_beams / num_beam_groups` beams.
+    /// The number of groups, which search one after the other in each step, with `num_beams / num_beam_groups` beams
+    /// each.
     pub num_beam_groups: usize,
-    /// Taken from a token's score for each beam of an earlier group that has just chosen it.
+    /// Subtracted from a token's score for each beam of an earlier group that has just chosen the token.
     pub diversity_penalty: f32,
-    /// The exponent of the length by which a finished hypothesis' score is divided. Above 0 long texts win, below 0
-    /// short ones.
+    /// The score of a finished hypothesis is divided by its length to this power. Values above 0 favour long texts,
+    /// values below 0 short ones.
     pub length_penalty: f64,
     /// When to stop.
     pub early_stopping: EarlyStopping,
-    /// How many of the finished hypotheses are wanted, the best first.
+    /// How many of the best finished hypotheses to return.
     pub num_return_sequences: usize,
 }
 
-/// When does a search end, once K hypotheses are finished?
+/// When a search ends, once K hypotheses are finished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EarlyStopping {
-    /// As soon as the best running hypothesis, if it ended now, would not be among them.
+    /// As soon as the best running hypothesis, if it ended now, would not be among the K best.
     #[default]
     False,
     /// At once.
     True,
-    /// When no running hypothesis can become one of them, however long it grows.
+    /// When no running hypothesis can become one of the K best, however long it grows.
     Never,
 }
 
 impl EarlyStopping {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Self; 3] = [Self::False, Self::True, Self::Never];
 
-    /// As on the command line.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::False => "false",
@@ -49,14 +50,14 @@ impl EarlyStopping {
         }
     }
 
-    /// The one with this name.
+    /// The variant with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|when| when.name() == name)
     }
 }
 
 impl Default for Beams {
-    /// Four beams and the best of them.
+    /// Four beams, of which the best hypothesis is returned.
     fn default() -> Self {
         Self {
             num_beams: 4,
@@ -70,15 +71,15 @@ impl Default for Beams {
 }
 
 impl Beams {
-    /// Beams a group.
+    /// Beams per group.
     pub fn group_size(&self) -> usize {
         self.num_beams / self.num_beam_groups
     }
 
-    /// What the score of `length` new tokens is divided by: `length ^ length_penalty`.
+    /// The divisor of the score after `length` new tokens: `length ^ length_penalty`.
     ///
-    /// The power is computed in f64 by the system's library; rounding it to f32 hides the last bits, in which systems
-    /// differ.
+    /// The system's math library computes the power in f64. Rounding it to f32 hides the last bits, which differ
+    /// between systems.
     pub fn divisor(&self, length: usize) -> f32 {
         (length as f64).powf(self.length_penalty) as f32
     }
@@ -106,18 +107,18 @@ impl Beams {
         in_range("diversity-penalty", Some(penalty), |p| p >= 0.0 && p.is_finite(), "from 0 and finite")?;
         if groups > 1 && penalty == 0.0 {
             return Err(Error::option(
-                "num-beam-groups: without a diversity-penalty above 0 all groups would find the same",
+                "num-beam-groups: without a diversity-penalty above 0, all groups would find the same texts",
             ));
         }
         if groups == 1 && penalty > 0.0 {
             return Err(Error::option(format!(
-                "diversity-penalty {penalty} is between groups of beams; num-beam-groups must be at least 2"
+                "diversity-penalty {penalty} applies between groups of beams; num-beam-groups must be at least 2"
             )));
         }
         in_range("length-penalty", Some(self.length_penalty), f64::is_finite, "finite")?;
         if !self.divisor(longest.max(1)).is_normal() {
             return Err(Error::option(format!(
-                "length-penalty {} is too extreme: scores cannot be divided by {longest} to the power of it",
+                "length-penalty {} is too extreme: scores cannot be divided by {longest} to this power",
                 self.length_penalty
             )));
         }

@@ -1,13 +1,13 @@
-//! What one step of a search did, for somebody who looks.
+//! A record of what one step of a search did.
 
 use crate::bpe::TokenId;
 
-/// One more token for every beam.
+/// One step of a search, which adds one token to every beam.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchStep {
-    /// Counted from 1: how long the new hypotheses are.
+    /// The number of the step, counted from 1; its hypotheses have as many new tokens.
     pub number: usize,
-    /// Of each group that is still searching, in order.
+    /// The rounds of the groups that are still searching, in order.
     pub rounds: Vec<Round>,
 }
 
@@ -16,40 +16,40 @@ pub struct SearchStep {
 pub struct Round {
     /// Which group, counted from 0.
     pub group: usize,
-    /// The continuations that came into question: the best first, or, when sampling, in the order of the draws.
+    /// The candidates: the best first or, when sampling, in the order of the draws.
     pub candidates: Vec<Continuation>,
-    /// The score that the best beam may still reach, as [`EarlyStopping`](super::EarlyStopping) estimates it; `None` if
-    /// no beam goes on.
+    /// The best score that a running beam may still reach, estimated as [`EarlyStopping`](super::EarlyStopping)
+    /// describes; `None` if no beam is running.
     pub best_possible: Option<f32>,
-    /// The lowest score among the finished hypotheses, once there are K.
+    /// The lowest score among the finished hypotheses; `None` while there are fewer than K.
     pub worst_finished: Option<f32>,
-    /// Why the group stops searching here, if it does.
+    /// Why the group stops searching after this step, if it does.
     pub closed: Option<Closed>,
 }
 
 /// A continuation of a beam by one token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Continuation {
-    /// Which beam of the step before it continues, counted from 0; in the first step there is one, the prompt.
+    /// Which beam of the previous step it continues, counted from 0. In the first step the prompt is the only beam.
     pub beam: usize,
     /// The token.
     pub id: TokenId,
     /// The sum of the processed log-probabilities so far.
     pub score: f32,
-    /// The logarithm of the token's probability under the model's own distribution.
+    /// The token's log-probability under the model's own distribution.
     pub logprob: f64,
-    /// What becomes of it.
+    /// What becomes of the continuation.
     pub fate: Fate,
 }
 
 /// What becomes of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fate {
-    /// It is the next step's beam of this number, counted from 0.
+    /// It becomes this beam of the next step, counted from 0.
     Kept(usize),
     /// It ends here and is among the K best so far, with this final score.
     Finished(f32),
-    /// Too low: others go on, or it ended and K others are better or were ranked higher.
+    /// Its score is too low: other candidates continue, or it ended but K others are better or rank higher.
     Pruned,
 }
 
@@ -58,14 +58,14 @@ pub enum Fate {
 pub enum Closed {
     /// K hypotheses are finished, and `early_stopping` is `true`.
     Enough,
-    /// K hypotheses are finished, and no running one is expected to become better than the worst of them.
+    /// K hypotheses are finished, and no running one is expected to beat the worst of them.
     NoHope,
-    /// Every candidate has ended, most often by its length.
+    /// No beam is left running: every candidate has ended, usually at the length limit.
     NoneRuns,
 }
 
 impl Closed {
-    /// As in the tree.
+    /// The name in the tree's JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Enough => "enough",

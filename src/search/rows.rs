@@ -6,9 +6,9 @@
 //!                     +- ","  ------- " a"
 //! ```
 //!
-//! All beams have the same length, so each step reads one new token of each: they are the rows of one batch. What they
-//! have in common lies in the same pages of their texts' caches. A beam that forks copies no page but the one that is being
-//! filled, and a pruned beam gives back what no other holds.
+//! All beams have the same length, so each step reads one new token per beam: these are the rows of one batch. The
+//! beams' caches share the pages of their common beginning. A beam that forks copies only the page that is being
+//! filled, and a pruned beam frees the pages that no other beam holds.
 
 use super::candidates::Scored;
 use crate::generate::TextStream;
@@ -18,20 +18,20 @@ use crate::tensor::Matrix;
 use crate::trace::NoTrace;
 use rayon::prelude::*;
 
-/// A hypothesis that goes on.
+/// A running hypothesis.
 #[derive(Clone, Debug)]
 pub(super) struct Beam<'m> {
     /// Prompt and new tokens.
     pub text: Text,
-    /// Of the new tokens, under the model's own distribution.
+    /// Log-probabilities of the new tokens under the model's own distribution.
     pub logprobs: Vec<f64>,
     /// The sum of the processed log-probabilities.
     pub score: f32,
-    /// The text of the new tokens, if stop strings are looked for.
+    /// Decodes the new tokens, if there are stop strings to find.
     pub stream: Option<TextStream<'m>>,
 }
 
-/// What a continuation adds to its beam.
+/// The data that a continuation adds to its beam.
 pub(super) struct Growth<'m> {
     pub of: Scored,
     pub logprob: f64,
@@ -39,7 +39,7 @@ pub(super) struct Growth<'m> {
 }
 
 impl<'m> Beam<'m> {
-    /// The prompt, of which nothing is read yet.
+    /// A beam of the prompt only.
     pub fn new(text: Text) -> Self {
         Self { text, logprobs: vec![], score: 0.0, stream: None }
     }
@@ -52,8 +52,8 @@ impl<'m> Beam<'m> {
     }
 }
 
-/// The beams that come of `parents`. A parent's last child takes over its cache; each other one shares its pages and
-/// copies the last, into which both are about to write.
+/// Grows `parents` into the next beams. The last child of a parent takes over its cache. Each other child shares the
+/// pages and copies the last one, because both are about to write to it.
 pub(super) fn grow<'m>(parents: Vec<Beam<'m>>, growths: Vec<Growth<'m>>) -> Vec<Beam<'m>> {
     let mut children = vec![0; parents.len()];
     growths.iter().for_each(|growth| children[growth.of.beam] += 1);
@@ -68,19 +68,19 @@ pub(super) fn grow<'m>(parents: Vec<Beam<'m>>, growths: Vec<Growth<'m>>) -> Vec<
         (beam, forks)
     };
     let mut beams: Vec<(Beam<'m>, bool)> = growths.into_iter().map(child).collect();
-    drop(parents); // pages that only pruned beams held are free
+    drop(parents); // frees the pages that only pruned beams held
     beams.par_iter_mut().filter(|(_, forks)| *forks).for_each(|(beam, _)| beam.text.own_last_page());
     beams.into_iter().map(|(beam, _)| beam).collect()
 }
 
-/// Reads what is unread of all beams and gives what follows the newest token of each: K beams -> `[K, C]`
+/// Reads all unread tokens of the beams -> the hidden row of each beam's newest token. `[K, C]`
 pub(super) fn read_beams(model: &Gpt2, beams: &mut [&mut Beam<'_>]) -> Matrix {
     beams.iter_mut().for_each(|beam| beam.text.make_room(model.config.n_positions));
     read_common(model, beams);
     let mut hidden = Matrix::scratch(beams.len(), model.config.n_embd);
     let mut done = 0;
     while done < beams.len() {
-        // beams are read to their end in order: the first ones take what a pass reads
+        // a pass finishes beams in order: the first ones get its budget
         let unread = beams[done..].iter_mut().map(|beam| &mut beam.text);
         let pass = read(model, unread, &mut NoTrace).expect("something to read");
         for row in 0..pass.hidden.rows() {
@@ -91,9 +91,9 @@ pub(super) fn read_beams(model: &Gpt2, beams: &mut [&mut Beam<'_>]) -> Matrix {
     hidden // [K, C]
 }
 
-/// Reads what all beams have in common, but for the newest token, only once.
+/// Reads the unread tokens that all beams have in common, except the newest, only once.
 ///
-/// There is something in common at the prompt and after a slide, when all caches hold the same.
+/// There are such tokens in the first step and after a slide. At both times all caches hold the same tokens.
 fn read_common(model: &Gpt2, beams: &mut [&mut Beam<'_>]) {
     let Some((first, others)) = beams.split_first_mut() else { return };
     let unread = first.text.unread();
@@ -116,7 +116,7 @@ mod tests {
     use crate::tensor::Dtype;
 
     #[test]
-    fn a_fork_copies_one_page_a_layer() {
+    fn a_fork_copies_one_page_per_layer() {
         let json = r#"{"n_layer": 2, "n_head": 2, "n_embd": 8, "vocab_size": 200, "n_positions": 300}"#;
         let model = random::random(Config::from_json(json.as_bytes()).expect("a configuration"), Dtype::F32);
         let prompt: Vec<TokenId> = (0..150).collect(); // two pages and a part of the third

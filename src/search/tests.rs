@@ -1,4 +1,4 @@
-//! The search against a plain one, against the search of all texts, and against runs of single texts.
+//! Compares the search with a plain one, with an exhaustive search, and with runs of single texts.
 
 mod plain;
 
@@ -38,7 +38,7 @@ fn base(eos: &[TokenId]) -> Gpt2 {
 
 type Found = Vec<(Vec<TokenId>, u32)>;
 
-/// Ids and the bits of the scores.
+/// The ids and the bits of the scores that a search finds.
 fn search(model: &Gpt2, prompt: &[TokenId], options: &Options, beams: &Beams) -> Found {
     let mut search = BeamSearch::new(model, prompt, options.clone(), beams.clone()).expect("options");
     search.by_ref().for_each(|step| drop(step.expect("a step")));
@@ -89,7 +89,7 @@ fn any_processors(v: TokenId) -> impl Strategy<Value = Options> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..crate::properties::config() })]
 
-    /// Every option, past the last position too, bit for bit.
+    /// With every option, also past the last position, bit for bit.
     #[test]
     fn equal_to_the_plain_search(
         beams in any_beams(),
@@ -159,13 +159,13 @@ fn a_search_of_all_finds_the_best_of_all() {
     }
 }
 
-/// A row of the batch has the bits of a text of its own, and so has its history of shared pages.
+/// Each row of the batch has the same bits as a separate run, even though beams share pages.
 #[test]
 fn beams_are_runs_of_their_own() {
     let model = base(&[77]);
     let prompt: Vec<TokenId> = (0..30).map(|i| i * 13 % 211).collect();
     let beams = Beams { num_beams: 6, num_return_sequences: 6, ..Beams::default() };
-    let options = Options { max_new_tokens: 34, ..Options::default() }; // pages end within, at 64
+    let options = Options { max_new_tokens: 34, ..Options::default() }; // crosses the end of a page, at 64
     let mut search = BeamSearch::new(&model, &prompt, options, beams).expect("options");
     search.by_ref().for_each(|step| drop(step.expect("a step")));
     for found in search.into_found().expect("hypotheses") {

@@ -1,21 +1,21 @@
-//! What did the search see? Every hypothesis that came into question, with its score and its fate.
+//! Which hypotheses did the search consider? All of them as a tree, each with its score and its fate.
 //!
-//! Each candidate of each step is a node; its parent is the hypothesis that it continues, and what has no
-//! parent continues the prompt. Only kept nodes have children.
+//! Each candidate of each step is a node. Its parent is the hypothesis that it continues; a node without a parent
+//! continues the prompt. Only kept nodes have children.
 
 use super::{Closed, Continuation, Fate, Hypothesis, Round, SearchStep};
 use crate::bpe::{Bpe, TokenId};
 use serde::Serialize;
 use std::fmt::Write;
 
-/// Characters that are shown of the text before a candidate.
+/// How many characters of a hypothesis are shown at most.
 const SHOWN: usize = 40;
 
 /// All steps of a search.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tree {
     nodes: Vec<Node>,
-    /// The beams of each group: their nodes.
+    /// The nodes of each group's beams.
     running: Vec<Vec<usize>>,
     /// Why each group stopped, if it did.
     closed: Vec<Option<Closed>>,
@@ -24,20 +24,20 @@ pub struct Tree {
 /// One token of a hypothesis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Node {
-    /// What it continues, as a place in [`Tree::nodes`]; `None` for the prompt.
+    /// The node that it continues, as an index into [`Tree::nodes`]; `None` if it continues the prompt.
     pub parent: Option<usize>,
     /// New tokens so far.
     pub step: usize,
     /// Which group of beams, counted from 0.
     pub group: usize,
-    /// Its place among the step's candidates, counted from 0.
+    /// Its rank among the step's candidates, counted from 0.
     pub rank: usize,
     /// The token, its score and its fate.
     pub candidate: Continuation,
 }
 
 impl Tree {
-    /// One more step. All must come, in order.
+    /// Adds a step. Every step must be added, in order.
     pub fn push(&mut self, step: &SearchStep) {
         for round in &step.rounds {
             let &Round { group, closed, .. } = round;
@@ -63,7 +63,7 @@ impl Tree {
         &self.nodes
     }
 
-    /// The new tokens up to a node, its own included.
+    /// The new tokens up to and including a node.
     ///
     /// # Panics
     /// If there is no such node.
@@ -75,13 +75,13 @@ impl Tree {
         path
     }
 
-    /// The last token of what the search has found.
+    /// The node of a found hypothesis' last token; `None` if it is not in the tree.
     pub fn node_of(&self, found: &Hypothesis) -> Option<usize> {
         let place = (found.ids.len(), found.group, found.rank);
         self.nodes.iter().position(|node| (node.step, node.group, node.rank) == place)
     }
 
-    /// The step that was pushed last, as a table: what each candidate continues, and what becomes of it.
+    /// The step that was added last as a table: what each candidate continues and what becomes of it.
     pub fn show(&self, step: &SearchStep, bpe: &Bpe) -> String {
         let mut text = String::new();
         let candidates = step.rounds.iter().map(|round| round.candidates.len()).sum::<usize>();
@@ -91,7 +91,7 @@ impl Tree {
                 1 => String::new(),
                 groups => format!(", group {} of {groups}", round.group + 1),
             };
-            let _ = writeln!(text, "step {}{group}", step.number); // a String takes everything
+            let _ = writeln!(text, "step {}{group}", step.number); // writing to a String cannot fail
             let _ = writeln!(text, " rank      score  from  becomes             hypothesis");
             for (rank, candidate) in round.candidates.iter().enumerate() {
                 let becomes = match candidate.fate {
@@ -107,32 +107,32 @@ impl Tree {
                 node += 1;
             }
             if let Some(worst) = round.worst_finished {
-                let _ = write!(text, " the worst that is finished has {worst:.4}");
+                let _ = write!(text, " the worst finished score is {worst:.4}");
                 let _ = match round.best_possible {
-                    Some(best) => writeln!(text, "; what runs may reach {best:.4}"),
+                    Some(best) => writeln!(text, "; a running beam may still reach {best:.4}"),
                     None => writeln!(text),
                 };
             }
             let _ = match round.closed {
-                Some(Closed::Enough) => writeln!(text, " enough are finished"),
-                Some(Closed::NoHope) => writeln!(text, " what runs is not expected to become better"),
-                Some(Closed::NoneRuns) => writeln!(text, " nothing runs any more"),
+                Some(Closed::Enough) => writeln!(text, " stops: enough hypotheses are finished"),
+                Some(Closed::NoHope) => writeln!(text, " stops: no running beam is expected to do better"),
+                Some(Closed::NoneRuns) => writeln!(text, " stops: no beam is running"),
                 None => Ok(()),
             };
         }
         text
     }
 
-    /// The whole tree. `found`: what the search has found.
+    /// The whole tree as JSON. `found`: the search's results.
     ///
     /// ```text
-    /// {"nodes": [{"parent": null | place in nodes, "step": 1.., "group": 1.., "rank": 1.., "id": .., "token": "..",
+    /// {"nodes": [{"parent": null | index in nodes, "step": 1.., "group": 1.., "rank": 1.., "id": .., "token": "..",
     ///             "score": .., "logprob": .., "fate": "kept" | "finished" | "pruned", "final_score": null | ..}, ..],
-    ///  "closed": ["enough" | "no-hope" | "none-runs", ..],    # of each group
-    ///  "found": [place in nodes, ..]}                         # the best first
+    ///  "closed": ["enough" | "no-hope" | "none-runs", ..],    # one per group; null if it did not stop
+    ///  "found": [index in nodes, ..]}                         # the best first
     /// ```
     ///
-    /// What was finished and is not among `found` was later displaced by better ones.
+    /// Finished hypotheses that are not among `found` were displaced by better ones.
     pub fn to_json(&self, bpe: &Bpe, found: &[Hypothesis]) -> impl Serialize {
         let node = |node: &Node| {
             let (fate, final_score) = match node.candidate.fate {
@@ -174,7 +174,7 @@ struct JsonNode {
     final_score: Option<f32>,
 }
 
-/// The end of a text.
+/// The last [`SHOWN`] characters of a text.
 fn tail(bpe: &Bpe, ids: &[TokenId]) -> String {
     let bytes: Vec<u8> = ids.iter().filter_map(|id| bpe.token_bytes(*id)).flatten().copied().collect();
     let text = String::from_utf8_lossy(&bytes);

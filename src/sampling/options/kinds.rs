@@ -1,13 +1,13 @@
-//! What kinds of values do options have? Each is made of a text or of JSON, and becomes JSON.
+//! Which types of values do options have? Each is parsed from text or JSON and written as JSON.
 
 use super::ContextPolicy;
 use crate::bpe::TokenId;
 use serde_json::{Value, json};
 
-/// text -> ids, for options that are about tokens and given as text.
+/// text -> ids, for options whose value is tokens but is given as text.
 pub type Encode<'a> = &'a dyn Fn(&str) -> Vec<TokenId>;
 
-/// What a user gives for an option.
+/// The value that a user gives for an option.
 #[derive(Clone, Copy)]
 pub(super) enum Given<'a> {
     Text(&'a str),
@@ -24,12 +24,12 @@ impl<'a> Given<'a> {
     }
 }
 
-/// A type of values.
+/// A type of option value.
 pub(super) trait Kind: Sized {
-    /// What they are, in words.
+    /// A description of its values.
     const WHAT: &'static str;
 
-    /// `None` if that is no such value.
+    /// `None` if `given` is not a value of this type.
     fn make(given: Given<'_>, encode: Encode<'_>) -> Option<Self>;
 
     fn write(&self) -> Value;
@@ -40,8 +40,8 @@ pub(super) trait Kind: Sized {
     }
 }
 
-/// A number is rounded once, from its digits. It is written with the digits that name it (0.8, not 0.800000011920929), as
-/// a text where JSON has no such number.
+/// A number is rounded once, from its decimal digits. It is written with the fewest digits that identify it (0.8, not
+/// 0.800000011920929), or as a string if JSON has no such number.
 macro_rules! numbers {
     ($($type:ty: $what:literal),*) => {$(
         impl Kind for $type {
@@ -98,7 +98,7 @@ impl Kind for ContextPolicy {
 }
 
 impl Kind for String {
-    const WHAT: &'static str = "a text";
+    const WHAT: &'static str = "text";
     fn make(given: Given<'_>, _: Encode<'_>) -> Option<Self> {
         given.text().map(Self::from)
     }
@@ -121,7 +121,7 @@ impl Kind for Vec<TokenId> {
     }
 }
 
-/// A token, and what is added to its score: `"5=-inf"`, in JSON also `[5, "-inf"]`.
+/// A token and the bias added to its score: `"5=-inf"`, in JSON also `[5, "-inf"]`.
 impl Kind for (TokenId, f32) {
     const WHAT: &'static str = "ID=VALUE, for example 50256=-5";
     fn make(given: Given<'_>, _: Encode<'_>) -> Option<Self> {
@@ -142,7 +142,7 @@ impl Kind for (TokenId, f32) {
     }
 }
 
-/// Each text adds one; JSON has a list of all, or one.
+/// Each text adds one value; JSON replaces them all, with a list or a single value.
 impl<K: Kind> Kind for Vec<K> {
     const WHAT: &'static str = K::WHAT;
     fn make(given: Given<'_>, encode: Encode<'_>) -> Option<Self> {

@@ -1,4 +1,4 @@
-//! One option: its name, its values, what it does.
+//! One option: its name, its values and its effect.
 
 use super::kinds::Given;
 use super::{Encode, Options};
@@ -9,13 +9,13 @@ use serde_json::Value;
 /// A row of [`Options::table`].
 #[derive(Debug)]
 pub struct Row {
-    /// As a flag, in the stepper and in traces: `top-k`.
+    /// Its name as a flag, in the stepper and in traces: `top-k`.
     pub name: &'static str,
-    /// What stands for its value in a help text; empty for a switch.
+    /// The placeholder for its value in help texts; empty for a switch.
     pub value: &'static str,
     /// What it does.
     pub help: &'static str,
-    /// What it is about.
+    /// What it affects.
     pub scope: Scope,
     pub(super) what: &'static str,
     pub(super) range: Range,
@@ -25,13 +25,14 @@ pub struct Row {
     pub(in crate::sampling) apply: Option<Apply>,
 }
 
-/// Changes scores `[V]` if the option is on. It knows the history, and how many tokens to keep; the change is shown.
+/// Changes scores `[V]` if the option is on. Arguments: options, scores, history, how many tokens to keep, and the
+/// watch that sees the change.
 type Apply = fn(&Options, &mut [f32], &History<'_>, usize, &mut dyn Watch);
 
-/// What an option is about.
+/// What an option affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Each choice of a token.
+    /// Each choice of a token, greedy or drawn.
     Choice,
     /// Only tokens that are drawn.
     Draw,
@@ -39,7 +40,7 @@ pub enum Scope {
     Text,
 }
 
-/// Which numbers an option may have, and how that is said.
+/// The numbers that an option accepts, and their description in messages.
 #[derive(Debug)]
 pub(super) struct Range {
     pub within: fn(f64) -> bool,
@@ -58,7 +59,7 @@ pub(super) const ABOVE_0_TO_1: Range =
 pub(super) const FROM_0_TO_1: Range = Range { within: |x| (0.0..=1.0).contains(&x), says: "from 0 to 1" };
 pub(super) const BELOW_1: Range = Range { within: |x| (0.0..1.0).contains(&x), says: "from 0 to below 1" };
 
-/// Rows of the table are told apart by their names.
+/// By name, which is unique in the table.
 impl PartialEq for Row {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -66,17 +67,17 @@ impl PartialEq for Row {
 }
 
 impl Row {
-    /// As a key in JSON: `top_k`.
+    /// Its key in JSON: `top_k`.
     pub fn key(&self) -> String {
         self.name.replace('-', "_")
     }
 
-    /// The values it may have, in words.
+    /// A description of the values it accepts.
     pub fn values(&self) -> String {
         [self.what, self.range.says].join(", ").trim_end_matches(", ").into()
     }
 
-    /// Its value on the command line if it is left out, in words; `None` where that is no value.
+    /// A description of its default on the command line; `None` if it is off by default.
     pub fn default(&self) -> Option<String> {
         match self.write(&Options::sampled(0)) {
             _ if self.name == "seed" => Some("drawn at random".into()),
@@ -86,21 +87,21 @@ impl Row {
         }
     }
 
-    /// Whether it changes only scores that a token is drawn from: greedy decoding does not use it.
+    /// Whether it changes only the scores for a draw, so that greedy decoding ignores it.
     pub fn only_when_drawn(&self) -> bool {
         self.scope == Scope::Draw && self.apply.is_some()
     }
 
-    /// Sets it to the value in a text; of an option that repeats, adds the value. `encode`: text -> ids.
+    /// Sets it to the value given as text; adds the value if the option repeats. `encode`: text -> ids.
     ///
     /// # Errors
-    /// [`Error::Option`] that says what its values are.
+    /// [`Error::Option`] that describes the accepted values.
     pub fn parse(&self, options: &mut Options, text: &str, encode: Encode<'_>) -> Result<()> {
         let problem = || Error::option(format!("{} is {}", self.name, self.values()));
         (self.set)(options, Given::Text(text), encode).ok_or_else(problem)
     }
 
-    /// Sets it to a value from JSON; null switches it off, if it can be off.
+    /// Sets it to a JSON value; null switches it off, if it can be off.
     ///
     /// # Errors
     /// [`Error::Input`] that names the key.
@@ -116,23 +117,26 @@ impl Row {
         (self.set)(options, Given::Json(json), encode).ok_or_else(problem)
     }
 
-    /// Whether it can be given several times.
+    /// Whether it can be given more than once.
     pub fn repeats(&self) -> bool {
         self.write(&Options::default()).is_array()
     }
 
-    /// Switches it off. `false` if no value of it means that.
+    /// Switches it off. Returns `false` if it cannot be off.
     pub fn switch_off(&self, options: &mut Options) -> bool {
         self.off.map(|off| off(options)).is_some()
     }
 
-    /// Its value as JSON; null where it has none.
+    /// Its value as JSON; null if it has none.
     pub fn write(&self, options: &Options) -> Value {
         (self.write)(options)
     }
 }
 
-/// An error that names the option unless its value, if there is one, is within its range.
+/// Checks that a value, if there is one, is within its range.
+///
+/// # Errors
+/// [`Error::Option`] that names the option and its range.
 pub(crate) fn in_range(
     name: &str,
     value: Option<f64>,

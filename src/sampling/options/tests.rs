@@ -1,4 +1,4 @@
-//! The table: ranges, texts, JSON, and what is done with hostile values.
+//! The table: ranges, text, JSON and hostile values.
 
 use super::*;
 use crate::checkpoint;
@@ -8,7 +8,7 @@ use serde_json::Map;
 
 const GONE: f32 = f32::NEG_INFINITY;
 
-/// Every option on, and not so strong that nothing is left.
+/// Every option on, but not so strong that no token is left.
 fn everything() -> Options {
     Options::plain(7)
         .logit_bias(vec![(1, 0.5), (2, GONE)])
@@ -136,7 +136,7 @@ fn no_end_before_enough_is_written() {
 }
 
 #[test]
-fn options_that_are_on_are_said() {
+fn options_that_are_on_are_written() {
     assert_eq!(
         json!(Options::sampled(3)),
         json!({"greedy": false, "temperature": 0.8, "top_k": 40, "top_p": null, "seed": 3})
@@ -152,7 +152,7 @@ fn options_that_are_on_are_said() {
     assert_eq!(json!(Options::plain(1).stream(4))["stream"], 4);
 }
 
-/// What the metadata of a trace says can be read again, all of it.
+/// The options in the metadata of a trace can be read back completely.
 #[test]
 fn what_is_written_can_be_read() {
     for options in [everything(), Options::sampled(3), Options::plain(u64::MAX), Options::default()] {

@@ -1,4 +1,4 @@
-//! How many tokens should be guessed?
+//! How many tokens should a draft guess?
 //!
 //! ```text
 //! tokens(k) = 1 + a + a^2 + .. + a^k          # a: the share of guessed tokens that turn out right
@@ -6,52 +6,54 @@
 //! k         = argmax tokens(k) / cost(k)      # 0: do not guess
 //! ```
 //!
-//! (Leviathan et al. 2023, section 3.5.) The share `a` is estimated from the text at hand; newer guesses count more.
-//! A text that cannot be predicted must not become slow, so guesses are bets, paid from a purse: a guess costs its
-//! price, and each token that it gets right brings one pass. A purse that is nearly empty allows no guess. Every token of
-//! the text puts 1.5 % of a pass into it: an occasional guess finds out whether the text has become predictable. In all at
-//! most 1.5 % of the time is lost, and the 1.25 passes that are in the purse at first, as far as the costs are as estimated.
+//! (Leviathan et al. 2023, section 3.5.) The share `a` is estimated from the text so far; newer guesses count more.
+//! Guessing must not slow down an unpredictable text, so guesses are bets paid from a purse: a guess costs its price,
+//! and each token that it gets right earns one pass. A nearly empty purse allows no guess. Every token of the text adds
+//! 1.5% of a pass, so that an occasional guess can find out whether the text has become predictable. If the cost
+//! estimates hold, the total loss is at most 1.5% of the time plus the 1.25 passes that are in the purse at the start.
 //!
-//! The length depends on the text alone, not on clocks, so that a run can be repeated.
+//! The length depends only on the text, not on timing, so that runs are reproducible.
 
 use crate::tensor::Dtype;
 
-/// What one more row adds to a pass, for weights of one byte: the weights are read once for all rows, in a time
-/// proportional to their bytes, so the wider they are the less the arithmetic counts. Measured per row: 0.06 with f32 and
-/// 0.11 with 16 bits under AVX-512, about 0.09 and 0.20 under AVX2.
+/// What one more row adds to a pass, in passes, for one-byte weights. The weights are read once for all rows, in time
+/// proportional to their size, so the wider they are, the less the arithmetic of a row matters. Measured per row: 0.06
+/// with f32 and 0.11 with 16-bit weights under AVX-512, about 0.09 and 0.20 under AVX2.
 const ROW: f64 = 0.4;
 
-/// What it costs a draft model to read one token of many, as a share of its pass over one token.
+/// What it costs a draft model to read one of many tokens, as a share of its pass over a single token.
 const READ: f64 = 0.07;
 
-/// More rows than this are no longer read at nearly the price of one.
+/// The longest guess: a pass over more rows costs clearly more than a pass over one.
 const MOST: usize = 15;
 
-/// What is in the purse at first, in passes: even a draft as expensive as the model is tried once.
+/// The initial content of the purse, in passes: enough to try even a draft as expensive as the model once.
 const PURSE: f64 = 1.25;
 
-/// What each token puts into it.
+/// What each token adds to the purse, in passes.
 const REFILL: f64 = 0.015;
 
-/// What it can hold: winnings beyond that are kept, and a text that is no longer predictable soon has no more guesses.
+/// The capacity of the purse, in passes. It is small, so that guessing soon stops when a text becomes unpredictable.
 const LARGEST_PURSE: f64 = 5.0;
 
-/// How fast old guesses are forgotten: the weight that is left of a guess after one more.
+/// How fast old guesses are forgotten: each new guessed token multiplies the weight of the older ones by this.
 const MEMORY: f64 = 0.9;
 
 /// Decides how far to guess.
 #[derive(Clone, Debug)]
 pub struct DraftLength {
     most: usize,
-    /// What it costs to guess one token, and to verify one, in passes.
+    /// What it costs to guess one token, in passes.
     guess: f64,
+    /// What it costs to verify one token, in passes.
     row: f64,
-    /// Guessed tokens that were right and that were wrong, the newer the weightier.
+    /// Weighted count of guessed tokens that were right; newer ones weigh more.
     right: f64,
+    /// The same for those that were wrong.
     wrong: f64,
-    /// What the draft was asked to do for the next pass, in passes.
+    /// The cost of the draft's work for the next pass, in passes.
     asked: f64,
-    /// Passes that may be lost.
+    /// How many passes may still be lost.
     purse: f64,
 }
 
@@ -59,34 +61,34 @@ impl DraftLength {
     /// At most `most` tokens, each of which costs `guess` passes of a model whose weights are `dtype`.
     pub fn new(most: usize, guess: f64, dtype: Dtype) -> Self {
         let row = ROW / dtype.size() as f64;
-        // as if four tokens had been guessed, three of them right
+        // the prior: as if four tokens had been guessed, three of them right
         let (right, wrong) = (3.0, 1.0);
         Self { most: most.min(MOST), guess, row, right, wrong, asked: 0.0, purse: PURSE }
     }
 
-    /// The most that it ever chooses.
+    /// The longest guess that it ever chooses.
     pub fn most(&self) -> usize {
         self.most
     }
 
-    /// How many tokens to guess for the next pass, which has use for up to `room` of them. The draft must read
-    /// `behind` tokens before.
+    /// How many tokens to guess for the next pass, which can use up to `room` of them. The draft must first read
+    /// `behind` tokens.
     pub fn choose(&mut self, room: usize, behind: usize) -> usize {
         let most = self.most.min(room);
         let read = behind as f64 * self.guess * READ;
         let affordable = |k: &usize| read + self.stake(*k) <= self.purse;
-        let best = self.best(most).max(1); // 1: to find out whether guesses have become better
+        let best = self.best(most).max(1); // at least 1, to find out whether guesses have become better
         let k = (1..=best.min(most)).rev().find(affordable).unwrap_or(0);
         self.asked = if k > 0 { read + k as f64 * self.guess } else { 0.0 };
         k
     }
 
-    /// Takes note of a pass: so many tokens were guessed, and so many of them were right.
+    /// Records a pass: `guessed` tokens were guessed, and `right` of them were right.
     pub fn learn(&mut self, guessed: usize, right: usize) {
         let cost = self.asked + guessed as f64 * self.row;
         let brought = right as f64 + REFILL * (right + 1) as f64;
         self.purse = (self.purse + brought - cost).min(LARGEST_PURSE);
-        let wrong = usize::from(right < guessed); // after a wrong one nothing is known
+        let wrong = usize::from(right < guessed); // the tokens after a wrong one were not judged
         let kept = MEMORY.powi((right + wrong) as i32);
         self.right = self.right * kept + right as f64;
         self.wrong = self.wrong * kept + wrong as f64;
@@ -119,7 +121,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Tokens and their cost in passes, where guessed token number i is right if `right(i)`.
+    /// The cost in passes of a text of `tokens` tokens; the guess for token number i is right if `right(i)`.
     fn write(length: &mut DraftLength, tokens: usize, mut right: impl FnMut(usize) -> bool) -> f64 {
         let (mut written, mut cost) = (0, 0.0);
         while written < tokens {
@@ -189,7 +191,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(crate::properties::config())]
-        /// Whatever the guesses are worth: the text costs at most 1.015 passes a token, and what is lost at first.
+        /// However bad the guesses, the text costs at most 1.015 passes per token plus the initial purse.
         #[test]
         fn the_purse_is_never_overdrawn(
             guess in 0.0..2.0f64, most in 0..40usize, right in prop::collection::vec(any::<bool>(), 1..400),

@@ -1,17 +1,17 @@
-//! What came next, the last time?
+//! What came next last time?
 //!
-//! Names, phrases and code come back. If the newest tokens occurred before, what followed them then is a good guess.
+//! Names, phrases and code recur. If the newest tokens occurred before, the tokens that followed them are a good guess.
 //!
 //! ```text
 //! for n in 3, 2, 1:
-//!     if ids[-n:] occurs earlier, the last time before position i:
+//!     if ids[-n:] occurs earlier, most recently just before position i:
 //!         return ids[i : i + k]
 //! ```
 //!
 //! Source: Saxena, "Prompt Lookup Decoding" (2023). The naive search reads the whole text for each guess. Here a table
-//! remembers the last place of each n-gram, so a token costs the same in a long text as in a short one. Where the guess
-//! reaches the end of the text, it goes on with itself, as in LZ77: of a text that repeats itself, any length can be
-//! guessed.
+//! records the most recent position of each n-gram, so a token costs the same in a long text as in a short one. A guess
+//! that reaches the end of the text continues with its own tokens, as in LZ77, so a repeating text allows guesses of
+//! any length.
 
 use super::Guesser;
 use crate::config::TokenId;
@@ -22,21 +22,21 @@ use std::collections::HashMap;
 /// The longest n-gram that is looked up.
 const LONGEST: usize = 3;
 
-/// Of a longer prompt, this many tokens at its end are remembered: more would take much memory.
+/// The tables cover at most this many tokens at the end of a long prompt, to limit memory.
 const REMEMBERED: usize = 1 << 20;
 
-/// Guesses by earlier places of the newest tokens.
+/// Guesses the tokens that followed an earlier occurrence of the newest tokens.
 #[derive(Clone, Debug, Default)]
 pub struct PromptLookup {
-    /// For n = 1, 2, 3: where the token after an n-gram stands, the last time that there is one.
+    /// For n = 1, 2, 3: the index of the token after the most recent occurrence of each n-gram that has a next token.
     after: [HashMap<[TokenId; LONGEST], usize>; LONGEST],
-    /// How many ids of the text the tables know.
+    /// How many ids of the text are in the tables.
     known: usize,
 }
 
 impl PromptLookup {
-    /// At most `most` tokens that followed the longest beginning that occurs earlier. Calls must be about a growing
-    /// text.
+    /// Guesses `most` tokens: those that followed the most recent earlier occurrence of the longest matching n-gram at
+    /// the end of `ids`. Returns none if no n-gram matches. Successive calls must extend the same text.
     pub fn look_up(&mut self, ids: &[TokenId], most: usize) -> Vec<TokenId> {
         self.learn(ids);
         let found = (1..=LONGEST.min(ids.len())).rev().find_map(|n| self.after[n - 1].get(&key(ids, n)));
@@ -48,7 +48,7 @@ impl PromptLookup {
         guess
     }
 
-    /// Remembers the n-grams that have a successor.
+    /// Records the n-grams that have a next token.
     fn learn(&mut self, ids: &[TokenId]) {
         let first = self.known.max(ids.len().saturating_sub(REMEMBERED)).max(1);
         for i in first..ids.len() {
@@ -60,7 +60,7 @@ impl PromptLookup {
     }
 }
 
-/// The last `n` ids, filled up with zeros.
+/// The last `n` ids, padded with zeros.
 fn key(ids: &[TokenId], n: usize) -> [TokenId; LONGEST] {
     let mut key = [0; LONGEST];
     key[..n].copy_from_slice(&ids[ids.len() - n..]);
@@ -76,7 +76,7 @@ impl Guesser for PromptLookup {
         self.learn(text.ids);
     }
 
-    /// A few searches in tables.
+    /// Only a few table lookups.
     fn cost(&self, _: &Gpt2) -> f64 {
         0.0
     }
@@ -88,7 +88,7 @@ mod tests {
     use proptest::prelude::*;
     use std::time::{Duration, Instant};
 
-    /// The five lines above.
+    /// The naive search of the module's documentation.
     fn naive(ids: &[TokenId], most: usize) -> Vec<TokenId> {
         for n in (1..=LONGEST.min(ids.len())).rev() {
             let last = &ids[ids.len() - n..];
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_takes_no_longer_a_token() {
+    fn a_long_text_takes_no_longer_per_token() {
         let mut ids: Vec<TokenId> = (0..200_000).map(|i| i % 50_000).collect();
         let mut lookup = PromptLookup::default();
         lookup.look_up(&ids, 1);

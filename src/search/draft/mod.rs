@@ -1,8 +1,8 @@
-//! Can a model write several tokens at the price of one?
+//! Can a model generate several tokens at the cost of one?
 //!
-//! One token costs a pass over all weights, and so do a few tokens read together: reading the weights takes the time. A
-//! cheap *draft* guesses what comes next. One pass then gives what the model says after each guessed token; the guess is
-//! kept as far as the model agrees, and the pass gives one token more in any case.
+//! A pass over one token takes about as long as a pass over a few tokens together, because most of the time goes into
+//! reading the weights. A cheap *draft* guesses the next tokens. One pass then gives the model's scores after each
+//! guessed token. The guess is accepted as far as the model agrees, and in any case the pass yields one more token.
 //!
 //! ```text
 //! guess = draft(ids, k)                                    # x1 .. xk
@@ -10,37 +10,38 @@
 //! for n, x in enumerate(guess + [none]):
 //!     id = choose(logits[n], u[position + n])              # as without a draft
 //!     ids.append(id)
-//!     if id != x: break                                    # what was read of the rest is forgotten
+//!     if id != x: break                                    # the rest of the guess leaves the cache
 //! ```
 //!
-//! The text does not depend on the draft. Greedily that is plain: a row of a pass does not depend on the rows beside it
-//! ([`matmul`](crate::matmul)), so the model says the same after a guessed token as after a chosen one. When sampling, each
-//! position has a number of its own ([`Uniform::at`](crate::sampling::Uniform::at)): the token is drawn with it from the
-//! model's own distribution, and the guess is kept where it equals the draw. A draft model draws with the same number, so
-//! that the more its distribution is like the model's the more often both draw the same token.
+//! The text does not depend on the draft. In greedy decoding this is plain: a row of a pass does not depend on the rows
+//! beside it ([`matmul`](crate::matmul)), so the model gives the same scores after a guessed token as after a chosen
+//! one. When sampling, each position has its own random number ([`Uniform::at`](crate::sampling::Uniform::at)). With
+//! this number the token is drawn from the distribution that the text's options define, and the guess is accepted if it
+//! equals the draw. A draft model draws with the same number: the closer its distribution is to the model's, the more
+//! often both draw the same token.
 //!
 //! Leviathan, Kalman and Matias, "Fast Inference from Transformers via Speculative Decoding" (2023), and Chen et al.,
 //! "Accelerating Large Language Model Decoding with Speculative Sampling" (2023), accept a guess x with probability
-//! `min(1, p(x) / q(x))` instead ([`Rejection`](crate::generate::Rejection)). That keeps the most guesses that any rule can,
-//! `sum(min(p, q))`, but another draft gives another text, from the same distribution; it has to be asked for
-//! ([`with_rejection`](crate::generate::Generation::with_rejection)). The share of guesses kept of the bundled model, over 400
-//! tokens that it wrote (`tests/speculative.rs` computes the table):
+//! `min(1, p(x) / q(x))` instead ([`Rejection`](crate::generate::Rejection)). This accepts as many guesses as any rule
+//! can, `sum(min(p, q))`, but a different draft gives a different text from the same distribution, so it is off by
+//! default ([`with_rejection`](crate::generate::Generation::with_rejection)). The share of accepted guesses for the
+//! bundled model, over 400 tokens of its own text (`tests/speculative.rs` computes the table):
 //!
 //! | draft | options | same number | rejection |
 //! |---|---|---|---|
-//! | the int8 copy | temperature 0.8, top-k 40 | 88 % | 98 % |
-//! | the int8 copy | temperature 1, nothing cut | 74 % | 98 % |
-//! | the first three of its six blocks | temperature 0.8, top-k 40 | 22 % | 35 % |
-//! | the first three of its six blocks | temperature 1, nothing cut | 16 % | 37 % |
+//! | the int8 copy | temperature 0.8, top-k 40 | 88% | 98% |
+//! | the int8 copy | temperature 1, nothing cut | 74% | 98% |
+//! | the first three of its six blocks | temperature 0.8, top-k 40 | 22% | 35% |
+//! | the first three of its six blocks | temperature 1, nothing cut | 16% | 37% |
 //!
-//! The same number keeps fewer because the tokens lie on the line from 0 to 1 in the order of their ids: a small difference
-//! early on the line shifts all tokens after it.
+//! The same-number rule accepts fewer guesses because the tokens lie on the line from 0 to 1 in order of id: a small
+//! difference early on the line shifts all tokens after it.
 //!
 //! | module | what |
 //! |---|---|
-//! | [`lookup`] | guesses what came after the last tokens when they occurred before |
-//! | [`model`] | guesses by a smaller model, or by the same one in fewer bits |
-//! | [`length`] | how far to guess: as far as it pays, down to not at all |
+//! | [`lookup`] | guesses the tokens that followed an earlier occurrence of the newest tokens |
+//! | [`model`] | guesses with a smaller model, or with the same model in fewer bits |
+//! | [`length`] | how many tokens to guess: as many as pay off, possibly none |
 
 pub mod length;
 pub mod lookup;
@@ -54,29 +55,29 @@ use crate::config::TokenId;
 use crate::generate::{Draft, View};
 use crate::model::Gpt2;
 
-/// Guesses how a text goes on, as far as it is asked to.
+/// Guesses how a text continues; the caller decides how far.
 pub trait Guesser: Clone + Send {
     /// At most `most` tokens that may follow the text.
     fn guess(&mut self, text: &View<'_>, most: usize) -> Vec<TokenId>;
 
-    /// The distribution `[V]` that token `k` of the newest guess was drawn from; `None` where it was not drawn.
+    /// The distribution `[V]` from which token `k` of the newest guess was drawn; `None` if it was not drawn.
     fn drawn_from(&self, _k: usize) -> Option<&[f32]> {
         None
     }
 
-    /// Reads the text before the first guess is asked for.
+    /// Reads the text before the first guess.
     fn prepare(&mut self, text: &View<'_>);
 
-    /// How many tokens of the text it must read before it can guess what follows the newest.
+    /// How many tokens of the text it must read before it can guess the next one.
     fn behind(&self, _text: &View<'_>) -> usize {
         0
     }
 
-    /// What it costs to guess one token, as a share of one pass of `model`.
+    /// The cost of guessing one token, as a share of one pass of `model`.
     fn cost(&self, model: &Gpt2) -> f64;
 }
 
-/// A [`Draft`] that guesses as far as it pays.
+/// A [`Draft`] that guesses only as many tokens as pay off.
 ///
 /// ```
 /// use gpt2::generate::{Generation, Options};

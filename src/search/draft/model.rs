@@ -1,13 +1,14 @@
-//! A smaller model guesses what the large one would say.
+//! A smaller model guesses what the large one would choose.
 //!
 //! ```text
-//! for k times:
-//!     ids.append(choose(draft_model(ids)))   # under the text's options, with the number of the position
+//! repeat k times:
+//!     ids.append(choose(draft_model(ids)))   # with the text's options and the random number of the position
 //! ```
 //!
-//! Source: Leviathan et al., "Fast Inference from Transformers via Speculative Decoding" (2023). The two models must share
-//! their vocabulary; everything else may differ, the number of positions too. Where the draft's are full, or it was not
-//! asked for long, it begins anew with the newest tokens: to read all that it missed would cost more than it helps.
+//! Source: Leviathan et al., "Fast Inference from Transformers via Speculative Decoding" (2023). The two models must
+//! share their vocabulary; everything else may differ, including the number of positions. If the draft's positions are
+//! full, or it is far behind the text, it restarts with only the newest tokens: reading everything it missed would not
+//! pay off.
 
 use super::Guesser;
 use crate::bpe::Bpe;
@@ -18,27 +19,27 @@ use crate::generate::text::{Text, read_all_but_newest, read_to_end};
 use crate::model::Gpt2;
 use crate::trace::NoTrace;
 
-/// A draft that has not read this many tokens does not read them any more,
+/// A draft with more unread tokens than this skips them and restarts with the newest [`KEPT`].
 const FAR_BEHIND: usize = 128;
 
-/// but begins with so many of the newest.
+/// How many of the newest tokens a draft reads when it restarts.
 const KEPT: usize = 64;
 
-/// What a pass costs a small model beside the reading of its weights, as a share of a large one's pass.
+/// The cost of a small model's pass beyond reading its weights, as a share of the large model's pass.
 const OVERHEAD: f64 = 0.02;
 
 /// Guesses by another model.
 #[derive(Clone, Debug)]
 pub struct DraftModel<'m> {
     model: &'m Gpt2,
-    /// The text as far as the draft has read it, and its guess.
+    /// The text with the guess, and what the draft has read of it.
     text: Text,
-    /// What each guess was drawn from. `[K, V]`
+    /// The distribution `[V]` of each guessed token that was drawn.
     q: Vec<Vec<f32>>,
 }
 
 impl<'m> DraftModel<'m> {
-    /// `model` is to guess for `of`.
+    /// Lets `model` guess for the model `of`.
     ///
     /// # Errors
     /// [`Error::Input`] if their vocabularies differ in size.
@@ -46,13 +47,13 @@ impl<'m> DraftModel<'m> {
         let (ours, theirs) = (model.config.vocab_size, of.config.vocab_size);
         if ours != theirs {
             return Err(Error::input(format!(
-                "the draft model has {ours} tokens and the model {theirs}; a draft must share the model's vocabulary"
+                "the draft model has {ours} tokens but the model has {theirs}; use a draft with the same vocabulary"
             )));
         }
         Ok(Self { model, text: Text::new(model, &[]), q: Vec::new() })
     }
 
-    /// Where the draft's window begins, if there are to be positions for `most` tokens more.
+    /// The start of the draft's window such that `most` more tokens have positions.
     fn window(&self, text: &View<'_>, most: usize) -> usize {
         let (len, start) = (text.ids.len(), self.text.start());
         let fits = len - start + most <= self.model.config.n_positions + 1; // the last guess is not read
@@ -62,7 +63,7 @@ impl<'m> DraftModel<'m> {
         len - self.kept().min(len)
     }
 
-    /// How many tokens are kept where the window begins anew.
+    /// How many tokens the draft keeps when its window restarts.
     fn kept(&self) -> usize {
         KEPT.min(self.model.config.n_positions / 2).max(1)
     }
@@ -76,7 +77,7 @@ impl Guesser for DraftModel<'_> {
         for _ in 0..most {
             let x = read_to_end(self.model, &mut self.text, &mut NoTrace); // [1, C]
             let mut scores = self.model.head(&x, &mut NoTrace); // [1, V]
-            // damaged weights, or nothing allowed: no guess
+            // if the weights are damaged or no token is allowed, the guess ends here
             let Some(id) = text.choose(self.text.ids(), scores.row_mut(0)) else { break };
             self.text.push(id);
             if text.options.sample {
@@ -92,7 +93,7 @@ impl Guesser for DraftModel<'_> {
 
     fn prepare(&mut self, text: &View<'_>) {
         let (len, n_positions) = (text.ids.len(), self.model.config.n_positions);
-        let newest = len - (n_positions / 2).max(1).min(len); // there should be positions left for what comes
+        let newest = len - (n_positions / 2).max(1).min(len); // leave positions for new tokens
         self.text.follow(text.ids, if len - text.start > n_positions / 4 * 3 { newest } else { text.start });
         read_all_but_newest(self.model, &mut self.text, &mut NoTrace);
     }
@@ -107,7 +108,7 @@ impl Guesser for DraftModel<'_> {
     }
 }
 
-/// The weights that decoding reads for each token: all but the tables of which it looks up one row.
+/// Bytes of weights that decoding reads per token: all but the embedding tables, of which it looks up only one row.
 fn read_bytes(model: &Gpt2) -> usize {
     let looked_up = if model.config.tie_word_embeddings { 0 } else { model.wte.bytes() };
     model.weight_bytes() - looked_up - model.wpe.bytes()
@@ -121,7 +122,7 @@ pub fn same_tokens(draft: &Bpe, model: &Bpe) -> Result<()> {
     let size = draft.vocab_size().max(model.vocab_size()) as TokenId;
     match (0..size).find(|id| draft.token_bytes(*id) != model.token_bytes(*id)) {
         Some(id) => Err(Error::input(format!(
-            "the draft model's tokenizer is another: token {id} is {:?} there and {:?} in the model's",
+            "the draft model's tokenizer differs: token {id} is {:?} in the draft and {:?} in the model",
             draft.token_text(id).unwrap_or_default(),
             model.token_text(id).unwrap_or_default()
         ))),

@@ -1,4 +1,4 @@
-//! HF's loop, as it stands there: no cache, no batch, no sharing, placeholders of score -1e9.
+//! HF's loop, translated literally: no cache, no batch, no sharing, placeholders of score -1e9.
 
 use super::{Found, TokenId};
 use crate::generate::Options;
@@ -8,13 +8,13 @@ use crate::search::{Beams, EarlyStopping};
 use crate::softmax::{log_probabilities, softmax};
 use crate::trace::NoTrace;
 
-/// A beam of the plain search.
+/// A beam of the plain search: its ids and score.
 pub type Plain = (Vec<TokenId>, f32);
 
-/// A group of the plain search: what runs, what is finished (or a placeholder), and whether it is closed.
+/// A group of the plain search: running beams, finished beams (`false` marks a placeholder), and whether it is closed.
 type PlainGroup = (Vec<Plain>, Vec<(Plain, bool)>, bool);
 
-/// What the search must find: ids and the bits of the scores.
+/// The expected result of the search: ids and the bits of the scores.
 pub fn plain(model: &Gpt2, prompt: &[TokenId], options: &Options, beams: &Beams) -> Found {
     let (k, ends) = (beams.num_beams / beams.num_beam_groups, options.ends(model));
     let most = k * 2.max(1 + ends.len());
@@ -25,7 +25,7 @@ pub fn plain(model: &Gpt2, prompt: &[TokenId], options: &Options, beams: &Beams)
     let mut groups: Vec<PlainGroup> = (0..beams.num_beam_groups)
         .map(|_| (placeholders(0.0), placeholders(-1e9).into_iter().map(|p| (p, false)).collect(), false))
         .collect();
-    let mut begin = 0; // of the window that the model sees
+    let mut begin = 0; // start of the window that the model sees
     for length in 1..=options.max_new_tokens {
         let len = prompt.len() + length - 1;
         if len - begin > model.config.n_positions {
