@@ -265,8 +265,8 @@ fn any_value_passes_through() {
 #[test]
 fn matrices() {
     says("too few", "[2, 3]", || Matrix::from_vec(2, 3, vec![0.0; 5]));
-    panics("more than a usize counts", || Matrix::from_vec(1 << 63, 2, vec![]));
-    panics("more than a usize counts", || Matrix::from_vec(usize::MAX, usize::MAX, vec![0.0]));
+    panics("more than usize::MAX", || Matrix::from_vec(1 << 63, 2, vec![]));
+    panics("more than usize::MAX", || Matrix::from_vec(usize::MAX, usize::MAX, vec![0.0]));
     panics("more than memory", || Matrix::zeros(1 << 40, 1 << 40));
     let mut x = Matrix::zeros(2, 3);
     panics("a row outside", || x.row(2).len());
@@ -284,9 +284,7 @@ fn weights_of_a_wrong_size() {
     let bytes = Bytes::aligned_copy(&[0; 64]);
     says("too few", "[rows, cols]", || Weights::new(4, 5, Dtype::F32, bytes.clone()));
     says("too many", "[rows, cols]", || Weights::new(4, 5, Dtype::F16, bytes.clone()));
-    says("more than a usize counts", "[rows, cols]", || {
-        Weights::new(1 << 62, 4, Dtype::F32, bytes.slice(0..0))
-    });
+    says("more than usize::MAX", "[rows, cols]", || Weights::new(1 << 62, 4, Dtype::F32, bytes.slice(0..0)));
     says("no scales", "scales", || Weights::new(4, 16, Dtype::I8, bytes.clone()));
     says("not aligned", "aligned", || Weights::new(1, 8, Dtype::F32, bytes.slice(2..34)));
     says("not aligned", "aligned", || Weights::new(1, 8, Dtype::Bf16, bytes.slice(1..17)));
@@ -295,8 +293,8 @@ fn weights_of_a_wrong_size() {
         says("too few panels", "panels", || Weights::int8(4, 17, outputs, bytes.clone(), vec![1.0; 17]));
         says("too few scales", "scale", || Weights::int8(4, 4, outputs, bytes.clone(), vec![1.0; 3]));
         let none = Bytes::aligned_copy(&[]);
-        panics("more than a usize counts", || Weights::int8(1 << 62, 1, outputs, none.clone(), vec![1.0]));
-        panics("more than a usize counts", || Weights::int8(1, 1 << 62, outputs, none.clone(), vec![1.0]));
+        panics("more than usize::MAX", || Weights::int8(1 << 62, 1, outputs, none.clone(), vec![1.0]));
+        panics("more than usize::MAX", || Weights::int8(1, 1 << 62, outputs, none.clone(), vec![1.0]));
     }
     let wide = weights(4, 5);
     for w in [wide.clone(), wide.quantize(Outputs::Cols), wide.quantize(Outputs::Rows)] {

@@ -191,7 +191,7 @@ def chunks(ids, length, rng):
 
 @torch.no_grad()
 def evaluate(model, ids, length):
-    """Mean nats a token over non-overlapping windows: a little above the sliding windows of `gpt2 score`."""
+    """Mean nats per token over non-overlapping windows: a little above the sliding windows of `gpt2 score`."""
     model.eval()
     n = (len(ids) - 1) // length * length
     x, y = torch.tensor(ids[:n]).view(-1, length), torch.tensor(ids[1 : n + 1]).view(-1, length)
