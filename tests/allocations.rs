@@ -1,4 +1,4 @@
-//! Decoding allocates nothing for a token: an allocator that counts, on all threads.
+//! Decoding a token allocates no memory: an allocator counts the allocations of all threads.
 
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::generate::{Batch, Generation, Options};
@@ -9,11 +9,11 @@ struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: all work is the system allocator's; only a number is counted beside it.
+// SAFETY: the system allocator does all the work; this only counts the calls.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are those of the system allocator.
+        // SAFETY: the caller keeps the promises that the system allocator requires.
         unsafe { System.alloc(layout) }
     }
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -30,7 +30,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What is allocated while `work` is done, by all threads.
+/// The number of allocations, on all threads, while `work` runs.
 fn allocations(work: impl FnOnce()) -> usize {
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     work();
@@ -54,11 +54,12 @@ fn everything() -> Options {
         .eta_cutoff(1e-4)
 }
 
-/// Positions a page of the cache: the first token of a page brings memory for 64.
+/// Positions per page of the cache: the first token of a page allocates memory for 64.
 const PAGE: usize = 64;
 const TOKENS: usize = 140;
 
-/// The allocations of each turn in which `texts` texts get a token; texts of one length, so that pages begin together.
+/// The allocations of each turn, in which every one of `texts` texts gets a token. Turns that begin a page are left
+/// out. All texts have the same length, so their pages begin in the same turn.
 fn turns(lm: &LanguageModel, options: &Options, texts: usize) -> Vec<usize> {
     let options = options.clone().max_new_tokens(TOKENS).ignore_eos(true);
     let prompt = [7454, 2402, 257, 640]; // "Once upon a time"
@@ -78,20 +79,16 @@ fn turns(lm: &LanguageModel, options: &Options, texts: usize) -> Vec<usize> {
             }));
         }
     }
-    // turn i reads position i + 3: the prompt's four with the first
+    // turn 0 reads the four positions of the prompt, turn i position i + 3
     let of_a_page = |i: &usize| *i == 0 || (i + 3).is_multiple_of(PAGE);
     let layers = lm.model.config.n_layer;
     for i in (0..TOKENS).filter(of_a_page).skip(1) {
-        assert!(
-            counts[i] <= texts * layers * 5,
-            "a page is keys, values and what holds them, not {}",
-            counts[i]
-        );
+        assert!(counts[i] <= texts * layers * 5, "a new page took {} allocations", counts[i]);
     }
     (0..TOKENS).filter(|i| !of_a_page(i)).map(|i| counts[i]).collect()
 }
 
-/// One test, for what is counted is the whole program's.
+/// The only test of this file: the allocator counts for the whole process.
 #[test]
 fn a_token_allocates_nothing() {
     let lm = checkpoint::bundled();
@@ -105,9 +102,9 @@ fn a_token_allocates_nothing() {
     ] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         pool.install(|| {
-            turns(&lm, options, texts); // each thread gets the memory that it will use again and again
+            turns(&lm, options, texts); // each thread allocates the memory that it will reuse
             let counts = turns(&lm, options, texts);
-            // of several threads one may come late to a kind of work that it has not done before
+            // one of several threads may meet a kind of work for the first time here
             let most = if threads == 1 { 0 } else { 16 };
             assert!(counts.iter().sum::<usize>() <= most, "{name}: {counts:?}");
         });

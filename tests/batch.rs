@@ -1,4 +1,4 @@
-//! `generate --batch`: each line's result is that of its own run, whoever is written with it.
+//! `generate --batch`: each line gives the result of a run of its own, whatever else is in the batch.
 
 mod common;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 
-/// 64 positions; the text of an id below 211 is the byte. A text ends at any of three bytes.
+/// 64 positions and 211 tokens; each id is the byte of the same value. Any of three bytes ends a text.
 fn byte_model() -> Checkpoint {
     let model = Checkpoint::copy("base").with_bytes_as_tokens();
     model.configure("eos_token_id", vec![16, 60, 200]);
@@ -38,7 +38,7 @@ fn run(command: &mut Command) -> (Vec<Value>, String, Option<i32>) {
     (objects, text(&output.stderr), output.status.code())
 }
 
-/// Without the times, which differ, and the number of the line.
+/// The object without `stats` (times differ from run to run) and without the line number.
 fn result(mut object: Value) -> Value {
     let map = object.as_object_mut().expect("an object");
     map.remove("line");
@@ -46,13 +46,13 @@ fn result(mut object: Value) -> Value {
     object
 }
 
-/// A line, and the flags that say the same.
+/// A line, and the flags with the same meaning.
 struct Request {
     line: Value,
     flags: Vec<String>,
 }
 
-/// Prompts of all lengths, among them those that slide; greedy and sampled; ends and stop strings.
+/// Prompts of all lengths, some long enough to slide; greedy and sampled; with end tokens and stop strings.
 fn requests() -> Vec<Request> {
     let mut requests = Vec::new();
     for (i, len) in [1, 90, 4, 63, 64, 2, 200, 7, 33, 12].into_iter().cycle().take(30).enumerate() {
@@ -149,7 +149,7 @@ fn each_result_is_that_of_its_own_run() {
             assert_eq!(object["line"], i + 1);
             let mut expected = alone[i].clone();
             if requests[i].line["greedy"] == true {
-                expected["seed"] = 77.into(); // which it does not use
+                expected["seed"] = 77.into(); // greedy does not use it
             }
             assert_eq!(result(object), expected, "{arguments}: {:?}", requests[i].flags);
         }
@@ -181,7 +181,8 @@ fn a_text_is_a_line_and_options_are_for_all_lines() {
     assert_eq!((objects.len(), code), (1, Some(0)));
 }
 
-/// null switches an option off that the command line has on; of others it is as if they were left out.
+/// null switches off an option that the command line switches on. For an option that cannot be off, null is as if the
+/// key were left out.
 #[test]
 fn null_is_off() {
     let model = byte_model();
@@ -271,7 +272,7 @@ fn long_lines_and_marks_and_missing_ends() {
     assert!(objects[1]["error"].as_str().is_some_and(|error| error.contains("longer than 16 MiB")));
     assert_eq!((&objects[2]["line"], &objects[2]["prompt_ids"]), (&json!(3), &json!(b"last")));
     let (objects, stderr, code) = run(&mut batch(&model, "", "\n\n"));
-    assert_eq!((objects.len(), stderr.as_str(), code), (0, "", Some(0)), "no lines, no results");
+    assert_eq!((objects.len(), stderr.as_str(), code), (0, "", Some(0)), "no lines give no results");
 }
 
 #[test]
@@ -285,7 +286,7 @@ fn a_file_that_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn what_does_not_go_with_a_batch_is_bad_usage() {
+fn options_that_conflict_with_a_batch_are_bad_usage() {
     let model = byte_model();
     for arguments in [
         "--batch x text",
@@ -307,7 +308,7 @@ fn what_does_not_go_with_a_batch_is_bad_usage() {
     }
 }
 
-/// The program as a child with pipes.
+/// `gpt2` as a child process with pipes.
 fn spawn(arguments: &str) -> Child {
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("gpt2"));
     VARIABLES.iter().for_each(|name| {
@@ -318,7 +319,7 @@ fn spawn(arguments: &str) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program")
 }
 
-/// Somebody who waits for a result before the next line gets it.
+/// A caller that waits for each result before it writes the next line receives every result.
 #[test]
 fn a_conversation_through_a_pipe() {
     let mut child = spawn("--max-new-tokens 5 --seed 1");
@@ -335,14 +336,14 @@ fn a_conversation_through_a_pipe() {
     assert_eq!(child.wait().expect("an end").code(), Some(0));
 }
 
-/// Presses Ctrl-C. The pipes stay open: an end of the input would be another reason to end.
+/// Presses Ctrl-C. The pipes stay open: the end of the input would be another reason to stop.
 #[cfg(unix)]
 fn interrupt(child: &Child) {
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.expect("kill").success());
 }
 
-/// The first line of the program's answer is there: it has begun, and watches for Ctrl-C.
+/// Waits for the program's first line of output: by then it handles Ctrl-C.
 #[cfg(unix)]
 fn first_line(stdout: &mut BufReader<std::process::ChildStdout>) -> String {
     let mut line = String::new();
@@ -353,8 +354,8 @@ fn first_line(stdout: &mut BufReader<std::process::ChildStdout>) -> String {
 #[cfg(unix)]
 #[test]
 fn an_interrupt_keeps_what_is_finished() {
-    // The first is out, the second never ends, the third waits for the second. That it is finished cannot be
-    // seen from here, so a slow machine gets longer.
+    // The first result is printed, the second never ends, and the third waits for the second. The test cannot see when
+    // the third is finished, so a slow machine gets a longer pause.
     let finished_after = |pause: u64| {
         let mut child = spawn("--seed 1 --ignore-eos");
         let mut stdin = child.stdin.take().expect("a pipe");

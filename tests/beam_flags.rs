@@ -1,4 +1,4 @@
-//! `generate --num-beams`, as its users see it.
+//! `generate --num-beams`, as users see it.
 
 mod common;
 
@@ -8,7 +8,7 @@ use gpt2::simd::Simd;
 use predicates::prelude::*;
 use serde_json::Value;
 
-/// The program with these arguments, split at spaces.
+/// `gpt2` with these arguments, split at spaces.
 fn run(arguments: &str) -> Command {
     let mut command = gpt2();
     command.args(arguments.split_whitespace());
@@ -22,12 +22,12 @@ fn base(arguments: &str) -> Command {
     command
 }
 
-/// Standard output of a run that must go well.
+/// Standard output of a run that must succeed.
 fn text(command: &mut Command) -> String {
     String::from_utf8(command.assert().success().get_output().stdout.clone()).expect("UTF-8")
 }
 
-/// The objects of a run with `--json`, a line each.
+/// The objects that a run with `--json` prints, one per line.
 fn reports(command: &mut Command) -> Vec<Value> {
     text(command.arg("--json")).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
@@ -40,7 +40,7 @@ fn sum(logprobs: &Value) -> f64 {
     logprobs.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).sum()
 }
 
-/// A search by the bundled model, whose tokens are words.
+/// A search with the bundled model, whose tokens are words.
 const STORY: [&str; 6] = ["generate", "Once upon a time", "--max-new-tokens", "20", "--num-beams", "4"];
 
 #[test]
@@ -109,11 +109,11 @@ fn json_has_a_score_with_beams_only() {
     assert_eq!(one.iter().map(without_stats).collect::<Vec<_>>(), [without_stats(&four[0])]);
     let greedy = reports(run("").args(&STORY[..2]).args(["--greedy", "--max-new-tokens", "20"]));
     assert!(greedy[0].get("score").is_none());
-    assert!(sum(&one[0]["logprobs"]) > sum(&greedy[0]["logprobs"]), "found something likelier");
+    assert!(sum(&one[0]["logprobs"]) > sum(&greedy[0]["logprobs"]), "beam search found a likelier text");
 }
 
 #[test]
-fn one_beam_is_no_beam_search() {
+fn one_beam_is_not_beam_search() {
     for arguments in ["--greedy", "--seed 3", "--seed 3 --num-return-sequences 2"] {
         let arguments = format!("--ids 5,6,7 --max-new-tokens 20 {arguments}");
         assert_eq!(text(&mut base(&format!("{arguments} --num-beams 1"))), text(&mut base(&arguments)));
@@ -121,7 +121,7 @@ fn one_beam_is_no_beam_search() {
 }
 
 #[test]
-fn there_is_no_chance_unless_it_is_asked_for() {
+fn nothing_is_random_unless_requested() {
     let arguments = "--ids 5,6,7 --max-new-tokens 20 --num-beams 4 --num-return-sequences 4";
     let plain = text(&mut base(arguments));
     for same in ["", "--greedy", "--seed 9"] {
@@ -132,7 +132,7 @@ fn there_is_no_chance_unless_it_is_asked_for() {
     assert_ne!(drawn(1), drawn(2));
     assert_ne!(drawn(1), plain);
     let [a, b] = [0, 1].map(|_| reports(&mut base(&format!("{arguments} --beam-sampling"))));
-    assert_ne!(a[0]["seed"], b[0]["seed"], "a seed is drawn, and shown");
+    assert_ne!(a[0]["seed"], b[0]["seed"], "a seed is drawn and shown");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn several_texts_have_their_scores_between_them() {
         text(&mut command("--max-new-tokens 9")),
         format!("{}\n", three[0]["text"].as_str().expect("a text"))
     );
-    // 9 steps; the first reads the prompt, each other one a row for each of 3 beams
+    // 9 steps: the first reads the prompt, each of the others reads a row for each of 3 beams
     command("--max-new-tokens 9 --stats").assert().stderr(predicate::str::contains("decode 24 tokens"));
     let none = reports(&mut command("--max-new-tokens 0 --num-return-sequences 2"));
     assert_eq!((none.len(), &none[0]["text"], &none[0]["score"]), (1, &"".into(), &0.0.into()));

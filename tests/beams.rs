@@ -1,7 +1,6 @@
 //! Beam search finds what Hugging Face `transformers` finds: the same ids, the same scores.
 //!
-//! The fixtures are made by `tests/make_beam_fixtures.py` and `tests/make_beam_group_fixtures.py`; this test needs no
-//! Python.
+//! `tests/make_beam_fixtures.py` and `tests/make_beam_group_fixtures.py` make the fixtures; this test needs no Python.
 
 #[allow(dead_code)]
 mod common;
@@ -14,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A search, under HF's names.
+/// The options of a search, under HF's names.
 #[derive(Deserialize)]
 struct Case {
     model: String,
@@ -31,7 +30,7 @@ struct Found {
     score: f32,
 }
 
-/// Of the cases that do not say.
+/// `max_new_tokens` of the cases that do not set it.
 const NEW_TOKENS: usize = 14;
 
 #[derive(Deserialize)]
@@ -126,14 +125,14 @@ impl Case {
     }
 }
 
-/// The cases of a file under one key.
+/// The cases under one key of a file.
 fn cases(file: &str, key: &str) -> Vec<Case> {
     let text = std::fs::read_to_string(fixture("..").join(file)).expect(file);
     let mut all: BTreeMap<String, Value> = serde_json::from_str(&text).expect("JSON");
     serde_json::from_value(all.remove(key).expect(key)).expect(key)
 }
 
-/// Runs all of them; gives the largest difference between two scores.
+/// Runs all cases; returns the largest difference between two scores.
 fn compare(cases: &[Case]) -> f32 {
     let (mut models, mut worst) = (BTreeMap::new(), 0.0f32);
     for case in cases {
@@ -175,7 +174,7 @@ fn every_width_length_penalty_and_stopping_rule() {
     assert_eq!(cases.len(), 3 * all.len());
     let early =
         |case: &&Case| case.found.iter().any(|found| case.eos.contains(found.ids.last().expect("a token")));
-    assert_eq!(cases.iter().filter(early).count(), cases.len(), "ends are likely");
+    assert_eq!(cases.iter().filter(early).count(), cases.len(), "many texts end early");
     println!("largest difference of two scores {:e}", compare(&cases));
 }
 

@@ -1,4 +1,4 @@
-//! `gpt2 bench` reports what it was asked for, in the promised form.
+//! `gpt2 bench` reports what the flags ask for, with the keys of the contract.
 
 #[allow(dead_code)]
 mod common;

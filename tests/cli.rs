@@ -1,4 +1,4 @@
-//! The command line as its users see it: flags, text, JSON, exit codes.
+//! The command line as users see it: flags, text, JSON, exit codes.
 
 mod common;
 
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// The program with these arguments, split at spaces.
+/// `gpt2` with these arguments, split at spaces.
 fn run(arguments: &str) -> Command {
     let mut command = gpt2();
     command.args(arguments.split_whitespace());
@@ -27,7 +27,7 @@ fn run_with(model: impl AsRef<OsStr>, arguments: &str) -> Command {
     command
 }
 
-/// Standard output of a run that must go well.
+/// Standard output of a run that must succeed.
 fn output(command: &mut Command) -> Vec<u8> {
     command.assert().success().get_output().stdout.clone()
 }
@@ -37,7 +37,7 @@ fn text(command: &mut Command) -> String {
     String::from_utf8(output(command)).expect("UTF-8")
 }
 
-/// The one object, on one line, of a run with `--json`.
+/// The single object, on one line, that a run with `--json` prints.
 fn json(command: &mut Command) -> Value {
     let text = text(command.arg("--json"));
     assert_eq!(text.find('\n'), Some(text.len() - 1), "one line: {text}");
@@ -61,19 +61,19 @@ fn list(ids: &[u32]) -> String {
     ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// What HF's transformers gives for a fixture.
+/// The outputs of HF's transformers for a fixture.
 fn reference(name: &str) -> Value {
     let text = std::fs::read_to_string(fixture(name).join("reference.json")).expect("reference.json");
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// The first greedy continuation of `base`, by HF: prompt and new ids.
+/// HF's first greedy continuation for `base`: prompt and new ids.
 fn greedy_reference() -> (String, Vec<u32>) {
     let first = &reference("base")["greedy"][0];
     (list(&ids(&first["prompt_ids"])), ids(&first["ids"]))
 }
 
-/// A small model that reads bytes.
+/// A small model whose tokens are bytes.
 fn byte_model() -> Checkpoint {
     Checkpoint::copy("base").with_bytes_as_tokens()
 }
@@ -102,7 +102,7 @@ fn instruction_sets() -> Vec<&'static str> {
 // ---- help and usage
 
 #[test]
-fn help_and_version_are_asked_for_and_given() {
+fn help_and_version_are_printed() {
     for arguments in ["--help", "-h", "help", "help generate"] {
         run(arguments).assert().success().stdout(predicate::str::contains("Usage: gpt2")).stderr("");
     }
@@ -250,7 +250,7 @@ fn a_run_can_be_repeated_from_its_seed() {
     let arguments = "generate --ids 5 --max-new-tokens 30 --temperature 1.2";
     let first = json(&mut run_with(&model, arguments));
     let other = json(&mut run_with(&model, arguments));
-    assert_ne!(first["seed"], other["seed"], "drawn at random");
+    assert_ne!(first["seed"], other["seed"], "the seed is drawn at random");
     let again = json(&mut run_with(&model, &format!("{arguments} --seed {}", first["seed"])));
     for key in ["seed", "ids", "text", "logprobs"] {
         assert_eq!(first[key], again[key], "{key}");
@@ -373,13 +373,13 @@ fn the_end_token_ends_the_text() {
     }
     assert_eq!(ignored["finish_reason"], "length");
 
-    // The end token as the last one that fits is still the end.
+    // An end token at the last allowed position still ends the text with `eos`.
     let exactly = arguments.replace("40", &(end + 1).to_string());
     assert_eq!(json(&mut run_with(model.path(), &exactly))["finish_reason"], "eos");
 }
 
 #[test]
-fn no_new_tokens_are_none() {
+fn zero_new_tokens_are_allowed() {
     let report = json(&mut run_with(fixture("base"), "generate --ids 5 --max-new-tokens 0"));
     assert_eq!((ids(&report["ids"]), numbers(&report["logprobs"])), (vec![], vec![]));
     assert_eq!((&report["text"], &report["finish_reason"]), (&"".into(), &"length".into()));
@@ -398,7 +398,7 @@ fn a_text_longer_than_the_context_slides_and_says_so_once() {
         .and(predicate::function(|stderr: &str| stderr.lines().count() == 1));
     assert.stderr(once);
 
-    // At the 65th token only the newest 32 are read again: the same as if they were all there ever was.
+    // At the 65th token only the newest 32 are read again, as if the text began with them.
     let kept = list(&new[64 - 32..64]);
     let arguments = format!("generate --ids {kept} --greedy --ignore-eos --max-new-tokens 20");
     assert_eq!(ids(&json(&mut run_with(fixture("base"), &arguments))["ids"]), new[64..84]);
@@ -443,7 +443,7 @@ fn a_prompt_is_an_argument_a_file_or_a_pipe() {
 #[test]
 fn a_file_is_taken_byte_by_byte() {
     let model = byte_model();
-    let bytes = b"\x80one\r\n\xc3\x00two \r\n\n"; // no UTF-8, no C string, and line breaks at the end
+    let bytes = b"\x80one\r\n\xc3\x00two \r\n\n"; // not UTF-8, not a C string, and line breaks at the end
     model.write("text", bytes);
     for (command, key) in
         [("generate --max-new-tokens 1", "prompt_ids"), ("score", "ids"), ("tokenize", "ids")]
@@ -455,7 +455,7 @@ fn a_file_is_taken_byte_by_byte() {
 }
 
 #[test]
-fn what_echo_adds_is_no_part_of_a_prompt() {
+fn the_line_break_of_echo_is_not_part_of_a_prompt() {
     let model = byte_model();
     for (piped, kept) in [("hi\n", "hi"), ("hi\r\n", "hi"), ("hi\n\n", "hi\n"), ("hi ", "hi ")] {
         let mut command = run_with(model.path(), "generate --max-new-tokens 1");
@@ -517,7 +517,7 @@ fn a_model_is_a_folder_a_file_or_a_name() {
 
 // ---- leaving early
 
-/// The program as a child in the model's folder, with pipes for what it writes.
+/// `gpt2` as a child process in the model's folder, with pipes for its output.
 fn spawn(model: impl AsRef<Path>, arguments: &str) -> Child {
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("gpt2"));
     VARIABLES.iter().for_each(|name| {
@@ -571,7 +571,7 @@ fn a_closed_pipe_ends_quietly() {
 }
 
 #[test]
-fn a_closed_standard_error_is_no_reason_to_stop() {
+fn a_closed_standard_error_does_not_stop_a_run() {
     for arguments in [
         "generate --ids 5 --seed 1 --ignore-eos --max-new-tokens 100",
         "generate --ids 5 --seed 1 --max-new-tokens 5 --stats",
@@ -702,7 +702,7 @@ fn detokenize_takes_arguments_or_a_pipe() {
 }
 
 #[test]
-fn ids_that_are_no_tokens_are_named() {
+fn unknown_ids_are_named() {
     for (arguments, piped, id) in [
         ("detokenize 15496 50257", "", "50257"),
         ("detokenize 4294967295", "", "4294967295"),
@@ -730,7 +730,7 @@ fn a_model_folder_brings_its_tokenizer() {
 #[test]
 fn score_json_has_the_keys_of_the_contract() {
     let report = json(run_with(byte_model().path(), "score").arg("some words"));
-    let how = ["window", "stride", "leading_eot"]; // the convention that gave the number
+    let how = ["window", "stride", "leading_eot"]; // the convention behind the numbers
     assert_eq!(
         keys(&report),
         [&["ids", "logprobs", "nll", "tokens", "perplexity"], &how[..]].concat().into_iter().collect()
@@ -778,10 +778,10 @@ fn a_long_text_is_scored_window_by_window() {
     assert_eq!(score(&all, "--window 20"), score(&all, "--window 20 --stride 10"));
     assert_ne!(default, score(&all, "--stride 1"));
 
-    // Token 70 is scored by the second window, from 32 on: as if nothing were before.
+    // The second window starts at 32 and scores token 70 as if nothing came before.
     let second = score(&all[32..96], "");
     assert_eq!(default[64..96], second[32..]);
-    // A stride of one gives each token all the context that fits.
+    // A stride of 1 gives each token all the context that fits.
     assert_eq!(score(&all[..100], "--window 8 --stride 1")[90], score(&all[83..91], "")[7]);
 }
 
@@ -793,7 +793,7 @@ fn windows_need_not_overlap() {
         serde_json::from_value(report["logprobs"].clone()).expect("numbers")
     };
     for length in [2, 9, 10, 11, 20, 21, 22, 41] {
-        // each window is a text of its own; one of a single token, at the end, has nothing to score
+        // each window is a text of its own; a last window of a single token has nothing to score
         let parts = all[..length].chunks(10);
         let alone = |part: &[u32]| if part.len() > 1 { score(part, "") } else { vec![None] };
         let apart: Vec<Option<f64>> = parts.flat_map(alone).collect();
@@ -867,7 +867,7 @@ fn verbose_says_more() {
 fn keys_and_values_can_be_kept_in_halves() {
     let logprobs = |flag: &str| {
         let report = json(&mut run_with(fixture("base"), &format!("score --ids 5,9,2,77,31,8,3 {flag}")));
-        let all = report["logprobs"].as_array().expect("a list")[1..].iter(); // nothing is before the first
+        let all = report["logprobs"].as_array().expect("a list")[1..].iter(); // the first token has no logprob
         all.map(|logprob| logprob.as_f64().expect("a number")).collect::<Vec<_>>()
     };
     let wide = logprobs("");
@@ -877,7 +877,7 @@ fn keys_and_values_can_be_kept_in_halves() {
         let halves = logprobs(&flag);
         let difference = wide.iter().zip(&halves).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(0.0 < difference && difference < most, "{dtype}: {difference}");
-        // a draft changes nothing
+        // a draft does not change the text
         let written = |more: &str| {
             ids(&json(&mut run(&format!("generate Once --greedy --max-new-tokens 12 {flag} {more}")))["ids"])
         };

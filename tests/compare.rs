@@ -8,7 +8,7 @@ use common::{Checkpoint, fixture, gpt2};
 use predicates::prelude::*;
 use serde_json::Value;
 
-/// `compare` with these arguments, split at spaces.
+/// `gpt2 compare` with these arguments, split at spaces.
 fn run(arguments: &str) -> Command {
     let mut command = gpt2();
     command.arg("compare").args(arguments.split_whitespace());
@@ -25,7 +25,7 @@ fn json(command: &mut Command) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// What `generate --json` says with the fixture `base`.
+/// What `generate --json` prints for the fixture `base`.
 fn generated(arguments: &str) -> Value {
     let mut command = gpt2();
     command.arg("generate").args(arguments.split_whitespace());

@@ -1,12 +1,12 @@
-"""Hold `gpt2 trace` and `gpt2 diff` against Hugging Face transformers, stage by stage, on random checkpoints.
+"""Compare `gpt2 trace` and `gpt2 diff` with Hugging Face transformers, stage by stage, on random checkpoints.
 
     python tests/compare_traces_with_hf.py target/release/gpt2 [--number 10] [--seed S] [--keep FOLDER]
 
-Each checkpoint has a shape, options and weights of its own. For prompts of 1, 2, 17 and n_positions tokens the
-binary's trace must equal what forward hooks record (tests/hf_stages.py): every stage within 1e-4 of its largest
-value. `gpt2 diff` says so, and NumPy is asked as well, so that neither is trusted alone. `gpt2 generate --trace` goes on
-from 17 tokens: each step, which goes through its cache, must equal the last row of what the hooks record of all tokens
-so far. One line a checkpoint, then a summary; exit code 1 where something differs.
+Each checkpoint has its own shape, options and weights. For prompts of 1, 2, 17 and n_positions tokens, the binary's
+trace must equal what forward hooks record (tests/hf_stages.py): every stage within 1e-4 of its largest value. Both
+`gpt2 diff` and NumPy compare the traces, so that neither is trusted alone. `gpt2 generate --trace` continues 17 tokens:
+each step uses the cache and must equal the last row of what the hooks record for all tokens so far. Prints one line per
+checkpoint, then a summary; exit code 1 if something differs.
 """
 
 import argparse
@@ -30,13 +30,13 @@ from hf_stages import stages
 from make_model_fixtures import check_versions, load, random_model, save
 
 TOLERANCE = 1e-4  # of a stage's largest value
-# Some checkpoints magnify rounding. Drawn again where transformers in f32 and in f64 are further apart:
+# Some checkpoints magnify rounding. A checkpoint is drawn again if transformers in f32 and in f64 differ by more than:
 OWN_ERROR = 2.5e-5
 STEPS = 5  # of a generation
 
 
 def reference(model: GPT2LMHeadModel, ids: list[int]) -> dict[str, torch.Tensor]:
-    """All stages, with what greedy decoding makes of the last position."""
+    """All stages, with the greedy `probs` and `next_id` of the last position."""
     trace = stages(model, torch.tensor(ids))
     last = trace["lm_head"][-1]
     return trace | {"probs": last.softmax(dim=-1), "next_id": last.argmax()[None]}
@@ -56,12 +56,12 @@ def difference(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def random_checkpoint(rng: random.Random, folder: Path) -> tuple[GPT2Config, torch.dtype, dict[int, list[int]], dict]:
-    """A checkpoint in `folder`; its prompts by length, and the reference trace of each."""
+    """Writes a checkpoint to `folder`; returns its prompts by length, and the reference trace of each."""
     while True:
         config, dtype = random_config(rng, rng.randint(2, 600))
         save(random_model(config, rng.getrandbits(32)).to(dtype), folder)
         model = load(folder)
-        # reorder_and_upcast_attn is an order of operations that transformers has in f32 only.
+        # transformers supports reorder_and_upcast_attn, an order of operations, in f32 only.
         options = dict(dtype=torch.float64, attn_implementation="eager", reorder_and_upcast_attn=False)
         exact = GPT2LMHeadModel.from_pretrained(folder, **options).eval()
         lengths = [1, 2, 17, config.n_positions]
@@ -78,7 +78,7 @@ def run(binary: Path, *args) -> subprocess.CompletedProcess:
 
 
 def compare(binary: Path, folder: Path, ids: list[int], wanted: dict[str, torch.Tensor]) -> tuple[float, str]:
-    """The largest difference and the stage it is in."""
+    """The largest difference, and its stage."""
     ours, theirs = folder / "ours.safetensors", folder / "theirs.safetensors"
     save_file(wanted, theirs)
     listed = ",".join(map(str, ids))
@@ -87,7 +87,7 @@ def compare(binary: Path, folder: Path, ids: list[int], wanted: dict[str, torch.
         raise Mismatch(f"{len(ids)} ids: trace: exit code {done.returncode}: {done.stderr.strip()[-300:]}")
     found = load_file(ours)
     if set(found) != set(wanted):
-        raise Mismatch(f"{len(ids)} ids: stages {set(found) ^ set(wanted)} are in one trace only")
+        raise Mismatch(f"{len(ids)} ids: stages {set(found) ^ set(wanted)} are in only one trace")
     off = {name: difference(found[name], value.numpy()) for name, value in wanted.items()}
     worst = max(off, key=off.get)
 
@@ -103,14 +103,14 @@ def compare(binary: Path, folder: Path, ids: list[int], wanted: dict[str, torch.
         if abs(by_name[name] - off[name]) > 1e-7:
             raise Mismatch(f"{len(ids)} ids: {name}: diff says {by_name[name]}, NumPy {off[name]}")
     if report["jump"] and not beyond:
-        raise Mismatch(f"{len(ids)} ids: diff sees a jump in {report['jump']}, and there is no mistake")
+        raise Mismatch(f"{len(ids)} ids: diff sees a jump in {report['jump']}, but there is no mistake")
     if beyond:
         raise Mismatch(f"{len(ids)} ids: {beyond[0]} is off by {off[beyond[0]]:.1e} of its largest value")
     return off[worst], worst
 
 
 def compare_steps(binary: Path, folder: Path, model: GPT2LMHeadModel, ids: list[int]) -> tuple[float, str]:
-    """The largest difference of a generation's steps, and the stage it is in."""
+    """The largest difference in the steps of a generation, and its stage."""
     ours = folder / "steps.safetensors"
     options = ["--greedy", "--ignore-eos", "--max-new-tokens", STEPS, "--json", "--trace", ours]
     done = run(binary, "generate", "--model", folder, "--ids", ",".join(map(str, ids)), *options)
@@ -131,7 +131,7 @@ def compare_steps(binary: Path, folder: Path, model: GPT2LMHeadModel, ids: list[
                 raise Mismatch(f"{key} is off by {off:.1e} of its largest value")
             worst = max(worst, (float(off), key))
     if found:
-        raise Mismatch(f"generate --trace: {list(found)} are no stages")
+        raise Mismatch(f"generate --trace: {list(found)} are not stages")
     return worst
 
 
@@ -139,7 +139,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary", type=Path, help="path of the gpt2 binary")
     parser.add_argument("--number", type=int, default=10, help="how many checkpoints (default 10)")
-    parser.add_argument("--seed", type=int, help="default: drawn at random, and shown")
+    parser.add_argument("--seed", type=int, help="default: drawn at random and printed")
     parser.add_argument("--keep", type=Path, help="folder for the checkpoints; default: a temporary one")
     args = parser.parse_args()
     check_versions()

@@ -1,10 +1,10 @@
-"""Hold the gpt2 binary against Hugging Face transformers on random checkpoints that neither has seen before.
+"""Compare the gpt2 binary with Hugging Face transformers on fresh random checkpoints.
 
     python tests/compare_with_hf.py target/release/gpt2 [--number 20] [--seed S] [--keep FOLDER]
 
-Each checkpoint has a shape, options and weights of its own. `gpt2 score` must give transformers'
-log-probabilities, `gpt2 generate --greedy` its ids. One line a checkpoint, then a summary; exit code 1 where
-something differs.
+Each checkpoint has its own shape, options and weights. `gpt2 score` must give transformers'
+log-probabilities, `gpt2 generate --greedy` its ids. Prints one line per checkpoint, then a summary; exit code 1
+if something differs.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from make_model_fixtures import check_versions, greedy, load, logprobs, random_model, save
 
 TOLERANCE = 1e-4  # on a log-probability; also how close two logits must be for either to count as the best
-# Some checkpoints magnify rounding. Drawn again where transformers in f32 and in f64 are further apart:
+# Some checkpoints magnify rounding. A checkpoint is drawn again if transformers in f32 and in f64 differ by more than:
 OWN_ERROR = 2.5e-5
 NEW_TOKENS = 40
 GPT2_VOCAB = 50257
@@ -41,7 +41,7 @@ class Mismatch(Exception):
 
 
 def random_config(rng: random.Random, vocab_size: int) -> tuple[GPT2Config, torch.dtype]:
-    small = vocab_size == GPT2_VOCAB  # a large vocabulary with a narrow model, to keep the file small
+    small = vocab_size == GPT2_VOCAB  # with GPT-2's large vocabulary the model is narrow, to keep the file small
     n_head = rng.randint(1, 6)
     head_size = rng.randint(1, 64 // n_head if small else 64)
     n_embd = n_head * head_size
@@ -65,7 +65,7 @@ def random_config(rng: random.Random, vocab_size: int) -> tuple[GPT2Config, torc
 
 
 def random_checkpoint(rng: random.Random, vocab_size: int, folder: Path):
-    """The model as transformers loads it, in f32; the type of its file; ids to score."""
+    """Writes a checkpoint to `folder`; returns the model in f32, the number type of its file, and ids to score."""
     while True:
         config, dtype = random_config(rng, vocab_size)
         save(random_model(config, rng.getrandbits(32)).to(dtype), folder)
@@ -104,9 +104,9 @@ def run(binary: Path, *args) -> dict:
 
 
 def largest(what: str, found: list, wanted: torch.Tensor) -> float:
-    """The largest difference of two lists of log-probabilities."""
+    """The largest difference between two lists of log-probabilities."""
     if len(found) != len(wanted) or not all(isinstance(x, (int, float)) for x in found):
-        raise Mismatch(f"{what}: {len(wanted)} log-probabilities wanted, found {found[:4]}... ({len(found)})")
+        raise Mismatch(f"{what}: wanted {len(wanted)} log-probabilities, found {found[:4]}... ({len(found)})")
     difference = (torch.tensor(found, dtype=torch.float64) - wanted).abs()
     worst = difference.argmax().item()
     if not difference.max() <= TOLERANCE:  # also for NaN
@@ -123,12 +123,12 @@ def compare_score(model: GPT2LMHeadModel, ids: list[int], found: dict) -> float:
     error = largest("score", found["logprobs"][1:], wanted)
     largest("score: nll", [found["nll"]], -wanted.double().mean()[None])
     if not math.isclose(found["perplexity"], math.exp(found["nll"]), rel_tol=1e-6):
-        raise Mismatch(f"score: perplexity {found['perplexity']} is not exp of nll {found['nll']}")
+        raise Mismatch(f"score: perplexity {found['perplexity']} is not exp(nll), nll is {found['nll']}")
     return error
 
 
 def compare_greedy(model: GPT2LMHeadModel, prompt: list[int], found: dict) -> tuple[float, str]:
-    """The largest difference in log-probability, and what is to be said of the ids."""
+    """The largest difference in log-probability, and a remark about the ids."""
     wanted, logits = greedy(model, prompt, NEW_TOKENS)
     if found["prompt_ids"] != prompt:
         raise Mismatch(f"generate: prompt_ids {found['prompt_ids'][:8]}..., wanted {prompt[:8]}...")
@@ -153,7 +153,7 @@ def compare_greedy(model: GPT2LMHeadModel, prompt: list[int], found: dict) -> tu
 
 
 def random_text(rng: random.Random, tokenizer: ByteLevelBPETokenizer, most: int) -> tuple[str, list[int]]:
-    """A piece of TEXT that has 2 to `most` tokens, and its ids."""
+    """A piece of TEXT with 2 to `most` tokens, and its ids."""
     while True:
         start, end = sorted(rng.sample(range(len(TEXT) + 1), 2))
         ids = tokenizer.encode(TEXT[start:end]).ids
@@ -164,7 +164,7 @@ def random_text(rng: random.Random, tokenizer: ByteLevelBPETokenizer, most: int)
 def compare_checkpoint(
     binary: Path, rng: random.Random, folder: Path, tokenizer: Path | None
 ) -> tuple[float, str]:
-    """The largest difference in log-probability, and a line about it."""
+    """The largest difference in log-probability, and a line about the checkpoint."""
     vocab_size = GPT2_VOCAB if tokenizer else rng.randint(2, 600)
     model, dtype, ids = random_checkpoint(rng, vocab_size, folder)
     about = describe(model.config, dtype)
@@ -195,7 +195,7 @@ def compare_checkpoint(
     except Mismatch as mismatch:
         raise Mismatch(f"{about} | {mismatch}") from None
     except (KeyError, TypeError) as error:
-        raise Mismatch(f"{about} | JSON without what is needed: {error!r}") from None
+        raise Mismatch(f"{about} | unexpected JSON: {error!r}") from None
     except subprocess.TimeoutExpired:
         raise Mismatch(f"{about} | gpt2 did not end in time") from None
 
@@ -204,7 +204,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary", type=Path, help="path of the gpt2 binary")
     parser.add_argument("--number", type=int, default=20, help="how many checkpoints (default 20)")
-    parser.add_argument("--seed", type=int, help="default: drawn at random, and shown")
+    parser.add_argument("--seed", type=int, help="default: drawn at random and printed")
     parser.add_argument("--keep", type=Path, help="folder for the checkpoints; default: a temporary one")
     default = Path(__file__).parent.parent / "data" / "tales-8m"
     parser.add_argument(

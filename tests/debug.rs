@@ -1,4 +1,4 @@
-//! `gpt2 generate --debug` as its users see it: a scripted session, and odd commands.
+//! `gpt2 generate --debug` as users see it: a scripted session, and unusual commands.
 
 #[allow(dead_code)]
 mod common;
@@ -10,15 +10,15 @@ use predicates::prelude::*;
 use std::path::Path;
 use std::time::Duration;
 
-/// The program with these arguments, split at spaces, and these commands.
+/// `gpt2 generate --debug` with these arguments, split at spaces, and these commands.
 fn debug(arguments: &str, commands: impl Into<Vec<u8>>) -> Command {
     let mut command = gpt2();
     command.arg("generate").arg("--debug").args(arguments.split_whitespace()).write_stdin(commands);
-    command.timeout(Duration::from_secs(180)); // plain loops on a busy machine: the model is run a hundred times
+    command.timeout(Duration::from_secs(180)); // a busy machine may need long: the model runs a hundred times
     command
 }
 
-/// Standard output of a session that must go well.
+/// Standard output of a session that must succeed.
 fn transcript(command: &mut Command) -> String {
     String::from_utf8(command.assert().success().stderr("").get_output().stdout.clone()).expect("UTF-8")
 }
@@ -28,9 +28,9 @@ fn small(arguments: &str, commands: &str) -> String {
     transcript(debug(arguments, commands).arg("--model").arg(fixture("base")))
 }
 
-/// The committed session: the same on any number of threads, under every instruction set.
+/// The committed session is the same with any number of threads and every instruction set.
 ///
-/// After a change that is meant: `GPT2_UPDATE=1 cargo test --test debug`
+/// After an intended change: `GPT2_UPDATE=1 cargo test --test debug`
 #[test]
 fn a_scripted_session_has_one_transcript() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
@@ -47,7 +47,7 @@ fn a_scripted_session_has_one_transcript() {
         std::fs::write(&path, &found).expect("the transcript");
     }
     let expected = std::fs::read_to_string(&path).expect("debug.transcript");
-    assert!(found == expected, "the session is no longer that of debug.transcript:\n{found}");
+    assert!(found == expected, "the session differs from debug.transcript:\n{found}");
     let widest = Simd::detect();
     for simd in [Simd::Scalar, Simd::Avx2, Simd::Avx512, Simd::Neon] {
         if simd == Simd::Scalar || simd == widest || (simd, widest) == (Simd::Avx2, Simd::Avx512) {
@@ -57,7 +57,7 @@ fn a_scripted_session_has_one_transcript() {
     assert!(session("7", None) == expected);
 }
 
-/// What is written is what `generate` writes, wherever one stops on the way.
+/// The text is what `generate` writes, wherever the session stops on the way.
 #[test]
 fn the_text_is_that_of_generate() {
     for options in [
@@ -80,7 +80,7 @@ fn the_text_is_that_of_generate() {
     }
 }
 
-/// The stages of the walk are those of `gpt2 trace`.
+/// Stepping shows the stages of `gpt2 trace`.
 #[test]
 fn every_stage_is_shown_in_order() {
     let session = small("--ids 1,2,3 --greedy --max-new-tokens 2", &"next\n".repeat(2 * 32));
@@ -161,7 +161,7 @@ fn odd_commands_are_answered_and_the_session_goes_on() {
     assert!(String::from_utf8_lossy(&bytes.get_output().stdout).contains("no command"));
 }
 
-/// Every command, and the same by its abbreviation.
+/// Every command by its name and by its abbreviation.
 #[test]
 fn short_names_do_the_same() {
     let long = "next 2\nblock\ntoken\nrun h.1.attn.weights\nattention 0\nheads\nlens 2\nprint rows 0 heads 1\nprint \
@@ -204,7 +204,7 @@ fn greedy_on_and_off() {
     assert!(!session.contains("== the end"), "quit ends at once");
 }
 
-/// Every option of the table that is about one token; of those that repeat, one more each time.
+/// Options can be set by name, with or without `set`. A repeatable option gains one value each time.
 #[test]
 fn all_options_can_be_set() {
     let session = small(
@@ -289,7 +289,7 @@ fn a_text_that_may_not_slide_ends_with_an_error() {
 }
 
 #[test]
-fn what_does_not_go_with_it_is_bad_usage() {
+fn options_that_conflict_with_debug_are_bad_usage() {
     for (arguments, part) in [
         ("--ids 1 --json", "--json"),
         ("--ids 1 --stats", "--stats"),
@@ -319,7 +319,7 @@ fn what_does_not_go_with_it_is_bad_usage() {
 }
 
 #[test]
-fn color_is_only_for_those_who_want_it() {
+fn color_is_off_unless_requested() {
     let commands = "attention 0 1\nquit\n";
     assert!(!small("--ids 1,2,3", commands).contains('\u{1b}'));
     assert!(small("--ids 1,2,3 --color always", commands).contains("\u{1b}[48;5;255m  \u{1b}[0m"));

@@ -1,6 +1,6 @@
 //! Processed distributions, greedy texts and strided perplexities equal those of Hugging Face `transformers`.
 //!
-//! The fixtures are made by `tests/make_decoding_fixtures.py`; this test needs no Python.
+//! `tests/make_decoding_fixtures.py` makes the fixtures; this test needs no Python.
 
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::generate::{FinishReason, Generation, Options};
@@ -24,7 +24,7 @@ fn cases(key: &str) -> Vec<Value> {
     all.remove(key).expect(key)
 }
 
-/// Each model is opened once.
+/// The models by name, each opened once.
 struct Models(BTreeMap<String, LanguageModel>);
 
 impl Models {
@@ -39,7 +39,7 @@ fn ids(value: &Value) -> Vec<u32> {
     serde_json::from_value(value.clone()).expect("ids")
 }
 
-/// A number, or what JSON cannot say.
+/// A JSON number, or a string for a value that JSON lacks, such as "-inf".
 fn number(value: &Value) -> f32 {
     value.as_f64().map_or(f32::NEG_INFINITY, |x| x as f32)
 }
@@ -48,7 +48,7 @@ fn numbers(value: &Value) -> Vec<f32> {
     value.as_array().expect("numbers").iter().map(number).collect()
 }
 
-/// Options as the script writes them.
+/// The options as the script writes them.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Wanted {
@@ -88,7 +88,7 @@ fn options(case: &Value) -> Options {
         .eta_cutoff(wanted.eta_cutoff)
 }
 
-/// scores `[V]` go through all steps; the probabilities must be those of the case, and what is gone must be gone.
+/// Runs scores `[V]` through all steps. The probabilities must be those of the case, and removed tokens must have 0.
 fn compare(case: &Value, mut scores: Vec<f32>) {
     let options = options(case);
     let (ids, eos) = (ids(&case["ids"]), ids(&case["eos"]));

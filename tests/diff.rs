@@ -1,5 +1,5 @@
-//! A port of GPT-2 that shares nothing with this one but the weights, with one mistake at a time planted in it:
-//! `gpt2 diff` names the stage in which the mistake was made.
+//! A port of GPT-2 that shares only the weights with this library. The tests plant one mistake at a time in the port;
+//! `gpt2 diff` must name the stage with the mistake.
 
 #[allow(dead_code)]
 mod common;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What ports get wrong.
+/// Common mistakes in ports.
 #[derive(Clone, Copy, PartialEq)]
 enum Bug {
     None,
@@ -83,7 +83,7 @@ impl Port<'_> {
         x.iter().map(normed).collect()
     }
 
-    /// scores and weights of one head `[T, T]`, and what it passes on `[T, D]`
+    /// Scores and weights of one head `[T, T]`, and its output `[T, D]`.
     fn head(&self, qkv: &Rows, h: usize, scale: f64) -> (Rows, Rows, Rows) {
         let (c, t) = (qkv[0].len() / 3, qkv.len());
         let d = c / self.model.config.n_head;
@@ -199,7 +199,7 @@ fn sum(a: &Rows, b: &Rows) -> Rows {
     a.iter().zip(b).map(|(a, b)| a.iter().zip(b).map(|(a, b)| a + b).collect()).collect()
 }
 
-/// With tanh, as OpenAI has it, or with erf, as the name says.
+/// GELU with tanh, as in OpenAI's GPT-2, or with erf, as in the definition.
 fn gelu(x: f64, with_erf: bool) -> f64 {
     if !with_erf {
         return 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
@@ -214,7 +214,7 @@ fn gelu(x: f64, with_erf: bool) -> f64 {
     0.5 * x * (1.0 + erf * std::f64::consts::FRAC_2_SQRT_PI)
 }
 
-/// What `gpt2 diff` says of the port with this mistake, beside our own trace of the same fixture.
+/// What `gpt2 diff` says about our trace of a fixture and the trace of the port with this mistake.
 fn diff(name: &str, bug: Bug) -> (Value, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let [ours, theirs] = ["ours", "theirs"].map(|name| folder.path().join(name));
@@ -280,7 +280,7 @@ fn the_mistake_is_where_the_first_difference_is() {
     }
 }
 
-/// Mistakes that start smaller than the tolerance: the jump is where they are made.
+/// Mistakes whose first difference is below the tolerance: the difference jumps where the mistake is.
 #[test]
 fn a_small_mistake_is_where_the_difference_jumps() {
     for (bug, name, stage) in [
@@ -293,11 +293,9 @@ fn a_small_mistake_is_where_the_difference_jumps() {
         if bug == Bug::OtherGelu {
             let verdict = text.split_once("\n\n").expect("a verdict").1;
             for line in verdict.lines().take(3) {
-                let stable = line.split(": ").next().unwrap_or(line); // the port's f64 may round otherwise elsewhere
-                assert!(
-                    include_str!("../README.md").contains(stable),
-                    "README.md has other words than\n{line}"
-                );
+                // the port's f64 may round differently on another machine
+                let stable = line.split(": ").next().unwrap_or(line);
+                assert!(include_str!("../README.md").contains(stable), "README.md lacks the line\n{line}");
             }
         }
     }

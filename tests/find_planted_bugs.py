@@ -1,12 +1,12 @@
-"""Plant mistakes in GPT-2 as Hugging Face transformers runs it, and see `gpt2 diff` name the stage of each.
+"""Plant mistakes in Hugging Face's GPT-2, and check that `gpt2 diff` names the stage of each.
 
     python tests/find_planted_bugs.py target/release/gpt2 [--number 5] [--seed S]
 
-This is the README's way of finding what is wrong with a port, tried on fresh random checkpoints. First the README's Python
-is run as it stands there: what reads a trace, and the hooks of a port. For each checkpoint tests/hf_stages.py
-itself is held against what transformers returns (hidden states, attention weights, logits: equal in every bit), and
-against `gpt2 trace --list`: the same names in the same order. Then the model without a mistake: no stage may be named.
-Then one mistake at a time. One line a checkpoint; exit code 1 where a wrong stage is named.
+This tests the README's way of finding a mistake in a port, on fresh random checkpoints. First it runs the README's
+Python unchanged: the code that reads a trace, and the hooks of a port. For each checkpoint it compares
+tests/hf_stages.py with what transformers returns (hidden states, attention weights, logits: every bit must be equal)
+and with `gpt2 trace --list` (the same names in the same order). For the model without a mistake, `diff` must name no
+stage. Then it plants one mistake at a time. Prints one line per checkpoint; exit code 1 if `diff` names a wrong stage.
 """
 
 import argparse
@@ -31,12 +31,12 @@ from make_model_fixtures import check_versions, load, save
 
 
 class Wrong(Exception):
-    """Something is not as it should be."""
+    """A check failed."""
 
 
 def other_gelu(model: GPT2LMHeadModel, i: int) -> str:
     for block in model.transformer.h:
-        block.mlp.act = GELU()  # erf in place of tanh
+        block.mlp.act = GELU()  # erf instead of tanh
     return "transformer.h.0.mlp.act"
 
 
@@ -79,9 +79,9 @@ MISTAKES = [
 
 
 def random_checkpoint(rng: random.Random, folder: Path) -> list[int]:
-    """A checkpoint as transformers initialises one, in `folder`, and ids to read.
+    """Writes a checkpoint, initialised by transformers, to `folder`; returns ids to read.
 
-    Only c_fc is larger, as training makes it: the two GELUs are the same near 0.
+    Only c_fc is larger, as after training: near 0 the two GELUs are equal.
     """
     n_head, head_size, vocab_size = rng.randint(1, 6), rng.randint(4, 32), rng.randint(50, 600)
     config = GPT2Config(
@@ -103,13 +103,13 @@ def random_checkpoint(rng: random.Random, folder: Path) -> list[int]:
 
 
 def check_hooks(binary: Path, model: GPT2LMHeadModel, ids: list[int]):
-    """What the hooks record is what transformers returns, under the names that the program lists."""
+    """The hooks record what transformers returns, under the names that `gpt2 trace --list` prints."""
     trace, n_layer = stages(model, torch.tensor(ids)), model.config.n_layer
     with torch.no_grad():
         out = model(torch.tensor([ids]), output_hidden_states=True, output_attentions=True, use_cache=False)
     wanted = {"transformer.drop": out.hidden_states[0], "lm_head": out.logits}
     wanted |= {f"transformer.h.{i}": out.hidden_states[i + 1] for i in range(n_layer - 1)}
-    wanted |= {"transformer.ln_f": out.hidden_states[n_layer]}  # the last of them is behind ln_f
+    wanted |= {"transformer.ln_f": out.hidden_states[n_layer]}  # the last hidden state is the output of ln_f
     wanted |= {f"transformer.h.{i}.attn.weights": out.attentions[i] for i in range(n_layer)}
     for name, value in wanted.items():
         if not torch.equal(trace[name], value[0]):
@@ -120,21 +120,21 @@ def check_hooks(binary: Path, model: GPT2LMHeadModel, ids: list[int]):
         sums |= {h: ("mlp.c_proj", trace[f"{h}.attn_residual"])}
         for name, (part, before) in sums.items():
             if not torch.equal(trace[name], before + trace[f"{h}.{part}"]):
-                raise Wrong(f"hf_stages.py: {name} is not the sum that it should be")
+                raise Wrong(f"hf_stages.py: {name} is not the sum of its two inputs")
         off = (trace[f"{h}.attn.scores"].softmax(dim=-1) - trace[f"{h}.attn.weights"]).abs().max()
         if off > 1e-6:
             raise Wrong(f"hf_stages.py: {h}.attn.scores miss the weights by {off}")
 
-    listed = run(binary, "trace", "--list").stdout.splitlines()[1:-1]  # without heading and lens
+    listed = run(binary, "trace", "--list").stdout.splitlines()[1:-1]  # without the heading and the lens
     names = [line.split()[0] for line in listed]
     begin, end = names.index("transformer.h.{i}.ln_1"), names.index("transformer.ln_f")
     blocks = [name.replace("{i}", str(i)) for i in range(n_layer) for name in names[begin:end]]
     if names[:begin] + blocks + names[end:] != [*trace, "probs", "next_id"]:
-        raise Wrong("hf_stages.py and `gpt2 trace --list` have other names, or another order")
+        raise Wrong("hf_stages.py and `gpt2 trace --list` differ in names or order")
 
 
 def check_readme(binary: Path, folder: Path):
-    """The README's Python reads a trace of a generation, and hooks a port whose parts have names of their own."""
+    """The README's Python reads the trace of a generation, and hooks a port whose parts have other names."""
     blocks = (Path(__file__).parent.parent / "README.md").read_text().split("```python\n")[1:]
     reads, hooks = (block.split("```")[0] for block in blocks)
 
@@ -158,7 +158,7 @@ def check_readme(binary: Path, folder: Path):
         done = run(binary, "diff", "ours.safetensors", "port.safetensors")
     finally:
         os.chdir(before)
-    if done.returncode != 0 or "7 stages compared, none beyond" not in done.stdout:  # three in each block, and the head
+    if done.returncode != 0 or "7 stages compared, none beyond" not in done.stdout:  # three per block, and the head
         raise Wrong(f"README: the hooked port differs: {done.stdout[-500:]}{done.stderr}")
 
 
@@ -167,7 +167,7 @@ def run(binary: Path, *args) -> subprocess.CompletedProcess:
 
 
 def named(binary: Path, folder: Path, model: GPT2LMHeadModel, ids: list[int]) -> tuple[str | None, str | None]:
-    """The first stage beyond the tolerance, and the stage to look at: that in which the difference jumps, if any."""
+    """The first stage beyond the tolerance, and the stage to look at: where the difference jumps, else the first."""
     theirs = folder / "theirs.safetensors"
     save_file(stages(model, torch.tensor(ids)), theirs)
     done = run(binary, "diff", folder / "ours.safetensors", theirs, "--json")
@@ -185,14 +185,14 @@ def check(binary: Path, rng: random.Random, folder: Path) -> str:
     if done.returncode != 0:
         raise Wrong(f"trace: exit code {done.returncode}: {done.stderr.strip()[-300:]}")
     if (found := named(binary, folder, load(folder), ids)) != (None, None):
-        raise Wrong(f"without a mistake {found} are named")
+        raise Wrong(f"{found} are named although there is no mistake")
     small = []
     for mistake in MISTAKES:
         model = load(folder)
         stage = mistake(model, rng.randrange(model.config.n_layer))
         first, look = named(binary, folder, model, ids)
         if look != stage:
-            raise Wrong(f"{mistake.__name__}: {look} is named, and it is in {stage}")
+            raise Wrong(f"{mistake.__name__}: {look} is named, but the mistake is in {stage}")
         small += [mistake.__name__] if first != stage else []
     config = load(folder).config
     about = f"layers {config.n_layer}, heads {config.n_head}, n_embd {config.n_embd}, {len(ids)} ids"
@@ -203,7 +203,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary", type=Path, help="path of the gpt2 binary")
     parser.add_argument("--number", type=int, default=5, help="how many checkpoints (default 5)")
-    parser.add_argument("--seed", type=int, help="default: drawn at random, and shown")
+    parser.add_argument("--seed", type=int, help="default: drawn at random and printed")
     args = parser.parse_args()
     check_versions()
     transformers.logging.set_verbosity_error()

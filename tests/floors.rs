@@ -1,9 +1,10 @@
-//! The house has floors: a module imports only from floors below its own, so that it can be read without those above.
+//! The modules stand on floors. A module imports only from the floors below its own, so it can be read without those
+//! above.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Top to bottom. Modules of one floor do not import each other.
+/// From top to bottom. Modules of the same floor do not import each other.
 const FLOORS: &[&[&str]] = &[
     &["inspect"],
     &["search", "score"],
@@ -37,7 +38,7 @@ fn floor(floors: &[&[&str]], module: &str) -> usize {
     floors.iter().position(|floor| floor.contains(&module)).unwrap_or_else(|| panic!("{module} has no floor"))
 }
 
-/// The lines of a file that are code, without those of its tests.
+/// The code of a file, without comment lines and without tests.
 fn code(text: &str) -> String {
     let mut lines = text.lines().peekable();
     let mut code = String::new();
@@ -48,7 +49,7 @@ fn code(text: &str) -> String {
             }
             continue;
         }
-        // an item, up to the brace or the semicolon that ends it
+        // skip the item, up to the brace or semicolon that ends it
         let mut depth = 0;
         for line in lines.by_ref() {
             depth += line.matches('{').count() as isize - line.matches('}').count() as isize;
@@ -60,7 +61,7 @@ fn code(text: &str) -> String {
     code
 }
 
-/// Each module of a folder with the names that follow `prefix` in its code: `(file, name)`.
+/// For each module of a folder, the names that follow `prefix` in its code, as `(file, name)`.
 fn imports(folder: &Path, prefix: impl Fn(&Path) -> &'static str) -> BTreeMap<String, Vec<(String, String)>> {
     fn files(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -101,7 +102,7 @@ fn imports(folder: &Path, prefix: impl Fn(&Path) -> &'static str) -> BTreeMap<St
     imports
 }
 
-/// The imports that do not go down.
+/// The imports that do not go to a lower floor.
 fn up(floors: &[&[&str]], imports: &BTreeMap<String, Vec<(String, String)>>) -> Vec<String> {
     let known = |name: &str| floors.iter().any(|floor| floor.contains(&name));
     let mut up = Vec::new();
@@ -122,21 +123,21 @@ fn imports_go_down() {
     ["lib", "main", "cli", "arithmetic"].iter().for_each(|module| drop(imports.remove(*module)));
     assert_eq!(imports.len(), FLOORS.iter().flat_map(|floor| *floor).count(), "every module has a floor");
     assert!(imports.values().map(Vec::len).sum::<usize>() > 200, "imports are found");
-    assert_eq!(up(FLOORS, &imports), [""; 0], "against the floors");
+    assert_eq!(up(FLOORS, &imports), [""; 0], "imports that go up");
 }
 
 #[test]
 fn imports_of_the_command_line_go_down() {
-    // a file of a folder says super::super:: for what a file beside the folder calls super::
+    // files inside a folder write super::super:: where files beside the folder write super::
     let prefix = |file: &Path| if file.components().count() > 1 { "super::super::" } else { "super::" };
     let imports = imports(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli"), prefix);
     assert_eq!(imports.len(), CLI_FLOORS.iter().flat_map(|floor| *floor).count(), "every file has a floor");
     assert!(imports.values().map(Vec::len).sum::<usize>() > 40, "imports are found");
-    assert_eq!(up(CLI_FLOORS, &imports), [""; 0], "against the floors");
+    assert_eq!(up(CLI_FLOORS, &imports), [""; 0], "imports that go up");
 }
 
 #[test]
-fn an_arrow_that_runs_up_is_seen() {
+fn an_import_that_goes_up_is_found() {
     let of = |module: &str, name: &str| {
         BTreeMap::from([(module.to_string(), vec![(format!("{module}.rs"), name.to_string())])])
     };

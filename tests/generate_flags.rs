@@ -1,4 +1,4 @@
-//! The options of `generate` and `score` that steer decoding, as their users see them.
+//! The options of `generate` and `score` that control decoding, as users see them.
 
 mod common;
 
@@ -7,7 +7,7 @@ use common::{Checkpoint, fixture, gpt2};
 use predicates::prelude::*;
 use serde_json::Value;
 
-/// The program with these arguments, split at spaces.
+/// `gpt2` with these arguments, split at spaces.
 fn run(arguments: &str) -> Command {
     let mut command = gpt2();
     command.args(arguments.split_whitespace());
@@ -21,17 +21,17 @@ fn base(arguments: &str) -> Command {
     command
 }
 
-/// Standard output of a run that must go well.
+/// Standard output of a run that must succeed.
 fn text(command: &mut Command) -> String {
     String::from_utf8(command.assert().success().get_output().stdout.clone()).expect("UTF-8")
 }
 
-/// The objects of a run with `--json`, a line each.
+/// The objects that a run with `--json` prints, one per line.
 fn reports(command: &mut Command) -> Vec<Value> {
     text(command.arg("--json")).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// The only one.
+/// The only object that a run with `--json` prints.
 fn report(command: &mut Command) -> Value {
     let [report] = &reports(command)[..] else { panic!("one line") };
     report.clone()
@@ -56,7 +56,7 @@ fn flags_steer_greedy_decoding_as_in_hf() {
     for case in cases["greedy"].as_array().expect("cases") {
         let options = case["options"].as_object().expect("options");
         if case["model"] != "base" || options.contains_key("bad_words") {
-            continue; // their ids are no text here
+            continue; // the fixture has ids, the flag takes text
         }
         let model = Checkpoint::copy("base");
         model.configure("eos_token_id", case["eos"].clone());
@@ -100,7 +100,7 @@ fn every_filter_narrows_the_choice() {
         let with = |option: &str| report(&mut base(&format!("{arguments} {option}")));
         assert_ne!(with(weak)["ids"], wide["ids"], "{weak}");
         if ["--min-p", "--epsilon"].iter().any(|name| strong.starts_with(name)) {
-            assert_eq!(with(strong)["ids"], greedy["ids"], "{strong} leaves the likeliest");
+            assert_eq!(with(strong)["ids"], greedy["ids"], "{strong} leaves only the likeliest token");
         } else {
             assert_ne!(with(strong)["ids"], with(weak)["ids"], "{strong}");
         }
@@ -171,7 +171,7 @@ fn options_out_of_range_are_named() {
     }
 }
 
-/// The value is named, and what it must be, where it could be taken for a flag.
+/// A negative value is not taken for a flag: the message names the value and says what it must be.
 #[test]
 fn negative_numbers_are_values() {
     for (arguments, problem) in [
@@ -196,7 +196,7 @@ fn negative_numbers_are_values() {
 }
 
 #[test]
-fn an_option_that_can_be_off_is_off_by_that_word() {
+fn the_word_off_switches_an_option_off() {
     let arguments = "generate --ids 5,6,7 --max-new-tokens 30 --seed 3 --temperature 2";
     let with = |option: &str| report(&mut base(&format!("{arguments} {option}")))["ids"].clone();
     assert_eq!(with("--top-k off"), with("--top-k 211"));
@@ -223,14 +223,14 @@ fn negative_penalties_are_rewards() {
 
 // ---- the end
 
-/// A continuation by the bundled model, whose tokens are words.
+/// A continuation with the bundled model, whose tokens are words.
 const STORY: [&str; 5] = ["generate", "Once upon a time", "--greedy", "--max-new-tokens", "40"];
 
 #[test]
 fn a_stop_string_cuts_the_text_and_keeps_the_ids() {
     let plain = report(run("").args(STORY));
     let (whole, all) = (plain["text"].as_str().expect("a text"), ids(&plain));
-    // In the middle of a word, over the border of two, and one that is only a beginning of what comes.
+    // Inside a word; across two words; and one of which the text has only the beginning.
     let at = (20..).find(|i| whole.is_char_boundary(*i) && whole.is_char_boundary(i + 7)).expect("a place");
     for stop in [&whole[at..at + 3], &whole[at..at + 7]] {
         let cut = whole.find(stop).expect("it is there");
@@ -265,7 +265,7 @@ fn a_stop_at_the_last_token_is_a_stop() {
 }
 
 #[test]
-fn the_least_length_puts_off_the_end() {
+fn the_minimum_length_delays_the_end() {
     let arguments = "generate --ids 5,6,7 --greedy --max-new-tokens 30";
     let all = ids(&report(&mut base(arguments)));
     let model = Checkpoint::copy("base");
@@ -277,11 +277,11 @@ fn the_least_length_puts_off_the_end() {
     let late = with("--min-new-tokens 12");
     assert!(!ids(&late)[..12].contains(&all[4]), "{late}");
     assert_eq!(ids(&with("--min-new-tokens 30")).len(), 30);
-    assert_eq!(ids(&with("--min-new-tokens 30 --ignore-eos")), all, "an end that is none is not put off");
+    assert_eq!(ids(&with("--min-new-tokens 30 --ignore-eos")), all, "an ignored end is not delayed");
 }
 
 #[test]
-fn the_context_policy_is_asked_where_positions_end() {
+fn the_context_policy_applies_when_positions_run_out() {
     let arguments = "generate --ids 5,6,7,8 --seed 1 --ignore-eos --max-new-tokens 100 --context-policy";
     let slide = report(&mut base(&format!("{arguments} slide")));
     assert_eq!(ids(&slide).len(), 100);
@@ -312,17 +312,17 @@ fn sequences_come_from_streams_of_one_seed() {
     let four = reports(&mut base(&format!("{arguments} --num-return-sequences 4")));
     assert_eq!(four.len(), 4);
     for key in ["prompt_ids", "ids", "text", "seed", "finish_reason", "logprobs"] {
-        assert_eq!(four[0][key], one[key], "{key} of the first is that of a run for one");
+        assert_eq!(four[0][key], one[key], "{key} of the first equals that of a run for one sequence");
     }
     for (i, sequence) in four.iter().enumerate() {
         assert_eq!((&sequence["seed"], &sequence["prompt_ids"]), (&one["seed"], &one["prompt_ids"]));
-        assert!(four[..i].iter().all(|earlier| earlier["ids"] != sequence["ids"]), "each is another");
+        assert!(four[..i].iter().all(|earlier| earlier["ids"] != sequence["ids"]), "the sequences differ");
     }
     let two = reports(&mut base(&format!("{arguments} --num-return-sequences 2")));
     assert_eq!(
         (&two[0]["ids"], &two[1]["ids"]),
         (&four[0]["ids"], &four[1]["ids"]),
-        "however many there are"
+        "a sequence does not depend on their number"
     );
 }
 
@@ -361,7 +361,7 @@ fn a_leading_end_token_lets_the_first_token_be_scored() {
     let said = text(&mut base("score --ids 5,6,7 --leading-eot -v"));
     assert!(said.contains("3 tokens, 3 scored, after a leading end-of-text token (210)"), "{said}");
     assert!(said.contains("perplexity") && said.contains("window 64, stride 32"), "{said}");
-    assert_eq!(said.lines().count(), 4 + 3, "a line a token, and the summary");
+    assert_eq!(said.lines().count(), 4 + 3, "one line per token, and the summary");
     let said = text(&mut base("score --ids 5,6,7"));
     assert!(
         said.contains("3 tokens, 2 scored, not including the first; no leading end-of-text token"),
@@ -376,7 +376,7 @@ fn a_leading_end_token_lets_the_first_token_be_scored() {
 }
 
 #[test]
-fn a_long_text_is_scored_without_a_bar_where_nobody_looks() {
+fn a_long_text_is_scored_without_a_bar_outside_a_terminal() {
     let model = Checkpoint::copy("base").with_bytes_as_tokens();
     model.write("text", "many words ".repeat(300));
     let score = |options: &str| {

@@ -1,4 +1,4 @@
-//! `gpt2 generate --trace` as its users see it.
+//! `gpt2 generate --trace` as users see it.
 
 #[allow(dead_code)]
 mod common;
@@ -27,7 +27,7 @@ fn f32s(file: &SafeTensors, name: &str) -> Vec<f32> {
     file.tensors[name].bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 
-/// `generate` of the smallest fixture, as JSON, with a trace.
+/// `generate --json` with the smallest fixture and a trace.
 fn traced(arguments: &str, out: &Path) -> Value {
     let mut command = gpt2();
     command.args(["generate", "--json"]).args(arguments.split(' ')).arg("--trace").arg(out);
@@ -82,8 +82,8 @@ fn every_step_has_every_stage() {
     assert_eq!(file.metadata["arithmetic"], gpt2::ARITHMETIC);
 }
 
-/// The first step is what `gpt2 trace` shows with the same options, bit for bit; and each later one is what it shows of
-/// the prompt with the tokens so far, its last row.
+/// The first step equals `gpt2 trace` with the same options, bit for bit. Each later step equals the last row of
+/// `gpt2 trace` for the prompt and the tokens so far.
 #[test]
 fn it_agrees_with_trace() {
     let folder = folder();
@@ -101,7 +101,7 @@ fn it_agrees_with_trace() {
             let (name, later) = (place.to_string(), place.at(step).to_string());
             if step > 0 && name == "probs" {
                 let [a, b] = [f32s(&file, &name), f32s(&all, &later)];
-                assert_eq!(a, b, "the same distribution, whatever is drawn from it");
+                assert_eq!(a, b, "the distribution does not depend on the draw");
                 continue;
             }
             let (a, b) = (&file.tensors[&name], &all.tensors[&later]);
@@ -134,7 +134,7 @@ fn it_agrees_with_trace() {
     assert!(whole.starts_with(one.trim_end_matches(']')), "{whole}");
 }
 
-/// Of several texts each has its names, its choices, and the words of a run without a trace.
+/// Each of several texts has stage names of its own, its choices, and the same text as a run without a trace.
 #[test]
 fn several_texts() {
     let folder = folder();
@@ -283,7 +283,7 @@ fn what_goes_wrong_leaves_no_file() {
     }
 }
 
-/// Ctrl-C, once or twice: exit code 130 and nothing half-written.
+/// Ctrl-C, once or twice, gives exit code 130 and leaves no half-written file.
 #[cfg(unix)]
 #[test]
 fn ctrl_c_leaves_no_file() {

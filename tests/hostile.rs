@@ -1,4 +1,4 @@
-//! Damaged and hostile files: one line that says what is wrong, and never a panic, a signal or a hang.
+//! Damaged and hostile files give one line that says what is wrong, and never a panic, a signal or a hang.
 
 mod common;
 
@@ -28,19 +28,19 @@ fn message(stderr: &[u8], command: &Command) -> String {
     let breaks_the_line = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}');
     assert!(!line.contains(breaks_the_line), "{command:?}: {stderr:?}");
     assert!(!line.contains("panicked"), "{command:?}: {stderr}");
-    assert!(line.len() <= 1000, "{command:?}: {} bytes is no message", line.len());
+    assert!(line.len() <= 1000, "{command:?}: {} bytes is too long for a message", line.len());
     line.strip_prefix("error: ").unwrap_or_else(|| panic!("{command:?}: {stderr:?}")).into()
 }
 
-/// `info` refuses this checkpoint, and the message has every one of `parts`.
+/// `info` refuses this checkpoint, and the message contains each of `parts`.
 fn refuses(checkpoint: &Checkpoint, what: &str, parts: &[&str]) {
     let message = refusal(&mut run(checkpoint.path(), "info"));
     for part in parts {
-        assert!(message.contains(part), "{what}: {message:?} says nothing of {part:?}");
+        assert!(message.contains(part), "{what}: {message:?} lacks {part:?}");
     }
 }
 
-/// A run that ends well, or with one line; whichever it is, it ends by itself.
+/// A run that ends by itself, with success or with one line of error.
 fn ends(command: &mut Command) {
     let output = command.output().expect("it runs");
     match output.status.code() {
@@ -53,7 +53,7 @@ fn ends(command: &mut Command) {
     }
 }
 
-/// Numbers that are the same each time.
+/// A random number generator that gives the same numbers in every run.
 struct Random(u64);
 
 impl Random {
@@ -62,7 +62,7 @@ impl Random {
         (self.0 >> 33) as usize % n
     }
 
-    /// Changes one to three bytes: a bit, a byte, or something that means something in JSON.
+    /// Changes one to three bytes: flips a bit, replaces a byte, or writes a character with a meaning in JSON.
     fn mutate(&mut self, bytes: &mut [u8]) {
         for _ in 0..=self.below(3) {
             let at = self.below(bytes.len());
@@ -114,7 +114,7 @@ fn join(header: impl AsRef<[u8]>, data: &[u8]) -> Vec<u8> {
 // ---- model.safetensors
 
 #[test]
-fn a_file_put_together_again_is_sound() {
+fn a_reassembled_file_is_valid() {
     let checkpoint = Checkpoint::copy("base");
     checkpoint.write("model.safetensors", Parts::of("base").file());
     run(checkpoint.path(), "info").assert().success().stderr("");
@@ -151,7 +151,7 @@ fn a_wrong_header_length_is_refused() {
 }
 
 #[test]
-fn a_header_that_is_no_object_is_refused() {
+fn a_header_that_is_not_an_object_is_refused() {
     let checkpoint = Checkpoint::copy("base");
     let deep = ["[", r#"{"a":"#].map(|open| open.repeat(200_000));
     let headers: [&[u8]; 16] = [
@@ -180,7 +180,7 @@ fn a_header_that_is_no_object_is_refused() {
 }
 
 #[test]
-fn an_entry_that_cannot_be_true_names_its_tensor() {
+fn an_impossible_entry_names_its_tensor() {
     let checkpoint = Checkpoint::copy("base");
     let sound = Parts::of("base");
     let name = "transformer.ln_f.weight"; // [32], 128 bytes
@@ -246,8 +246,8 @@ fn an_entry_that_cannot_be_true_names_its_tensor() {
 }
 
 #[test]
-fn bytes_of_no_tensor_are_refused() {
-    // The format leaves no holes; a file that has some was not written as its header says.
+fn bytes_outside_all_tensors_are_refused() {
+    // The format leaves no holes, so a file with holes does not match its header.
     let checkpoint = Checkpoint::copy("base");
     let whole = weights("base");
     checkpoint.write("model.safetensors", [&whole[..], &[0; 4]].concat());
@@ -260,11 +260,11 @@ fn bytes_of_no_tensor_are_refused() {
     parts.header.remove("hole");
     parts.data.splice(0..0, [0; 8]);
     checkpoint.write("model.safetensors", parts.file());
-    refuses(&checkpoint, "bytes at the begin", &["model.safetensors"]);
+    refuses(&checkpoint, "bytes at the beginning", &["model.safetensors"]);
 }
 
 #[test]
-fn a_tensor_that_is_there_twice_is_named() {
+fn a_duplicate_tensor_is_named() {
     let checkpoint = Checkpoint::copy("base");
     let parts = Parts::of("base");
     let name = "transformer.ln_f.weight";
@@ -281,7 +281,7 @@ fn a_missing_tensor_is_named() {
     assert!(names.len() > 20 && names.contains(&"lm_head.weight".into()));
     for name in names {
         let mut parts = Parts::of("untied");
-        // Under another name its bytes stay in use.
+        // Renaming the tensor keeps its bytes in use.
         let entry = parts.header.remove(&name).expect("a tensor");
         parts.header.insert(format!("not.{name}"), entry);
         checkpoint.write("model.safetensors", parts.file());
@@ -371,7 +371,7 @@ fn flipped_bytes_of_the_numbers_end_well_or_with_one_line() {
 }
 
 #[test]
-fn noise_is_no_checkpoint() {
+fn noise_is_not_a_checkpoint() {
     let checkpoint = Checkpoint::copy("base");
     let mut random = Random(4);
     for len in [8, 9, 100, 5000] {
@@ -382,7 +382,7 @@ fn noise_is_no_checkpoint() {
 }
 
 #[test]
-fn weights_that_are_no_numbers_are_noticed() {
+fn weights_that_are_not_numbers_are_noticed() {
     for (fixture, no_number) in [
         ("base", &f32::NAN.to_le_bytes()[..]),
         ("base", &f32::INFINITY.to_le_bytes()),
@@ -459,7 +459,7 @@ fn a_config_that_cannot_be_used_says_which_key() {
 }
 
 #[test]
-fn a_config_that_is_no_object_is_named() {
+fn a_config_that_is_not_an_object_is_named() {
     let checkpoint = Checkpoint::copy("base");
     let deep = r#"{"a":"#.repeat(200_000);
     let configs: [&[u8]; 12] = [
@@ -488,7 +488,7 @@ fn a_missing_config_is_named() {
     let checkpoint = Checkpoint::copy("base");
     std::fs::remove_file(checkpoint.file("config.json")).expect("a file");
     refuses(&checkpoint, "missing", &["config.json"]);
-    // On its own the file must have heads of 64, which this one has not.
+    // Without a config the heads must have size 64, and this model's do not.
     let message = refusal(&mut run(&checkpoint.file("model.safetensors"), "info"));
     assert!(message.contains("config.json") && message.contains("n_embd"), "{message}");
     std::fs::create_dir(checkpoint.file("config.json")).expect("a folder");
@@ -558,10 +558,10 @@ fn a_damaged_tokenizer_is_named() {
 }
 
 #[test]
-fn folders_in_the_place_of_files_are_named() {
+fn folders_in_place_of_files_are_named() {
     for name in ["model.safetensors", "config.json", "vocab.json", "merges.txt", "generation_config.json"] {
         let checkpoint = Checkpoint::copy("base").with_bytes_as_tokens();
-        let _ = std::fs::remove_file(checkpoint.file(name)); // one of them is not there
+        let _ = std::fs::remove_file(checkpoint.file(name)); // one of them does not exist
         std::fs::create_dir(checkpoint.file(name)).expect("a folder");
         refuses(&checkpoint, name, &[name]);
     }
@@ -590,7 +590,7 @@ fn a_bad_index_of_weights_is_named() {
 // ---- paths and names
 
 #[test]
-fn what_is_no_model_is_named() {
+fn what_is_not_a_model_is_named() {
     let empty = tempfile::tempdir().expect("a folder");
     let home = tempfile::tempdir().expect("a folder");
     let text = empty.path().join("notes.txt");
@@ -644,7 +644,7 @@ fn names_with_line_breaks_and_escape_sequences_stay_one_line() {
 }
 
 #[test]
-fn a_name_without_end_is_cut() {
+fn an_endless_name_is_cut() {
     let checkpoint = Checkpoint::copy("base");
     let mut parts = Parts::of("base");
     parts.header.insert("x".repeat(1_000_000), json!(null));
@@ -665,7 +665,7 @@ mod unix {
     }
 
     #[test]
-    fn a_pipe_in_the_place_of_a_file_is_refused_at_once() {
+    fn a_pipe_in_place_of_a_file_is_refused_at_once() {
         for name in [
             "model.safetensors",
             "config.json",
@@ -681,7 +681,7 @@ mod unix {
                     std::fs::copy(whole.file(file), checkpoint.file(file)).expect("a copy");
                 }
             }
-            let _ = std::fs::remove_file(checkpoint.file(name)); // one of them is not there
+            let _ = std::fs::remove_file(checkpoint.file(name)); // one of them does not exist
             make_fifo(&checkpoint.file(name));
             let message = refusal(run(checkpoint.path(), "info").timeout(Duration::from_secs(10)));
             assert!(message.contains(name), "{message}");
@@ -694,13 +694,13 @@ mod unix {
     }
 
     #[test]
-    fn devices_are_no_models() {
+    fn devices_are_not_models() {
         for device in ["/dev/null", "/dev/zero"] {
             let message = refusal(&mut run(Path::new(device), "info"));
             assert!(message.contains(device), "{message}");
             for name in ["model.safetensors", "config.json", "vocab.json", "tokenizer.json"] {
                 let checkpoint = Checkpoint::copy("base");
-                let _ = std::fs::remove_file(checkpoint.file(name)); // half of them are not there
+                let _ = std::fs::remove_file(checkpoint.file(name)); // half of them do not exist
                 if name == "vocab.json" {
                     checkpoint.write("merges.txt", "");
                 }
@@ -727,7 +727,7 @@ mod unix {
             let path = checkpoint.file(name);
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("permissions");
             if std::fs::File::open(&path).is_ok() {
-                return; // the superuser may read everything
+                return; // root may read everything
             }
             refuses(&checkpoint, name, &[name]);
         }
@@ -741,7 +741,7 @@ mod unix {
         refusal(gpt2().arg("info").env("GPT2_SIMD", OsStr::from_bytes(b"\xff")));
         let message = refusal(gpt2().arg("tokenize").arg("--file").arg(&model));
         assert!(message.contains("mod"), "{message}");
-        // A text need not be Unicode either.
+        // Text need not be Unicode either.
         let text = OsStr::from_bytes(b"\xff\xfe");
         let ids = gpt2().arg("tokenize").arg(text).assert().success().get_output().stdout.clone();
         gpt2().arg("detokenize").write_stdin(ids).assert().success().stdout(b"\xff\xfe".to_vec());
@@ -754,7 +754,7 @@ mod unix {
     }
 
     #[test]
-    fn a_full_disk_is_an_error_and_a_closed_output_none() {
+    fn a_full_disk_is_an_error_but_a_closed_output_is_not() {
         let program = assert_cmd::cargo::cargo_bin!("gpt2");
         let shell = |line: &str| {
             let mut command = Command::new("sh");
@@ -788,7 +788,7 @@ mod unix {
 // ---- inputs
 
 #[test]
-fn ids_that_are_no_rows_of_the_table_are_named() {
+fn ids_outside_the_vocabulary_are_named() {
     for command in ["generate", "score"] {
         for (ids, part) in [
             ("211", "211"),

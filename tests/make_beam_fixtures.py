@@ -1,15 +1,15 @@
-"""What Hugging Face transformers finds with beams: ids and scores of `generate(num_beams=...)`.
+"""Beam search by Hugging Face transformers: ids and scores of `generate(num_beams=...)`.
 
     python tests/make_beam_fixtures.py           write tests/fixtures/beams.json
     python tests/make_beam_fixtures.py --check   recompute and compare, write nothing
 
-Reads the checkpoints that make_model_fixtures.py made. Made with torch 2.15.0 and transformers 5.23.0; other versions
-are refused. Seeds are fixed. A case is kept only if the same model in f64 finds the same ids: no choice in it
-hangs on rounding.
+Reads the checkpoints that make_model_fixtures.py made. Requires torch 2.15.0 and transformers 5.23.0; other versions
+are refused. Seeds are fixed. A case is kept only if the same model in f64 finds the same ids, so that no choice depends
+on rounding.
 
-Beam sampling draws with torch's own generator, which nobody else has. Here `torch.multinomial` is replaced by draws from
-ChaCha12 numbers by inverse CDF in order of beams and ids (`Uniform` and `multinomial` below), so that everything else of
-HF's beam sampling can be compared.
+HF's beam sampling draws with torch's own generator, which this library does not reproduce. This script replaces
+`torch.multinomial` with draws from ChaCha12 numbers, by inverse CDF in order of beams and ids (`Uniform` and
+`multinomial` below), so that the rest of HF's beam sampling can be compared.
 """
 
 import argparse
@@ -39,7 +39,7 @@ EARLY_STOPPING = [False, True, "never"]
 
 
 class TooFew(Exception):
-    """Fewer candidates than draws, which torch refuses too."""
+    """There are fewer candidates than draws; torch refuses this too."""
 
 
 class Uniform:
@@ -47,7 +47,7 @@ class Uniform:
 
     def __init__(self, seed: int):
         key = []
-        for _ in range(8):  # PCG32 makes a key of the seed
+        for _ in range(8):  # PCG32 expands the seed to a key
             seed = (seed * 6364136223846793005 + 11634580027462260723) % 2**64
             x, turn = ((seed >> 18 ^ seed) >> 27) % 2**32, seed >> 59
             key.append((x >> turn | x << (-turn & 31)) % 2**32)
@@ -77,7 +77,7 @@ class Uniform:
 
 
 def multinomial(uniform: Uniform):
-    """Draws without return, as torch's own, by inverse CDF in order of the indices."""
+    """Draws without replacement, like torch's, by inverse CDF in order of the indices."""
 
     def draw(probabilities, num_samples):
         assert probabilities.shape[0] == 1
@@ -97,7 +97,7 @@ def multinomial(uniform: Uniform):
 
 
 def byte_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
-    """The id of each byte is the byte."""
+    """A tokenizer in which the id of each byte is its value."""
     seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in seen]
     symbol = {byte: chr(byte) for byte in seen} | {byte: chr(256 + n) for n, byte in enumerate(hidden)}
@@ -107,7 +107,7 @@ def byte_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
 
 
 def search(model: GPT2LMHeadModel, prompt: list[int], eos: list[int], options: dict, seed: int | None):
-    """Ids and scores of what is found, the best first."""
+    """Ids and scores of the texts found, the best first."""
     options = dict(options)
     if "logit_bias" in options:
         options["sequence_bias"] = {(id,): float(bias) for id, bias in options.pop("logit_bias")}
@@ -132,7 +132,7 @@ def search(model: GPT2LMHeadModel, prompt: list[int], eos: list[int], options: d
         torch.multinomial = original
     found = []
     for sequence, score, beams in zip(out.sequences, out.sequences_scores.tolist(), out.beam_indices):
-        length = (beams >= 0).sum().item()  # what comes after it is padding
+        length = (beams >= 0).sum().item()  # the rest is padding
         found.append(dict(ids=sequence[len(prompt) :][:length].tolist(), score=float(f"{score:.7g}")))
     return found
 
@@ -149,8 +149,8 @@ class Cases:
         self.tried = 0
 
     def add(self, make_options, ends: int = 1, first: int = 2, draw: bool = False, accept=lambda found, plain: True):
-        """Prompts are tried until no choice hangs on rounding. The end tokens are such that the model likes to write:
-        those of the best text without an end, from its `first` on."""
+        """Tries prompts until no choice depends on rounding. The end tokens are likely ones: the first `ends` different
+        tokens of the best text without an end, from index `first` on."""
         number = len(self.cases)
         for seed in count(1000 * number):
             self.tried += 1
@@ -160,7 +160,7 @@ class Cases:
             eos = list(dict.fromkeys(plain[first:]))[:ends]
             options = make_options(plain)
             biased = [id for id, _ in options.get("logit_bias", [])]
-            if len(set(biased)) < len(biased):  # HF keeps the last of them, ours adds them up
+            if len(set(biased)) < len(biased):  # HF keeps the last bias of a token, this library adds them
                 continue
             drawn = seed if draw else None
             try:
@@ -178,7 +178,7 @@ class Cases:
 
 
 def ended(found, plain):
-    """Some end early, and not at once."""
+    """Some texts end early, but not at their first token."""
     return any(1 < len(f["ids"]) < NEW_TOKENS for f in found)
 
 
@@ -186,7 +186,7 @@ def grid(cases: Cases):
     for beams in range(2, 9):
         for penalty, early in itertools.product(LENGTH_PENALTIES, EARLY_STOPPING):
             options = dict(num_beams=beams, length_penalty=penalty, early_stopping=early)
-            # an end made likely, in some cases by a bias
+            # a bias makes the end likely in some cases
             bias = lambda plain: dict(logit_bias=[[plain[2], 1.5]]) if beams % 2 else {}
             wanted = dict(num_return_sequences=beams if beams in (3, 4) else 2)
             cases.add(lambda plain: options | bias(plain) | wanted, accept=ended)

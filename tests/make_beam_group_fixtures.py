@@ -1,14 +1,14 @@
-"""What Hugging Face transformers 4 finds with groups of beams: ids and scores of `generate(num_beam_groups=...)`.
+"""Group beam search by Hugging Face transformers 4: ids and scores of `generate(num_beam_groups=...)`.
 
     python tests/make_beam_group_fixtures.py           write tests/fixtures/beam-groups.json
     python tests/make_beam_group_fixtures.py --check   recompute and compare, write nothing
 
-Transformers 5 has no group beam search. Made with torch 2.15.0 and transformers 4.49.0, in an environment of its own:
+Transformers 5 has no group beam search. Requires torch 2.15.0 and transformers 4.49.0, in a separate environment:
 
     pip install torch==2.15.0 numpy==2.4.6 safetensors==0.8.0 transformers==4.49.0
 
-Reads the checkpoints that make_model_fixtures.py made. Texts have no end token: how finished texts are counted changed
-from version 4 to 5. A case is kept only if the same model in f64 finds the same ids.
+Reads the checkpoints that make_model_fixtures.py made. Texts have no end token, because versions 4
+and 5 count finished texts differently. A case is kept only if the same model in f64 finds the same ids.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def cases(name: str) -> list[dict]:
         GPT2LMHeadModel.from_pretrained(FIXTURES / "models" / name, torch_dtype=dtype).eval()
         for dtype in (torch.float32, torch.float64)
     )
-    double.lm_head.register_forward_hook(lambda module, inputs, logits: logits.float())  # what generate expects
+    double.lm_head.register_forward_hook(lambda module, inputs, logits: logits.float())  # generate expects f32
     kept = []
     for beams, groups in ((2, 2), (3, 3), (4, 2), (6, 2), (6, 3), (8, 4)):
         for more in (
@@ -75,7 +75,7 @@ def main():
     for package, wanted in VERSIONS.items():
         found = importlib.metadata.version(package).split("+")[0]
         if found != wanted:
-            sys.exit(f"error: {package} {wanted} is needed, found {found}; see the head of this file")
+            sys.exit(f"error: {package} {wanted} is needed, found {found}; see the top of this file")
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(1)
     made = [case for name in MODELS for case in cases(name)]

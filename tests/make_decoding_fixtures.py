@@ -1,13 +1,13 @@
-"""What Hugging Face transformers makes of scores: processed distributions, greedy texts, strided perplexity.
+"""Decoding by Hugging Face transformers: processed distributions, greedy texts, strided perplexity.
 
     python tests/make_decoding_fixtures.py           write tests/fixtures/decoding.json
     python tests/make_decoding_fixtures.py --check   recompute and compare, write nothing
 
-Reads the checkpoints that make_model_fixtures.py made. Made with torch 2.15.0 and transformers 5.23.0; other versions
+Reads the checkpoints that make_model_fixtures.py made. Requires torch 2.15.0 and transformers 5.23.0; other versions
 are refused. Seeds are fixed.
 
-Options are written under our names, which are HF's but for `logit_bias` (a `sequence_bias` of single tokens) and
-`presence_penalty`, `frequency_penalty`, which HF does not have: `PresenceAndFrequency` below is their definition.
+Options have this library's names. These are HF's, except `logit_bias` (a `sequence_bias` of single tokens) and
+`presence_penalty` and `frequency_penalty`, which HF lacks: `PresenceAndFrequency` below defines them.
 """
 
 import argparse
@@ -32,7 +32,8 @@ MIN_DISTINCT = 5  # different tokens in every greedy continuation
 INF = math.inf
 
 
-# HF sorts unstably: which of equal scores top-p drops is left open there. Ours is the lowest id first.
+# HF's sort is unstable, so it is undefined which of several equal scores top-p drops. This library drops the lowest
+# id first.
 _sort = torch.sort
 torch.sort = lambda x, **more: _sort(x, stable=True, **more)
 
@@ -49,7 +50,7 @@ class PresenceAndFrequency(LogitsProcessor):
 
 
 def hf(options: dict, eos: list[int], keep: int, **more) -> tuple[GenerationConfig, LogitsProcessorList]:
-    """HF's configuration, and the processors it does not have."""
+    """HF's configuration, and the processors that HF lacks."""
     options = dict(options)
     penalties = [options.pop(f"{name}_penalty", 0.0) for name in ("presence", "frequency")]
     extra = LogitsProcessorList([PresenceAndFrequency(*penalties)] if any(penalties) else [])
@@ -58,7 +59,7 @@ def hf(options: dict, eos: list[int], keep: int, **more) -> tuple[GenerationConf
     if "bad_words" in options:
         options["bad_words_ids"] = options.pop("bad_words")
     options.setdefault("top_k", 0)  # off
-    # Two beams and `keep - 1` end tokens are what makes HF keep `keep` tokens at least.
+    # HF keeps at least `keep` tokens if there are two beams and `keep - 1` end tokens.
     config = GenerationConfig(
         num_beams=1 if keep == 1 else 2, eos_token_id=eos or None, pad_token_id=0, **options, **more
     )
@@ -69,7 +70,7 @@ def hf(options: dict, eos: list[int], keep: int, **more) -> tuple[GenerationConf
 def processed(
     model: GPT2LMHeadModel, scores: Tensor, ids: list[int], prompt_len: int, options: dict, eos: list[int], keep: int
 ) -> Tensor:
-    """scores [V] -> what `generate` draws from [V], as scores."""
+    """scores [V] -> the processed scores [V] that `generate` draws from."""
     config, extra = hf(options, eos, keep, do_sample=True)
     config._eos_token_tensor = torch.tensor(eos) if eos else None
     processors = model._get_logits_processor(
@@ -82,7 +83,7 @@ def processed(
 
 
 def rows(model: GPT2LMHeadModel) -> list[dict]:
-    """Ties, infinities and extremes, which a model's scores seldom have."""
+    """Ties, infinities and extremes, which are rare in a model's scores."""
     random = torch.Generator().manual_seed(1)
     steps = (torch.randn(50, generator=random) * 4).round() / 2  # many ties
     smooth = torch.randn(50, generator=random) * 3
@@ -111,7 +112,7 @@ def rows(model: GPT2LMHeadModel) -> list[dict]:
             add(scores, options)
     for options in filters:
         add(smooth, options, keep=2)
-        if "min_p" not in options:  # which of several equals its topk keeps is left open
+        if "min_p" not in options:  # it is undefined which of several equal scores HF's topk keeps
             add(steps, options, keep=3, eos=(0, 4))
     add(large, dict(top_k=5, top_p=0.5))
     add(large, dict(temperature=1e30))
@@ -191,7 +192,7 @@ def distributions(name: str, model: GPT2LMHeadModel, seed: int) -> list[dict]:
         EVERYTHING,
     ]
     for number, option in enumerate(options):
-        ids = torch.randint(12, (18,), generator=random).tolist()  # of few tokens, so that they occur again
+        ids = torch.randint(12, (18,), generator=random).tolist()  # few different tokens, so that they repeat
         prompt_len = 10
         with torch.no_grad():
             scores = model(torch.tensor([ids])).logits[0, -1]
@@ -221,7 +222,7 @@ def greedy(name: str, model: GPT2LMHeadModel, first_seed: int) -> list[dict]:
     cases = []
 
     def add(make_options, make_eos=lambda plain: []):
-        """Prompts are tried until the choice is clear at every step."""
+        """Tries prompts until the choice is clear at every step."""
         for seed in count(first_seed + 100 * len(cases)):
             random = torch.Generator().manual_seed(seed)
             prompt = torch.randint(model.config.vocab_size - 1, (8,), generator=random).tolist()
@@ -235,7 +236,7 @@ def greedy(name: str, model: GPT2LMHeadModel, first_seed: int) -> list[dict]:
         case = dict(model=name, prompt_ids=prompt, eos=eos, options=options)
         cases.append(case | dict(ids=ids, finish_reason="eos" if ids[-1] in eos else "length"))
 
-    fifth = lambda plain: [plain[4]]  # an end token that the model wants to write
+    fifth = lambda plain: [plain[4]]  # an end token that the model is likely to write
     add(lambda plain: {})
     add(lambda plain: dict(repetition_penalty=1.2))
     add(lambda plain: dict(repetition_penalty=2.5))
@@ -265,8 +266,8 @@ def greedy(name: str, model: GPT2LMHeadModel, first_seed: int) -> list[dict]:
 
 
 def perplexity(name: str, model: GPT2LMHeadModel, seed: int) -> list[dict]:
-    """HF's guide "Perplexity of fixed-length models", but that each token counts once: the guide takes one too few for
-    every window after the first, where the shift of the labels costs no token."""
+    """HF's guide "Perplexity of fixed-length models", except that each token counts once: the guide counts one too few
+    for every window after the first, where shifting the labels loses no token."""
     random = torch.Generator().manual_seed(seed)
     ids = torch.randint(model.config.vocab_size, (1, 170), generator=random)
     cases = []
@@ -286,7 +287,7 @@ def perplexity(name: str, model: GPT2LMHeadModel, seed: int) -> list[dict]:
             if end == ids.shape[1]:
                 break
         windows_apart = math.ceil(ids.shape[1] / window) if stride == window else 1
-        assert tokens == ids.shape[1] - windows_apart  # the first of each has nothing before it
+        assert tokens == ids.shape[1] - windows_apart  # the first token of each separate window has no context
         cases.append(dict(model=name, ids=ids[0].tolist(), window=window, stride=stride, nll=nll_sum / tokens))
     return cases
 
@@ -295,7 +296,7 @@ def perplexity(name: str, model: GPT2LMHeadModel, seed: int) -> list[dict]:
 
 
 def numbers(x: Tensor) -> list:
-    """JSON has no -inf."""
+    """Numbers for JSON, which has no -inf."""
     return [float(f"{v:.9g}") if v > -INF else "-inf" for v in x.tolist()]
 
 

@@ -1,11 +1,11 @@
-"""Small random GPT-2 checkpoints and what Hugging Face transformers computes with them.
+"""Small random GPT-2 checkpoints and their outputs in Hugging Face transformers.
 
     python tests/make_model_fixtures.py [--out tests/fixtures/models]   write them
     python tests/make_model_fixtures.py --check                         recompute and compare, write nothing
 
-Made with torch 2.15.0 and transformers 5.23.0; other versions are refused. Seeds are fixed, so the
-checkpoints come out the same again. So do the reference outputs on the same kind of processor; on another
-they may differ by the rounding of f32.
+Requires torch 2.15.0 and transformers 5.23.0; other versions are refused. Seeds are fixed, so the checkpoints
+are reproducible. The reference outputs are too on the same kind of processor; on another they may differ by the
+rounding of f32.
 """
 
 import argparse
@@ -52,7 +52,7 @@ FIXTURES = {
     "f16": BASE | dict(dtype="float16"),
     "bf16": BASE | dict(dtype="bfloat16"),
     "bare-names": TINY,
-    # Sums over more than 256 products; n_inner above has mlp.c_proj's. f16 keeps the file small.
+    # Sums of more than 256 products; those of mlp.c_proj are in gelu-pytorch-tanh. f16 keeps the file small.
     "wide": dict(n_layer=1, n_head=5, n_embd=260, n_inner=24, vocab_size=97, dtype="float16"),
 }
 
@@ -91,7 +91,7 @@ def save(model: GPT2LMHeadModel, folder: Path):
 
 
 def old_names(folder: Path, config: GPT2Config):
-    """The form of the first GPT-2 checkpoints: no `transformer.`, masks among the tensors, a short config."""
+    """Rewrites a checkpoint like the first GPT-2 ones: no `transformer.`, masks among the tensors, a short config."""
     tensors = load_file(folder / "model.safetensors")
     tensors = {key.removeprefix("transformer."): value for key, value in tensors.items()}
     mask = torch.ones(config.n_positions, config.n_positions).tril()[None, None]
@@ -107,7 +107,7 @@ def old_names(folder: Path, config: GPT2Config):
 
 
 def load(folder: Path) -> GPT2LMHeadModel:
-    """In f32 whatever the file's type: the reference is computed from the rounded weights."""
+    """Loads a model in f32, whatever the file's type: the reference uses the rounded weights."""
     model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     model.generation_config.eos_token_id = None  # generation never ends early
     model.generation_config.pad_token_id = 0  # unused: one sequence at a time
@@ -115,7 +115,7 @@ def load(folder: Path) -> GPT2LMHeadModel:
 
 
 def greedy(model: GPT2LMHeadModel, prompt: list[int], new_tokens: int) -> tuple[list[int], torch.Tensor]:
-    """The new ids, and the logits each was chosen from."""
+    """The new ids, and the logits from which each was chosen."""
     ids = torch.tensor([prompt])
     out = model.generate(
         ids,
@@ -136,7 +136,7 @@ def logprobs(model: GPT2LMHeadModel, ids: list[int]) -> torch.Tensor:
 
 
 def reference(folder: Path, seed: int) -> tuple[dict, dict]:
-    """What is written to reference.safetensors and to reference.json."""
+    """The contents of reference.safetensors and reference.json."""
     model = load(folder)
     config = model.config
     random = torch.Generator().manual_seed(seed)
@@ -148,7 +148,7 @@ def reference(folder: Path, seed: int) -> tuple[dict, dict]:
     for i in range(config.n_layer):
         h = f"transformer.h.{i}.attn"
         error = (trace[f"{h}.scores"].softmax(dim=-1) - trace[f"{h}.weights"]).abs().max()
-        assert error < 1e-6, f"{folder.name}: the recomputed scores of layer {i} miss the weights by {error}"
+        assert error < 1e-6, f"{folder.name}: softmax of the scores of layer {i} misses the weights by {error}"
 
     continuations = []
     for prompt in prompts:
@@ -168,16 +168,16 @@ def reference(folder: Path, seed: int) -> tuple[dict, dict]:
 
 
 def weakness(trace: dict, facts: dict) -> str | None:
-    """Why another seed is needed, if one is."""
+    """The reason why another seed is needed, or None."""
     for run in facts["greedy"]:
         if run["min_margin"] < MIN_MARGIN:
-            return f"two tokens only {run['min_margin']} apart"
+            return f"two logits are only {run['min_margin']} apart"
         if len(set(run["ids"])) < MIN_DISTINCT:
             return f"only {len(set(run['ids']))} different tokens"
         if facts["eos_token_id"] in run["ids"]:
             return "the end token occurs"
     for name, value in trace.items():
-        # The last row attends to T keys; near 1 throughout, the softmax would be a choice and no mixture.
+        # The last row attends to T keys. If every head's largest weight were near 1, attention would select, not mix.
         if name.endswith(".attn.weights") and value[:, -1].max(dim=-1).values.min() > 0.9:
             return f"{name} is saturated"
     return None
@@ -210,7 +210,7 @@ def make(name: str, options: dict, first_seed: int, folder: Path):
     for file in folder.iterdir():
         file.chmod(0o644)
         size += file.stat().st_size
-    print(f"{name}: {size:,} bytes, seed {seed} after {seed - first_seed} that were too weak")
+    print(f"{name}: {size:,} bytes, seed {seed} after {seed - first_seed} unsuitable seeds")
 
 
 def check(folder: Path) -> float:

@@ -1,15 +1,15 @@
-"""What tiktoken and Hugging Face tokenizers make of awkward strings; and GPT-2's merges as ids.
+"""Difficult strings tokenized by tiktoken and Hugging Face tokenizers; and GPT-2's merges as ids.
 
     python tests/make_tokenizer_fixtures.py            write tests/fixtures/tokenizer and data/gpt2-merges.bin
-    python tests/make_tokenizer_fixtures.py --check    compute again and compare, write nothing
+    python tests/make_tokenizer_fixtures.py --check    recompute and compare, write nothing
     python tests/make_tokenizer_fixtures.py --corpus FOLDER [--text FILE ...] [--strings N]
                                                        write a large corpus for tests/tokenizer.rs
 
-Both libraries must agree on every string, or the script fails. Made with tiktoken 0.14.0 and tokenizers 0.23.3;
+Both libraries must agree on every string, or the script fails. Requires tiktoken 0.14.0 and tokenizers 0.23.3;
 other versions are refused. The format of the fixtures is described in tests/fixtures/tokenizer/README.md.
 
-The corpus is English (the files given), the source files of Python's standard library, text of mixed scripts,
-and N random Unicode strings (default: a million). It takes a few minutes and is not committed.
+The corpus contains the given files (English text), the source files of Python's standard library, text of mixed
+scripts, and N random Unicode strings (default: a million). Writing it takes a few minutes. It is not committed.
 """
 
 import argparse
@@ -67,7 +67,7 @@ class References:
         self.hf_special.add_special_tokens([END])
 
     def encode(self, text):
-        """The ids of a text, and those with special tokens allowed."""
+        """The ids of a text without and with special tokens allowed."""
         plain = self.tiktoken.encode_ordinary(text)
         special = self.tiktoken.encode(text, allowed_special="all")
         assert plain == self.hf.encode(text).ids, repr(text)
@@ -84,7 +84,7 @@ class References:
 
 
 def conformance_texts():
-    """Every kind of text that ports of this tokenizer have been seen to get wrong."""
+    """Every kind of text that ports of this tokenizer are known to get wrong."""
     texts = ["", " ", "a", "Hello world", "Hello, world!", " Hello", "hello  world", "Once upon a time"]
     # contractions: lower case, upper case, in the wrong place, unfinished, with other apostrophes
     for ending in ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"]:
@@ -123,7 +123,7 @@ def conformance_texts():
     # numerals: decimal digits of many scripts, letters, others
     texts += ["0", "42", " 42", "1234567890" * 3, "3.14159", "1,000,000", "1e-9", "0x1F", "v2.0", "½", "x²", "H₂O"]
     texts += ["Ⅷ", "ⅷ", "①②③", "⑴", "⒈", "〇", "一二三", "𝟘𝟙𝟚", "፩", "௧௨", "㊿", "𐄇", "ↁ", "1st2nd", "１２３", "𞱱"]
-    # letters and numbers that came with recent versions of Unicode, and some that have none yet
+    # letters and numbers of recent Unicode versions, and code points not yet assigned
     texts += ["\U0001c900", "\U00010d40x", "\ua7da\ua7db", "\U00016d70\U00016d71", "\U000105c0", "\U0001e5d0", "\U00031350"]
     texts += ["\U00033400", "\ua7ce\ua7cf"]
     # the special token
@@ -137,7 +137,7 @@ def conformance_texts():
         "camelCase PascalCase snake_case SCREAMING_CASE kebab-case", "{\"a\": [1, 2, {\"b\": null}]}", "    \t  mixed",
         "fn main() { println!(\"{}\", 'a'); }", "/* ' */ // 's", "=>", "===", "!=", "...", "--", "----------------",
     ]
-    # runs, and words that look like merges of other words
+    # runs, and words that look like merged words
     texts += [c * n for c in "a^-=.é中🙂'_7" for n in (2, 3, 5, 9, 31, 100, 257)]
     texts += ["ab" * 50, "the" * 40, " the" * 40, "aaab" * 20, "-=" * 33, "!?" * 21, "lol" * 11, "na na " * 9]
     texts += ["antidisestablishmentarianism", "Pneumonoultramicroscopicsilicovolcanoconiosis", "SolidGoldMagikarp"]
@@ -180,7 +180,7 @@ def random_text(rng, length):
 
 
 def class_lines(references):
-    """The ranges of code points that the pattern's classes hold."""
+    """The ranges of code points in the pattern's classes."""
     one_byte_each = {bytes([b]): b for b in range(256)}
     yield "# The classes of GPT-2's pattern, Unicode 16.0: L is \\p{L}, N is \\p{N}, S is \\s. Hexadecimal ranges."
     for name, pattern in (("L", r"\p{L}"), ("N", r"\p{N}"), ("S", r"\s")):
@@ -198,7 +198,7 @@ def class_lines(references):
 
 
 def decoding_cases(references, rng):
-    """Lists of ids that cut characters apart, and their text with errors="replace"."""
+    """Lists of ids that split characters, and their text with errors="replace"."""
     end = references.vocab[END]
     by_length = [i for i, token in references.spelling.items() if any(ord(c) > 0x7F for c in token if c != "Ġ")]
     for n in range(300):
@@ -210,7 +210,7 @@ def decoding_cases(references, rng):
 
 
 def small_tokenizer(rng):
-    """A tokenizer with ids in no order and with added tokens; and cases for it."""
+    """A tokenizer with shuffled ids and with added tokens, and cases for it."""
     training = Tokenizer(BPE())
     training.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = list(byte_symbols().values())
@@ -248,15 +248,15 @@ def json_lines(cases):
 
 
 def merges_as_ids(references):
-    """GPT-2's merges by rank: the ids of left and right, two bytes each."""
-    # nothing else has to be said of a merge: its rank tells the id that comes of it
+    """GPT-2's merges by rank: the ids of left and right, u16 each."""
+    # the result need not be stored: its id is 256 + rank
     for rank, (left, right) in enumerate(references.merges):
         assert references.vocab[left + right] == 256 + rank
     return b"".join(struct.pack("<2H", *map(references.vocab.get, merge)) for merge in references.merges)
 
 
 def fixtures():
-    """Paths, and what belongs there."""
+    """The contents of each file, by path."""
     references, rng = References(), random.Random(2019)
     texts = conformance_texts()
     random_texts = [random_text(rng, rng.randint(1, 30)) for _ in range(800)]
@@ -272,7 +272,7 @@ def fixtures():
 
 
 def corpus_texts(rng, files, strings):
-    """Texts of at most a few thousand characters, then many short ones."""
+    """Texts of up to a few thousand characters, then many short ones."""
 
     def cut(text):
         at = 0
@@ -297,7 +297,10 @@ def corpus_texts(rng, files, strings):
 
 
 def write_corpus(folder, files, strings):
-    """For each text: length, bytes, then for plain and for special the number of ids, and the ids. All u32."""
+    """For each text, writes its length in bytes, its bytes, then for plain and for special ids their number and the ids.
+
+    All numbers are u32, little-endian.
+    """
     references, rng = References(), random.Random(1024)
     folder.mkdir(parents=True, exist_ok=True)
     count = size = 0
@@ -334,7 +337,7 @@ def main():
     arguments = parser.parse_args()
     for package, version in VERSIONS.items():
         if importlib.metadata.version(package) != version:
-            sys.exit(f"{package} {importlib.metadata.version(package)} is installed, {version} is needed")
+            sys.exit(f"{package} {importlib.metadata.version(package)} is installed, but {version} is needed")
     if arguments.corpus:
         return write_corpus(arguments.corpus, arguments.text, arguments.strings)
     for path, content in fixtures().items():

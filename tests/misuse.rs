@@ -1,6 +1,6 @@
-//! Safe functions with wrong arguments: a shape that does not fit is a panic with a message, never undefined behaviour.
+//! Safe functions called with wrong arguments: a wrong shape is a panic with a message, never undefined behaviour.
 //!
-//! `.ci/run` repeats this file under the address sanitizer.
+//! `.ci/run` runs this file again under the address sanitizer.
 
 use gpt2::bpe::{Bpe, Merge, PieceMerges, StreamDecoder};
 use gpt2::checkpoint::{LanguageModel, bundled, random::random};
@@ -20,14 +20,14 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What a panic said.
+/// The message of a panic.
 fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
         .expect("a panic with a message")
 }
 
-/// The message of the panic in which `work` ends.
+/// Runs `work`, which must panic, and returns the message.
 #[track_caller]
 fn panics<T>(what: &str, work: impl FnOnce() -> T) -> String {
     match catch_unwind(AssertUnwindSafe(work)) {
@@ -36,11 +36,11 @@ fn panics<T>(what: &str, work: impl FnOnce() -> T) -> String {
     }
 }
 
-/// Panics, and says a `part`.
+/// `work` must panic with a message that contains `part`.
 #[track_caller]
 fn says<T>(what: &str, part: &str, work: impl FnOnce() -> T) {
     let message = panics(what, work);
-    assert!(message.contains(part), "{what}: {message:?} says {part:?}");
+    assert!(message.contains(part), "{what}: {message:?} lacks {part:?}");
 }
 
 /// V 97, C 64, H 4, D 16, 2 layers, 80 positions.
@@ -53,7 +53,7 @@ fn model() -> Gpt2 {
     random(config(), Dtype::F32)
 }
 
-/// Few rows and many take different ways.
+/// Few rows and many rows use different kernels.
 const LENGTHS: [usize; 2] = [3, 40];
 
 fn ids(len: usize) -> Vec<u32> {
@@ -204,12 +204,12 @@ fn wrong_ids() {
     says("a head's input", "[T, C]", || model.head(&Matrix::zeros(1, 65), &mut NoTrace));
 }
 
-/// A pass that ends early leaves the cache as it was.
+/// A pass that panics leaves the cache unchanged.
 #[test]
-fn a_pass_that_panics_is_forgotten() {
+fn a_pass_that_panics_leaves_the_cache_unchanged() {
     /// Panics at a stage of the second block.
-    struct Falls(Stage, Option<usize>);
-    impl Trace for Falls {
+    struct PanicsAt(Stage, Option<usize>);
+    impl Trace for PanicsAt {
         fn wants(&self, _: Stage) -> bool {
             true
         }
@@ -227,18 +227,18 @@ fn a_pass_that_panics_is_forgotten() {
         let mut cache = KvCache::new(&model.config);
         let mut got = bits(&model.forward(&ids(70)[..60], &mut cache, &mut NoTrace));
         let mut fork = cache.clone();
-        says("a trace", "enough", || model.forward(&[5; 20], &mut cache, &mut Falls(stage, None)));
+        says("a trace", "enough", || model.forward(&[5; 20], &mut cache, &mut PanicsAt(stage, None)));
         assert_eq!(cache.len(), 60);
         got.extend(bits(&model.forward(&ids(70)[60..], &mut cache, &mut NoTrace)));
         assert!(got == expected, "{stage:?}");
         let again = bits(&model.forward(&ids(70)[60..], &mut fork, &mut NoTrace));
-        assert!(again == expected[60 * 97..], "{stage:?}: the other owner of the pages");
+        assert!(again == expected[60 * 97..], "{stage:?}: the cache that shares the pages");
     }
 }
 
-/// A trace may write what it likes.
+/// A trace may write any value, even one that is not finite.
 #[test]
-fn numbers_that_are_none_go_through() {
+fn any_value_passes_through() {
     struct Writes(f32);
     impl Trace for Writes {
         fn wants(&self, _: Stage) -> bool {
@@ -265,8 +265,8 @@ fn numbers_that_are_none_go_through() {
 #[test]
 fn matrices() {
     says("too few", "[2, 3]", || Matrix::from_vec(2, 3, vec![0.0; 5]));
-    panics("more than a usize counts", || Matrix::from_vec(1 << 63, 2, vec![]));
-    panics("more than a usize counts", || Matrix::from_vec(usize::MAX, usize::MAX, vec![0.0]));
+    panics("more than usize::MAX", || Matrix::from_vec(1 << 63, 2, vec![]));
+    panics("more than usize::MAX", || Matrix::from_vec(usize::MAX, usize::MAX, vec![0.0]));
     panics("more than memory", || Matrix::zeros(1 << 40, 1 << 40));
     let mut x = Matrix::zeros(2, 3);
     panics("a row outside", || x.row(2).len());
@@ -284,9 +284,7 @@ fn weights_of_a_wrong_size() {
     let bytes = Bytes::aligned_copy(&[0; 64]);
     says("too few", "[rows, cols]", || Weights::new(4, 5, Dtype::F32, bytes.clone()));
     says("too many", "[rows, cols]", || Weights::new(4, 5, Dtype::F16, bytes.clone()));
-    says("more than a usize counts", "[rows, cols]", || {
-        Weights::new(1 << 62, 4, Dtype::F32, bytes.slice(0..0))
-    });
+    says("more than usize::MAX", "[rows, cols]", || Weights::new(1 << 62, 4, Dtype::F32, bytes.slice(0..0)));
     says("no scales", "scales", || Weights::new(4, 16, Dtype::I8, bytes.clone()));
     says("not aligned", "aligned", || Weights::new(1, 8, Dtype::F32, bytes.slice(2..34)));
     says("not aligned", "aligned", || Weights::new(1, 8, Dtype::Bf16, bytes.slice(1..17)));
@@ -295,8 +293,8 @@ fn weights_of_a_wrong_size() {
         says("too few panels", "panels", || Weights::int8(4, 17, outputs, bytes.clone(), vec![1.0; 17]));
         says("too few scales", "scale", || Weights::int8(4, 4, outputs, bytes.clone(), vec![1.0; 3]));
         let none = Bytes::aligned_copy(&[]);
-        panics("more than a usize counts", || Weights::int8(1 << 62, 1, outputs, none.clone(), vec![1.0]));
-        panics("more than a usize counts", || Weights::int8(1, 1 << 62, outputs, none.clone(), vec![1.0]));
+        panics("more than usize::MAX", || Weights::int8(1 << 62, 1, outputs, none.clone(), vec![1.0]));
+        panics("more than usize::MAX", || Weights::int8(1, 1 << 62, outputs, none.clone(), vec![1.0]));
     }
     let wide = weights(4, 5);
     for w in [wide.clone(), wide.quantize(Outputs::Cols), wide.quantize(Outputs::Rows)] {
@@ -311,7 +309,7 @@ fn weights_of_a_wrong_size() {
     panics("a part of a part", || bytes.slice(8..16).slice(0..9).len());
 }
 
-/// Weights `[rows, cols]` in each number type.
+/// Weights `[rows, cols]`, once for each number type.
 fn each_type(rows: usize, cols: usize, outputs: Outputs) -> impl Iterator<Item = Weights> {
     Dtype::ALL.into_iter().map(move |dtype| match dtype {
         Dtype::F32 => weights(rows, cols),
@@ -340,7 +338,7 @@ fn products_of_shapes_that_do_not_fit() {
     }
 }
 
-/// No rows, no columns, nothing to sum: the result is what the definition gives.
+/// With no rows, no columns or nothing to sum, the result follows the definition.
 #[test]
 fn products_of_nothing() {
     for (t, k, n) in
@@ -392,7 +390,7 @@ fn files_that_are_written_wrong() {
     assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 1, "nothing else is left");
 }
 
-/// Tensors that no file holds: shapes that do not belong to their bytes.
+/// Tensors that cannot come from a file: their shape does not match their bytes.
 #[test]
 fn tensors_made_by_hand() {
     let tensor = |dtype: &str, shape: &[usize], bytes: usize| {
@@ -416,7 +414,7 @@ fn tensors_made_by_hand() {
 }
 
 #[test]
-fn tokens_that_there_are_not() {
+fn unknown_token_ids() {
     let bpe = Bpe::gpt2();
     for id in [50_257, u32::MAX] {
         assert!(bpe.decode(&[0, id]).is_err_and(|error| error.to_string().contains("number 2")));

@@ -1,4 +1,4 @@
-//! `gpt2 quantize` and what it writes: the same text as from memory, and files that are no good are refused.
+//! `gpt2 quantize` and the files it writes: they give the same text as the model in memory; bad files are refused.
 
 mod common;
 
@@ -15,7 +15,7 @@ use std::path::Path;
 
 const PROMPT: [&str; 6] = ["generate", "--greedy", "--max-new-tokens", "12", "--json", "Once upon a time"];
 
-/// Standard output of a run that ends well.
+/// Standard output of a run that must succeed.
 fn output(args: &[&str]) -> String {
     let assert = gpt2().args(args).assert().success();
     String::from_utf8(assert.get_output().stdout.clone()).expect("UTF-8")
@@ -48,7 +48,7 @@ fn a_file_and_a_folder_of_the_bundled_model() {
         .into();
     assert_eq!(texts[0], texts[1]);
     assert_eq!(texts[0].as_array().expect("ids").len(), 12);
-    // a second run replaces the file, and refuses the folder
+    // a second run replaces the file but refuses the folder
     output(&["quantize", "--out", file.to_str().expect("UTF-8")]);
     let again = gpt2().args(["quantize", "--out"]).arg(&tree).assert().code(1);
     assert!(String::from_utf8_lossy(&again.get_output().stderr).contains("with files in it"));
@@ -61,7 +61,7 @@ fn a_file_and_a_folder_of_the_bundled_model() {
 
 #[test]
 fn a_folder_keeps_its_tokenizer_and_a_file_its_configuration() {
-    // its n_head and n_inner cannot be told from the shapes
+    // the shapes do not determine n_head and n_inner
     for name in ["base", "inner-erf", "odd-heads", "untied", "bf16", "wide"] {
         let source = Checkpoint::copy(name).with_bytes_as_tokens();
         source.configure("layer_norm_epsilon", 3e-6);
@@ -73,7 +73,7 @@ fn a_folder_keeps_its_tokenizer_and_a_file_its_configuration() {
         let (a, b) = (checkpoint::open(&tree).expect("a model"), checkpoint::open(&file).expect("a model"));
         assert_eq!(a.model.config, b.model.config, "{name}");
         assert_eq!(a.model.config, checkpoint::open(source.path()).expect("a model").model.config, "{name}");
-        assert_eq!(a.bpe.encode("abc"), [97, 98, 99], "{name}: the tokenizer came along");
+        assert_eq!(a.bpe.encode("abc"), [97, 98, 99], "{name}: the tokenizer is copied");
         assert_ne!(b.bpe.encode("abc"), [97, 98, 99], "{name}: it is not in the file");
         let memory = checkpoint::open(source.path()).expect("a model").model.quantize();
         for model in [&a.model, &b.model] {
@@ -83,7 +83,7 @@ fn a_folder_keeps_its_tokenizer_and_a_file_its_configuration() {
 }
 
 #[test]
-fn the_model_itself_is_not_written_over() {
+fn the_model_itself_is_not_overwritten() {
     let source = Checkpoint::copy("base");
     let before = std::fs::read(source.file("model.safetensors")).expect("a file");
     for out in [source.file("model.safetensors"), source.path().to_path_buf(), source.file("config.json")] {
@@ -98,7 +98,7 @@ fn the_model_itself_is_not_written_over() {
     assert!(String::from_utf8_lossy(&twice.get_output().stderr).contains("already has eight-bit weights"));
 }
 
-/// Bits of the logits after `ids`, read `chunk` at a time.
+/// The bits of the logits after `ids`, read in chunks of `chunk` tokens.
 fn last_logits(model: &Gpt2, ids: &[u32], chunk: usize) -> Vec<u32> {
     let mut cache = model.new_cache();
     let mut logits = Vec::new();
@@ -131,7 +131,7 @@ fn threads_chunks_and_batches_change_no_bit() {
             .collect();
         let x = model.hidden(&mut batch, &mut NoTrace);
         let logits = model.head(&x, &mut NoTrace);
-        // sequence 1 comes after the one token of sequence 0
+        // the rows of sequence 1 follow the single row of sequence 0
         assert!(bits(logits.row(ids.len())) == expected, "{others} others");
     }
 }
@@ -157,11 +157,11 @@ fn instruction_sets_change_no_bit() {
     }
     assert!(seen.iter().any(|(simd, _)| *simd == "scalar"));
     for (simd, stages) in &seen {
-        assert!(*stages == seen[0].1, "the stages under {simd} are not those under {}", seen[0].0);
+        assert!(*stages == seen[0].1, "the stages under {simd} differ from those under {}", seen[0].0);
     }
 }
 
-/// What eight bits cost on texts that the model itself draws; figures for a held-out text are in the README.
+/// The cost of eight bits on texts that the model itself samples. The README has figures for held-out text.
 #[test]
 fn perplexity_stays_within_half_a_percent() {
     let lm = bundled();
@@ -211,14 +211,14 @@ fn spoilt(change: impl FnOnce(&mut Map<String, Value>, &mut Vec<u8>)) -> Checkpo
 const WEIGHT: &str = "transformer.h.0.attn.c_attn.weight";
 const SCALE: &str = "transformer.h.0.attn.c_attn.weight.scale";
 
-/// Where a tensor's bytes lie.
+/// The range of a tensor's bytes.
 fn span(header: &Map<String, Value>, name: &str) -> std::ops::Range<usize> {
     let [begin, end] = [0, 1].map(|i| header[name]["data_offsets"][i].as_u64().expect("an offset") as usize);
     begin..end
 }
 
 #[test]
-fn files_that_are_no_good_are_refused() {
+fn bad_files_are_refused() {
     type Change = Box<dyn FnOnce(&mut Map<String, Value>, &mut Vec<u8>)>;
     let set_scale = |value: f32| -> Change {
         Box::new(move |header, data| {
@@ -290,12 +290,13 @@ fn files_that_are_no_good_are_refused() {
         let stderr = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
         assert!(stderr.starts_with("error: ") && stderr.lines().count() == 1, "{what}: {stderr}");
         for part in parts {
-            assert!(stderr.contains(part), "{what}: {stderr:?} says nothing of {part:?}");
+            assert!(stderr.contains(part), "{what}: {stderr:?} lacks {part:?}");
         }
     }
 }
 
-/// -128 and what lies behind the matrix are never written; in a file they change nothing but what they are.
+/// `quantize` never writes -128 or nonzero padding after the matrix. If a file has such bytes, every instruction set
+/// reads them alike.
 #[test]
 fn bytes_that_are_never_written_are_read_alike_everywhere() {
     let checkpoint = spoilt(|header, data| {

@@ -1,4 +1,4 @@
-//! The README keeps its word: its tables and commands are those of the code.
+//! The README matches the code: its tables, its commands and their outputs.
 
 use gpt2::generate::Options;
 use gpt2::trace::Stage;
@@ -41,8 +41,8 @@ fn files_that_are_named_exist() {
     }
 }
 
-/// What the README shows below a command is what the command prints. A line `...` stands for any lines, one that ends
-/// with ` ...` for all that begin like it.
+/// The README shows below a command what the command prints. A line `...` stands for any number of lines; a line that
+/// ends with ` ...` stands for one line with the same beginning.
 #[cfg(unix)]
 #[test]
 fn commands_print_what_is_shown() {
@@ -71,7 +71,7 @@ fn commands_print_what_is_shown() {
                 None => line == expected,
             };
             let found = if skipping { lines.any(fits) } else { lines.next().is_some_and(fits) };
-            assert!(found, "{command}\nprints no line\n{expected}\nin its place, but\n{printed}");
+            assert!(found, "{command}\nlacks the line\n{expected}\nat its place in\n{printed}");
             skipping = false;
         }
         assert!(skipping || lines.next().is_none(), "{command}\nprints more:\n{printed}");
@@ -80,7 +80,7 @@ fn commands_print_what_is_shown() {
     assert!(tried >= 3, "{tried} commands");
 }
 
-/// The text under the first command is what the seed that is named there gives, but for the breaks of its lines.
+/// The text under the first command is what the seed named there gives, apart from line breaks.
 #[test]
 fn the_first_text_is_that_of_its_seed() {
     let shown = README.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a text");

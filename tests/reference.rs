@@ -1,6 +1,6 @@
-//! Every stage, every greedy continuation and every score equals the reference's, Hugging Face `transformers`.
+//! Every stage, greedy continuation and score equals that of the reference, Hugging Face `transformers`.
 //!
-//! The fixtures are made by `tests/make_model_fixtures.py`; this test needs no Python.
+//! `tests/make_model_fixtures.py` makes the fixtures; this test needs no Python.
 
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::format::{Bytes, safetensors::SafeTensors};
@@ -106,7 +106,7 @@ fn scores() {
     }
 }
 
-/// Prefill at once, in pieces, token by token: the same bits.
+/// Reading a prompt at once, in pieces or token by token gives the same bits.
 #[test]
 fn the_cache_changes_nothing() {
     for folder in folders() {

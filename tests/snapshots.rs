@@ -1,6 +1,6 @@
-//! A line for every stage of a forward pass, kept in `tests/snapshots/`: any changed bit of any stage is seen in review.
+//! One line per stage of a forward pass, kept in `tests/snapshots/`, so a review shows any stage whose bits change.
 //!
-//! The hashes are the same on every machine. After a change of arithmetic that is meant (say it in the changelog):
+//! The hashes are the same on every machine. After an intended change of arithmetic (note it in the changelog):
 //! `INSTA_UPDATE=always cargo test --test snapshots`
 
 #[allow(dead_code)]
@@ -25,7 +25,7 @@ fn a_fixture() {
     insta::assert_snapshot!("base", stages_of_a_fixture());
 }
 
-/// The same of the bundled model.
+/// The stages of the bundled model, as `gpt2 trace` prints them.
 fn stages_of_the_bundled_model() -> String {
     let lm = gpt2::checkpoint::bundled();
     let mut recorder = Recorder::new();
@@ -39,7 +39,7 @@ fn the_bundled_model() {
     insta::assert_snapshot!("bundled", stages_of_the_bundled_model());
 }
 
-/// Every instruction set, any number of threads: the same text.
+/// Every instruction set and any number of threads give the same text.
 #[test]
 fn the_same_everywhere() {
     let base = fixture("base").display().to_string();

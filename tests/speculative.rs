@@ -1,4 +1,4 @@
-//! Speculative decoding against plain decoding: the same bits, greedily and sampled.
+//! Speculative decoding gives the same bits as plain decoding, greedy and sampled.
 
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::{self, random};
@@ -25,7 +25,7 @@ fn fixture(name: &str) -> Gpt2 {
     checkpoint::open(&folder).expect("a fixture").model
 }
 
-/// A model that says nearly what `model` says.
+/// A model with nearly the same outputs as `model`.
 fn near(model: &Gpt2) -> Gpt2 {
     let mut near = model.clone();
     let mut uniform = Uniform::new(0);
@@ -34,7 +34,7 @@ fn near(model: &Gpt2) -> Gpt2 {
     near
 }
 
-/// A random checkpoint with as many tokens.
+/// A random checkpoint with the same vocabulary size.
 fn tiny(n_layer: usize, n_positions: usize, dtype: Dtype) -> Gpt2 {
     let json = format!(
         r#"{{"n_layer":{n_layer},"n_head":2,"n_embd":16,"n_positions":{n_positions},"vocab_size":{V},"eos_token_id":210}}"#
@@ -42,7 +42,7 @@ fn tiny(n_layer: usize, n_positions: usize, dtype: Dtype) -> Gpt2 {
     random::random(Config::from_json(json.as_bytes()).expect("a configuration"), dtype)
 }
 
-/// All of a text: ids, log-probabilities by their bits, why it ended, how often it slid, what went wrong.
+/// A whole text: ids, bits of the log-probabilities, finish reason, number of slides, error.
 type Written = (Vec<TokenId>, Vec<u64>, Option<FinishReason>, usize, Option<String>);
 
 fn plain(model: &Gpt2, prompt: &[TokenId], options: &Options) -> Written {
@@ -75,12 +75,12 @@ fn speculative<'m, G: Guesser + 'm>(
             }
             Err(e) => error = Some(e.to_string()),
         }
-        assert_eq!(text.new_ids(), ids, "what was given out, and no more");
+        assert_eq!(text.new_ids(), ids, "exactly the tokens returned so far");
     }
     ((ids, logprobs, text.finish_reason(), text.slides(), error), text.passes().expect("a draft"))
 }
 
-/// Knows the text that is to come, and spoils each token with some probability.
+/// Knows the text to come, and guesses each token right with probability `right`.
 #[derive(Clone)]
 struct Oracle {
     text: Vec<TokenId>,
@@ -112,7 +112,7 @@ fn greedy(max_new_tokens: usize) -> Options {
     Options::default().max_new_tokens(max_new_tokens).ignore_eos(true)
 }
 
-/// Prompt lookup, other models, the model itself, oracles: all against the plain text, `most` tokens at a time.
+/// Compares prompt lookup, oracles, other models and the model itself, with up to `most` guesses, to the plain text.
 fn compare(model: &Gpt2, prompt: &[TokenId], options: &Options, most: usize, drafts: &[Gpt2]) {
     let truth = plain(model, prompt, options);
     let lookup = speculative(model, prompt, options, PromptLookup::default(), most).0;
@@ -122,7 +122,7 @@ fn compare(model: &Gpt2, prompt: &[TokenId], options: &Options, most: usize, dra
         assert_eq!(speculative(model, prompt, options, oracle, most).0, truth, "an oracle, right {right}");
     }
     for (i, draft) in drafts.iter().chain([model]).enumerate() {
-        let draft = DraftModel::new(draft, model).expect("a vocabulary shared");
+        let draft = DraftModel::new(draft, model).expect("a shared vocabulary");
         assert_eq!(speculative(model, prompt, options, draft, most).0, truth, "draft model {i}");
     }
 }
@@ -143,7 +143,8 @@ fn the_bits_are_those_of_plain_decoding() {
     }
 }
 
-/// A seed's text is the same with no draft, with lookup, an oracle, other models, the model's int8 copy and the model itself.
+/// A seed gives the same text without a draft and with lookup, an oracle, other models, the model's int8 copy and the
+/// model itself.
 #[test]
 fn sampled_bits_are_those_of_plain_decoding() {
     let model = fixture("base");
@@ -157,7 +158,7 @@ fn sampled_bits_are_those_of_plain_decoding() {
     }
 }
 
-/// The same of the bundled model, with a smaller one made of its first blocks.
+/// The same for the bundled model, with a draft of its first blocks.
 #[test]
 fn a_seeds_text_does_not_change_with_the_draft() {
     let lm = checkpoint::bundled();
@@ -168,7 +169,7 @@ fn a_seeds_text_does_not_change_with_the_draft() {
     }
 }
 
-/// The first three blocks of a model: a small draft that knows its tokens.
+/// The first three blocks of a model: a small draft with the same vocabulary.
 fn beginning(model: &Gpt2) -> Gpt2 {
     let mut small = model.clone();
     small.h.truncate(3);
@@ -239,11 +240,11 @@ fn errors_come_where_plain_decoding_has_them() {
     assert!(truth.4.as_ref().is_some_and(|e| e.contains("damaged")));
     compare(&model, &[1], &greedy(9), 4, std::slice::from_ref(&sound));
     compare(&sound, &[1], &greedy(40), 4, std::slice::from_ref(&model)); // the draft is the damaged one
-    let draft = DraftModel::new(&model, &sound).expect("a vocabulary shared");
+    let draft = DraftModel::new(&model, &sound).expect("a shared vocabulary");
     let options = greedy(40).sample(true).seed(1);
     let (written, passes) = speculative(&sound, &[1], &options, draft, 4);
     assert_eq!((written.0.len(), written.4, passes.drafted), (40, None, 0));
-    // each token once: after 210 none is left
+    // each token may occur once: after 210 none is left
     let once = greedy(300).no_repeat_ngram_size(1);
     compare(&sound, &[1], &once, 4, &[tiny(1, 9, Dtype::F32)]);
 }
@@ -263,7 +264,7 @@ fn right_guesses_save_passes_and_wrong_ones_cost_few_rows() {
     let wrong = run(0.0, 0.3);
     assert_eq!((wrong.accepted, wrong.passes), (0, 200));
     assert!(wrong.drafted < 20, "{wrong:?}");
-    assert_eq!(run(1.0, 0.3), right, "no clock decides");
+    assert_eq!(run(1.0, 0.3), right, "the result does not depend on time");
 }
 
 #[test]
@@ -280,7 +281,7 @@ fn forks_are_runs_of_their_own_stream() {
     let small = near(&model);
     let options = |stream| Options::sampled(4).stream(stream).max_new_tokens(30).ignore_eos(true);
     let begin = |stream| {
-        let draft = DraftModel::new(&small, &model).expect("a vocabulary shared");
+        let draft = DraftModel::new(&small, &model).expect("a shared vocabulary");
         let text = Generation::new(&model, &[1, 2, 3], options(stream)).expect("a prompt");
         text.with_draft(Paced::new(draft, &model, 4))
     };
@@ -311,10 +312,10 @@ proptest! {
     }
 }
 
-// ---- the law of sampled texts
+// ---- the distribution of sampled texts
 
 /// Every text of `options.max_new_tokens` tokens after `prompt`, with its probability.
-fn law(model: &Gpt2, prompt: &[TokenId], options: &Options) -> BTreeMap<Vec<TokenId>, f64> {
+fn text_distribution(model: &Gpt2, prompt: &[TokenId], options: &Options) -> BTreeMap<Vec<TokenId>, f64> {
     let mut texts = BTreeMap::from([(Vec::new(), 1.0)]);
     for _ in 0..options.max_new_tokens {
         let mut longer = BTreeMap::new();
@@ -332,30 +333,30 @@ fn law(model: &Gpt2, prompt: &[TokenId], options: &Options) -> BTreeMap<Vec<Toke
     texts
 }
 
-/// How far counts are from a law: chi-square over its limit, which counts of that law exceed once in a million times.
-/// Outcomes that are expected less than eight times are taken together.
-fn misfit<T: Ord + std::fmt::Debug>(counts: &BTreeMap<T, usize>, law: &BTreeMap<T, f64>) -> f64 {
-    assert!(counts.keys().all(|outcome| law.contains_key(outcome)), "an outcome that cannot be");
+/// How far counts are from a distribution: chi-square divided by its limit. Counts drawn from that distribution exceed
+/// the limit once in a million times. Outcomes with fewer than eight expected counts are pooled.
+fn misfit<T: Ord + std::fmt::Debug>(counts: &BTreeMap<T, usize>, distribution: &BTreeMap<T, f64>) -> f64 {
+    assert!(counts.keys().all(|outcome| distribution.contains_key(outcome)), "an impossible outcome");
     let n: usize = counts.values().sum();
     let (mut chi_square, mut cells, mut rare) = (0.0, 0, (0.0, 0.0));
     let mut add = |count: f64, expected: f64| {
         chi_square += (count - expected).powi(2) / expected;
         cells += 1;
     };
-    for (outcome, probability) in law {
+    for (outcome, probability) in distribution {
         let (count, expected) = (counts.get(outcome).copied().unwrap_or(0) as f64, probability * n as f64);
         if expected >= 8.0 { add(count, expected) } else { rare = (rare.0 + count, rare.1 + expected) }
     }
     if rare.1 >= 8.0 {
         add(rare.0, rare.1);
     }
-    assert!(cells >= 4, "{cells} cells show nothing");
-    // the quantile of Wilson and Hilferty (1931); 4.75 is the normal one
+    assert!(cells >= 4, "{cells} cells are too few");
+    // the chi-square quantile by Wilson and Hilferty (1931); 4.75 is the normal quantile
     let d = f64::from(cells - 1);
     chi_square / (d * (1.0 - 2.0 / (9.0 * d) + 4.75 * (2.0 / (9.0 * d)).sqrt()).powi(3))
 }
 
-/// Another draft, as if it were free: so that it guesses far.
+/// Another draft at no cost, so that it always makes many guesses.
 #[derive(Clone)]
 struct Free<D>(D);
 
@@ -371,9 +372,9 @@ impl<D: Guesser> Guesser for Free<D> {
     }
 }
 
-/// The misfit of 4,000 texts written with a draft, by rejection or by shared numbers, and the passes they took.
+/// The misfit of 4,000 texts generated with a draft, by rejection or by shared numbers, and the passes they took.
 ///
-/// On one thread: for models this small, sharing the work out takes longer than doing it.
+/// On one thread: for models this small, distributing the work takes longer than doing it.
 fn misfit_with<'m, D: Guesser + Sync + 'm>(
     model: &'m Gpt2,
     options: &Options,
@@ -392,7 +393,7 @@ fn sample<'m, D: Guesser + 'm>(
     n: u64,
 ) -> (f64, Passes) {
     const PROMPT: [TokenId; 3] = [5, 9, 5];
-    let law = law(model, &PROMPT, options);
+    let distribution = text_distribution(model, &PROMPT, options);
     let (mut counts, mut all) = (BTreeMap::new(), Passes::default());
     let text = Generation::new(model, &PROMPT, options.clone()).expect("a prompt");
     let mut text = text.with_draft(Paced::new(draft, model, 4)).with_rejection(rejection);
@@ -407,23 +408,23 @@ fn sample<'m, D: Guesser + 'm>(
         all.drafted += passes.drafted;
         all.accepted += passes.accepted;
     }
-    (misfit(&counts, &law), all)
+    (misfit(&counts, &distribution), all)
 }
 
-/// Options under which four tokens have some 200 outcomes.
+/// Options under which four tokens have about 200 outcomes.
 fn narrow(temperature: f32) -> Options {
     let narrow = Options::plain(11).temperature(temperature).top_k(4).top_p(0.95).repetition_penalty(1.2);
     narrow.max_new_tokens(4).ignore_eos(true)
 }
 
 #[test]
-fn the_law_of_a_text_is_the_models_own() {
+fn the_distribution_of_a_text_is_the_models_own() {
     let model = fixture("base");
     let int8 = ("its int8 copy", model.quantize());
     let drafts = [("itself", model.clone()), int8, ("near", near(&model)), ("another", fixture("f16"))];
     for (temperature, rejection) in [(0.7, false), (1.5, false), (0.7, true), (1.5, true)] {
         for (name, draft) in &drafts {
-            let draft = Free(DraftModel::new(draft, &model).expect("a vocabulary shared"));
+            let draft = Free(DraftModel::new(draft, &model).expect("a shared vocabulary"));
             let (misfit, passes) = misfit_with(&model, &narrow(temperature), draft, rejection);
             println!("{name}, temperature {temperature}, {rejection}: {misfit:.2} of the limit, {passes:?}");
             assert!(misfit < 1.0, "{name}: {misfit}");
@@ -434,7 +435,7 @@ fn the_law_of_a_text_is_the_models_own() {
     assert!(misfit < 1.0 && passes.drafted > 3000, "{misfit}, {passes:?}");
 }
 
-/// Draws from another law than its own model would, and says from which, or from which not.
+/// Draws from a distribution that is not its model's. It reports that distribution if `honest`, else its model's.
 #[derive(Clone)]
 struct Stranger<D> {
     draft: D,
@@ -470,12 +471,13 @@ impl<D: Guesser> Guesser for Stranger<D> {
 }
 
 #[test]
-fn the_law_does_not_depend_on_the_drafts_and_the_test_sees_it_if_it_does() {
+fn the_distribution_does_not_depend_on_the_draft_and_the_test_would_notice() {
     let model = fixture("base");
-    let draft = DraftModel::new(&model, &model).expect("a vocabulary shared");
+    let draft = DraftModel::new(&model, &model).expect("a shared vocabulary");
     for honest in [true, false] {
-        // a fork begins with the same numbers as the others: one text for each seed
-        let (mut counts, law) = (BTreeMap::new(), law(&model, &[5, 9, 5], &narrow(1.5)));
+        // all forks would start with the same numbers, so each text has a seed of its own
+        let (mut counts, distribution) =
+            (BTreeMap::new(), text_distribution(&model, &[5, 9, 5], &narrow(1.5)));
         let mut accepted = 0;
         for seed in 0..4000 {
             let (q, uniform) = (Vec::new(), Uniform::new(seed));
@@ -486,7 +488,7 @@ fn the_law_does_not_depend_on_the_drafts_and_the_test_sees_it_if_it_does() {
             *counts.entry(ids).or_default() += 1;
             accepted += text.passes().expect("a draft").accepted;
         }
-        let misfit = misfit(&counts, &law);
+        let misfit = misfit(&counts, &distribution);
         println!("a stranger, honest: {honest}: {misfit:.2} of the limit, {accepted} accepted");
         assert!(accepted > 1000, "{accepted}");
         assert!(if honest { misfit < 1.0 } else { misfit > 2.0 }, "{misfit}");
@@ -495,9 +497,9 @@ fn the_law_does_not_depend_on_the_drafts_and_the_test_sees_it_if_it_does() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..properties::config() })]
-    /// The rule alone: any two laws over eight tokens, 40,000 draws.
+    /// The rule alone: any two distributions over eight tokens, 40,000 draws.
     #[test]
-    fn kept_or_not_a_token_has_law_p(
+    fn kept_or_not_a_token_has_distribution_p(
         p in prop::array::uniform8(0..9u8), q in prop::array::uniform8(0..9u8), seed in any::<u64>(),
     ) {
         let [p, q] = [p, q].map(|x| x.map(f32::from));
@@ -510,8 +512,9 @@ proptest! {
             *counts.entry(id).or_default() += 1;
         }
         let whole: f32 = p.iter().sum();
-        let law = (0..8).filter(|i| p[*i as usize] > 0.0).map(|i| (i, f64::from(p[i as usize] / whole))).collect();
-        let misfit = misfit(&counts, &law);
+        let possible = (0..8).filter(|i| p[*i as usize] > 0.0);
+        let distribution = possible.map(|i| (i, f64::from(p[i as usize] / whole))).collect();
+        let misfit = misfit(&counts, &distribution);
         prop_assert!(misfit < 1.0, "{}", misfit);
     }
 }
@@ -523,26 +526,26 @@ fn nothing_is_drawn_from_nothing() {
     assert_eq!(rule(&[0.0, 1.0, 0.0], 0.3).draw(&[0.0, 0.0, 2.0], 0.5), Some(2));
     for i in 0..100 {
         let (u, v) = (f64::from(i) / 100.0, f64::from(99 - i) / 100.0);
-        assert_eq!(rule(&[1.0, 3.0], v).draw(&[0.25, 0.75], u), Some(1), "the same law");
+        assert_eq!(rule(&[1.0, 3.0], v).draw(&[0.25, 0.75], u), Some(1), "the same distribution");
         assert!(rule(&[f32::NAN, 1.0], v).draw(&[0.5, f32::NAN], u).is_some());
     }
 }
 
 #[test]
-fn a_text_of_another_law_is_seen() {
+fn a_text_from_another_distribution_is_noticed() {
     let model = fixture("base");
-    let counts: BTreeMap<_, _> = law(&near(&model), &[5, 9, 5], &narrow(1.5))
+    let counts: BTreeMap<_, _> = text_distribution(&near(&model), &[5, 9, 5], &narrow(1.5))
         .into_iter()
         .map(|(text, p)| (text, (4000.0 * p).round() as usize))
         .collect();
-    let law = law(&model, &[5, 9, 5], &narrow(1.5));
-    let known = counts.into_iter().filter(|(text, _)| law.contains_key(text)).collect();
-    assert!(misfit(&known, &law) > 2.0);
+    let distribution = text_distribution(&model, &[5, 9, 5], &narrow(1.5));
+    let known = counts.into_iter().filter(|(text, _)| distribution.contains_key(text)).collect();
+    assert!(misfit(&known, &distribution) > 2.0);
 }
 
-// ---- what the same number for both costs
+// ---- what sharing the random number costs
 
-/// The share of guesses that are kept, over the positions of a text: by shared numbers, and by rejection.
+/// The share of guesses kept, averaged over the positions of a text: with shared numbers, and with rejection.
 fn kept(model: &Gpt2, draft: &Gpt2, ids: &[TokenId], options: &Options) -> (f64, f64) {
     let logits = |model: &Gpt2| model.forward(ids, &mut KvCache::new(&model.config), &mut NoTrace);
     let (mut p, mut q) = (logits(model), logits(draft)); // [T, V]
@@ -550,7 +553,7 @@ fn kept(model: &Gpt2, draft: &Gpt2, ids: &[TokenId], options: &Options) -> (f64,
     for t in 0..ids.len() {
         options.distribution(p.row_mut(t), &History::default());
         options.distribution(q.row_mut(t), &History::default());
-        let (mut p_sum, mut q_sum) = (0.0, 0.0); // where the token's stretches begin
+        let (mut p_sum, mut q_sum) = (0.0, 0.0); // where the token's intervals begin
         for (p, q) in p.row(t).iter().zip(q.row(t)) {
             let (p, q) = (f64::from(*p), f64::from(*q));
             most += p.min(q);

@@ -1,4 +1,4 @@
-//! The options of speculative decoding, as their users see them.
+//! The options of speculative decoding, as users see them.
 
 #[allow(dead_code)]
 mod common;
@@ -15,7 +15,7 @@ fn base(arguments: &str) -> Command {
     command
 }
 
-/// The objects of a run with `--json`, a line each, without their times.
+/// The objects that a run with `--json` prints, one per line, without their times.
 fn reports(command: &mut Command) -> Vec<Value> {
     let output = command.arg("--json").assert().success().get_output().stdout.clone();
     String::from_utf8(output)
@@ -25,7 +25,7 @@ fn reports(command: &mut Command) -> Vec<Value> {
         .collect()
 }
 
-/// All but `stats`, which no two runs share.
+/// The objects without `stats`, which differ from run to run.
 fn results(command: &mut Command) -> Vec<Value> {
     let mut reports = reports(command);
     reports.iter_mut().for_each(|report| {
@@ -74,7 +74,7 @@ fn a_seed_gives_the_same_text_every_time() {
     assert_eq!(drafted, with_draft(base(arguments).args(["--threads", "3"]), "f16"));
     assert_ne!(drafted[0]["ids"], drafted[1]["ids"]);
     let alone = "--ids 5,6,7 --seed 3 --max-new-tokens 60 --temperature 0.5";
-    assert_eq!(with_draft(&mut base(alone), "f16")[0], drafted[0], "the first of several is that of one");
+    assert_eq!(with_draft(&mut base(alone), "f16")[0], drafted[0], "the first of several");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn stop_strings_end_a_guess_in_its_middle() {
 }
 
 #[test]
-fn stats_say_what_the_draft_has_brought() {
+fn stats_show_the_gain_of_the_draft() {
     let arguments = "--ids 5 --greedy --max-new-tokens 50 --ignore-eos";
     let stats = |command: &mut Command| reports(command).remove(0)["stats"].clone();
     assert!(stats(&mut base(arguments)).get("drafted").is_none(), "no draft");
@@ -104,11 +104,11 @@ fn stats_say_what_the_draft_has_brought() {
     let stats = stats(command.arg("--draft-model").arg(fixture("base")));
     let number = |key: &str| stats[key].as_f64().expect("a number");
     assert!(number("drafted") > 0.0, "{stats}");
-    assert_eq!(number("drafted"), number("accepted"), "it agrees with itself");
+    assert_eq!(number("drafted"), number("accepted"), "the model agrees with itself");
     assert!(number("tokens_per_pass") > 1.0, "{stats}");
     let int8 = reports(base(arguments).args(["--draft-int8", "--num-draft-tokens", "2"])).remove(0);
     let accepted = int8["stats"]["accepted"].as_f64().expect("a number");
-    assert!(accepted > 15.0, "a copy of few bits says nearly the same: {int8}");
+    assert!(accepted > 15.0, "the int8 copy agrees on nearly every token: {int8}");
     assert!(int8["stats"]["tokens_per_pass"].as_f64().expect("a number") <= 3.0, "{int8}");
     let said = predicate::str::is_match(r"(?m)^draft \d+ tokens, \d+ accepted, \d+\.\d\d tokens a pass$");
     let mut command = base(arguments);
@@ -162,7 +162,7 @@ fn drafts_that_cannot_be_used_are_refused() {
 }
 
 #[test]
-fn eight_bits_are_no_draft_for_eight_bits() {
+fn an_int8_model_refuses_an_int8_draft() {
     let folder = tempfile::tempdir().expect("a folder");
     let copy = folder.path().join("copy");
     gpt2().args(["quantize", "--model"]).arg(fixture("base")).arg("--out").arg(&copy).assert().success();
@@ -173,7 +173,7 @@ fn eight_bits_are_no_draft_for_eight_bits() {
         .stderr(predicate::str::starts_with("error: draft-int8: ").and(predicate::str::contains("already")));
 }
 
-/// The copy that the flag makes is the one that `quantize` writes.
+/// `--draft-int8` makes the same copy as `quantize`.
 #[test]
 fn the_copy_is_that_of_quantize() {
     let folder = tempfile::tempdir().expect("a folder");

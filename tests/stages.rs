@@ -1,4 +1,4 @@
-//! Every stage fires, in forward order, with its shape: in prefill and in decoding.
+//! Every stage fires in forward order and with its shape, in prefill and in decoding.
 
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::generate::{Generation, Options};
@@ -13,7 +13,7 @@ fn open(name: &str) -> LanguageModel {
     checkpoint::open(fixtures.join(name)).expect("a fixture")
 }
 
-/// Three steps of a generation, each with all its stages: 5, 1 and 1 new tokens of 5, 6 and 7.
+/// Three steps of a generation with all their stages: T = 5, 1, 1 new tokens and S = 5, 6, 7 tokens so far.
 fn steps(lm: &LanguageModel, options: Options) -> (Vec<u32>, Vec<Vec<Recorded>>) {
     let options = options.max_new_tokens(3).ignore_eos(true);
     let mut generation =
@@ -48,19 +48,19 @@ fn in_order_and_in_shape() {
         for options in [Options::sampled(1), Options::default()] {
             let (_, steps) = steps(&lm, options);
             for (stages, (t, s)) in steps.iter().zip([(5, 5), (1, 6), (1, 7)]) {
-                check(stages, t, s, 1); // to go on, the logits of the last position are enough
+                check(stages, t, s, 1); // generation needs the logits of the last position only
             }
         }
     }
 }
 
-/// A step through the cache shows the last rows of what a pass over all tokens shows: the same bits.
+/// A step with the cache equals the last rows of a pass over all tokens, bit for bit.
 #[test]
 fn the_cache_changes_no_stage() {
     for name in ["base", "odd-heads"] {
         let lm = open(name);
         let (new, steps) = steps(&lm, Options::sampled(1));
-        let ids = [&PROMPT[..], &new[..2]].concat(); // what the third step has read
+        let ids = [&PROMPT[..], &new[..2]].concat(); // the tokens read up to the third step
         let mut whole = Recorder::new();
         next_token(&lm.model, &ids, &Options::default(), &mut whole).expect("a token");
         for step in
@@ -82,7 +82,7 @@ fn the_cache_changes_no_stage() {
     }
 }
 
-/// Looking changes nothing.
+/// Recording does not change the result.
 #[test]
 fn the_same_token_with_and_without_a_trace() {
     let lm = open("base");

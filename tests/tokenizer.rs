@@ -1,5 +1,5 @@
-//! The tokenizer against tiktoken and Hugging Face tokenizers, whose results `make_tokenizer_fixtures.py` has
-//! written down; and against files that are not sound.
+//! The tokenizer equals tiktoken and Hugging Face tokenizers, whose results `make_tokenizer_fixtures.py` recorded; and
+//! it refuses invalid files.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ fn fixture(name: &str) -> PathBuf {
     root().join("tests/fixtures/tokenizer").join(name)
 }
 
-/// The lines of a fixture; never none.
+/// The lines of a fixture; at least one.
 fn cases(name: &str) -> Vec<Value> {
     let text = fs::read_to_string(fixture(name)).expect("a fixture");
     let cases: Vec<_> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -39,19 +39,20 @@ fn text(case: &Value) -> &str {
     case["text"].as_str().expect("a text")
 }
 
-/// GPT-2 as the library carries it.
+/// GPT-2's tokenizer as compiled into the library.
 fn gpt2() -> &'static Bpe {
     static GPT2: LazyLock<Bpe> = LazyLock::new(Bpe::gpt2);
     &GPT2
 }
 
-/// GPT-2 from its two files. A space at the end hides that they are GPT-2's: they are read like any others.
+/// GPT-2's tokenizer from its two files. A trailing space keeps the library from recognising them as GPT-2's, so it
+/// reads them like any other files.
 fn gpt2_from_files() -> Bpe {
     let file = |name: &str| fs::read_to_string(root().join("data/tales-8m").join(name)).expect("a file");
     from_texts(file("vocab.json") + " ", file("merges.txt")).expect("GPT-2's files")
 }
 
-/// All that is known of a text and its ids.
+/// Checks everything that holds for a text and its ids.
 fn check(bpe: &Bpe, text: &str, plain: &[TokenId], special: &[TokenId]) {
     assert_eq!(bpe.encode(text), plain, "{text:?}");
     assert_eq!(bpe.encode_with_special(text), special, "{text:?}");
@@ -66,7 +67,7 @@ fn check(bpe: &Bpe, text: &str, plain: &[TokenId], special: &[TokenId]) {
     }
 }
 
-/// The tokens lie side by side, and each is the bytes that it says.
+/// The tokens cover the text without gaps, and each token's bytes are those of its range.
 fn check_tokens(bpe: &Bpe, text: &[u8], ids: &[TokenId], allow_special: bool) {
     let tokens = bpe.tokens(text, allow_special);
     assert!(tokens.iter().map(|token| token.id).eq(ids.iter().copied()));
@@ -97,7 +98,7 @@ fn ids_are_those_of_vocab_json() {
         }
         assert_eq!((bpe.token_text(50_257), bpe.token_bytes(50_257)), (None, None));
     }
-    // Every pair of tokens that merges in one merges in the other: encode what the tokens spell.
+    // Both have the same merges: encode the bytes of every token.
     for id in 0..50_256 {
         let bytes = gpt2().token_bytes(id).expect("a token");
         assert_eq!(gpt2().merges(bytes, false), files.merges(bytes, false));
@@ -141,8 +142,8 @@ fn broken_characters_decode_as_in_python() {
     }
 }
 
-/// A corpus written by `make_tokenizer_fixtures.py --corpus FOLDER`, many megabytes, if
-/// `GPT2_TOKENIZER_CORPUS` names the folder; the committed strings in any case.
+/// The committed strings, and, if `GPT2_TOKENIZER_CORPUS` names a folder, the corpus of many megabytes that
+/// `make_tokenizer_fixtures.py --corpus FOLDER` wrote there.
 #[test]
 fn corpus() {
     let mut compared = 0;
@@ -171,15 +172,15 @@ fn corpus() {
     assert!(strings > 100_000);
 }
 
-/// The little-endian number that `bytes` begin with.
+/// Takes a little-endian number off the front of `bytes`.
 fn number(bytes: &mut &[u8]) -> u32 {
     let number = bytes.split_off(..4).expect("a whole number");
     u32::from_le_bytes(number.try_into().expect("four bytes"))
 }
 
-/// A merge for each of a million bytes must not look at the whole piece each time: that would take hours.
+/// A piece of a million bytes needs about as many merges. A merge must not scan the whole piece: that would take hours.
 #[test]
-fn long_runs_take_no_quadratic_time() {
+fn long_runs_do_not_take_quadratic_time() {
     for unit in ["a", " ", "^", "-", "7", "\n", "ab", "🙂", "👩‍👩‍👧", "é", "\u{a0}", "\0", "the", " \t"]
     {
         let text = unit.repeat(1_000_000 / unit.len());
@@ -245,7 +246,7 @@ proptest! {
         prop_assert_eq!(gpt2().decode_lossy(&gpt2().encode(&text)).expect("known ids"), text);
     }
 
-    /// Bytes that are not UTF-8 change nothing in the pieces that they are not part of.
+    /// Invalid UTF-8 does not change the pieces around it.
     #[test]
     fn broken_bytes_stay_where_they_are(before in "[a-z]{1,8}", after in " [a-z]{1,8}", byte in 0x80..=0xffu8) {
         let text = [before.as_bytes(), &[byte], after.as_bytes()].concat();
@@ -263,12 +264,12 @@ proptest! {
 
 // ---- Files
 
-/// The small tokenizer of the fixtures, as JSON to spoil.
+/// The small tokenizer of the fixtures, as JSON that tests can damage.
 fn small() -> Value {
     serde_json::from_slice(&fs::read(fixture("small/tokenizer.json")).expect("a fixture")).expect("JSON")
 }
 
-/// What `from_tokenizer_json` says to a file of this text.
+/// The result of `from_tokenizer_json` for a file with this text.
 fn from_json(text: impl AsRef<[u8]>) -> Result<Bpe, String> {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("tokenizer.json");
@@ -276,7 +277,7 @@ fn from_json(text: impl AsRef<[u8]>) -> Result<Bpe, String> {
     Bpe::from_tokenizer_json(&path).map_err(|error| one_line(&error.to_string()))
 }
 
-/// What `from_files` says to files of these texts.
+/// The result of `from_files` for files with these texts.
 fn from_texts(vocab: impl AsRef<[u8]>, merges: impl AsRef<[u8]>) -> Result<Bpe, String> {
     let folder = TempDir::new().expect("a folder");
     let [vocab_path, merges_path] = ["vocab.json", "merges.txt"].map(|name| folder.path().join(name));
@@ -290,10 +291,10 @@ fn one_line(message: &str) -> String {
     message.to_owned()
 }
 
-/// The error must say each of `parts`.
+/// The error must contain each of `parts`.
 fn refused(result: Result<Bpe, String>, parts: &[&str]) {
     let message = result.expect_err("it must be refused");
-    assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} not all in: {message}");
+    assert!(parts.iter().all(|part| message.contains(part)), "not all of {parts:?} in: {message}");
 }
 
 fn small_texts() -> (String, String) {
@@ -301,7 +302,7 @@ fn small_texts() -> (String, String) {
     (read("small/vocab.json"), read("small/merges.txt"))
 }
 
-/// The small vocabulary with other entries.
+/// The small vocabulary after `change`.
 fn vocab_with(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> String {
     let mut vocab = small()["model"]["vocab"].take();
     change(vocab.as_object_mut().expect("an object"));
@@ -310,14 +311,14 @@ fn vocab_with(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Strin
 
 #[test]
 fn ids_in_any_order_and_added_tokens() {
-    let pairs = from_json(small().to_string()).expect("a sound file");
-    let mut old = small(); // merges as they were written before 2024
+    let pairs = from_json(small().to_string()).expect("a valid file");
+    let mut old = small(); // the format of merges before 2024
     for merge in old["model"]["merges"].as_array_mut().expect("merges") {
         *merge = json!(format!("{} {}", merge[0].as_str().expect("left"), merge[1].as_str().expect("right")));
     }
-    let strings = from_json(old.to_string()).expect("a sound file");
+    let strings = from_json(old.to_string()).expect("a valid file");
     let (vocab, merges) = small_texts();
-    let files = from_texts(vocab, merges).expect("sound files");
+    let files = from_texts(vocab, merges).expect("valid files");
     for case in cases("small/cases.jsonl") {
         let expected = ids(&case["ids_with_special"]);
         for bpe in [&pairs, &strings] {
@@ -330,7 +331,7 @@ fn ids_in_any_order_and_added_tokens() {
     }
     assert_eq!((pairs.vocab_size(), pairs.end_of_text()), (404, Some(400)));
     assert_eq!((files.vocab_size(), files.end_of_text()), (400, None));
-    assert_eq!(pairs.encode("un été").last(), Some(&402)); // it is not special: found always
+    assert_eq!(pairs.encode("un été").last(), Some(&402)); // not special, so it is always found
     assert_ne!(pairs.encode("<a b>"), [403]);
     assert_eq!(pairs.encode_with_special("<a b>"), [403]);
     assert_eq!(pairs.token_text(403).as_deref(), Some("<a b>"));
@@ -339,12 +340,12 @@ fn ids_in_any_order_and_added_tokens() {
 #[test]
 fn ids_with_gaps() {
     let (vocab, merges) = small_texts();
-    let dense = from_texts(vocab, &merges).expect("sound files");
+    let dense = from_texts(vocab, &merges).expect("valid files");
     let spread = |id: u64| 40_000 * id + 7;
     let vocab = vocab_with(|vocab| {
         vocab.values_mut().for_each(|id| *id = json!(spread(id.as_u64().expect("an id"))));
     });
-    let sparse = from_texts(vocab, &merges).expect("sound files");
+    let sparse = from_texts(vocab, &merges).expect("valid files");
     let expected: Vec<_> =
         dense.encode("Once upon a time").iter().map(|&id| spread(id.into()) as TokenId).collect();
     assert_eq!(sparse.encode("Once upon a time"), expected);
@@ -358,7 +359,7 @@ fn ids_with_gaps() {
 fn end_of_text_is_found_by_its_spelling() {
     let (_, merges) = small_texts();
     let vocab = vocab_with(|vocab| drop(vocab.insert("<|endoftext|>".into(), json!(5000))));
-    let bpe = from_texts(vocab, merges).expect("sound files");
+    let bpe = from_texts(vocab, merges).expect("valid files");
     assert_eq!((bpe.vocab_size(), bpe.end_of_text()), (5001, Some(5000)));
     assert_eq!(bpe.encode_with_special("<|endoftext|>"), [5000]);
 }
@@ -366,46 +367,46 @@ fn end_of_text_is_found_by_its_spelling() {
 #[test]
 fn harmless_differences_are_accepted() {
     let (vocab, merges) = small_texts();
-    let expected = from_texts(&vocab, &merges).expect("sound files").encode("Once upon a time");
+    let expected = from_texts(&vocab, &merges).expect("valid files").encode("Once upon a time");
     let body = merges.split_once('\n').expect("lines").1;
     let without_end = merges.trim_end();
     for merges in [
         merges.clone(),
-        body.into(),                  // no version
-        merges.replace('\n', "\r\n"), // from Windows
+        body.into(),                  // no version line
+        merges.replace('\n', "\r\n"), // line breaks of Windows
         format!("\u{feff}{merges}"),  // a byte-order mark
         merges.replace('\n', "\n\n"), // blank lines
         without_end.into(),           // no line feed at the end
     ] {
-        let bpe = from_texts(format!("\u{feff}{vocab}\r\n"), &merges).expect("sound files");
+        let bpe = from_texts(format!("\u{feff}{vocab}\r\n"), &merges).expect("valid files");
         assert_eq!(bpe.encode("Once upon a time"), expected);
     }
-    // A template that adds nothing, as transformers 5 writes it; one that begins with a token is refused.
+    // A template that adds nothing, as transformers 5 writes it, is accepted; one that adds a token is refused.
     let mut template = small();
     template["post_processor"] =
         json!({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}]});
-    assert_eq!(from_json(template.to_string()).expect("a sound file").encode("Once upon a time"), expected);
+    assert_eq!(from_json(template.to_string()).expect("a valid file").encode("Once upon a time"), expected);
     template["post_processor"]["single"] = json!([{"SpecialToken": {"id": "x"}}, {"Sequence": {"id": "A"}}]);
     refused(from_json(template.to_string()), &["post_processor TemplateProcessing"]);
     // Without merges every byte is a token.
-    assert_eq!(from_texts(&vocab, "").expect("sound files").encode("Once").len(), 4);
-    // A token that is not in byte symbols stands for its own text. No merge reaches it.
+    assert_eq!(from_texts(&vocab, "").expect("valid files").encode("Once").len(), 4);
+    // A token not spelled in byte symbols stands for its own text. No merge produces it.
     let odd = vocab_with(|vocab| drop(vocab.insert("日本 🙂".into(), json!(900))));
-    let bpe = from_texts(odd, &merges).expect("sound files");
+    let bpe = from_texts(odd, &merges).expect("valid files");
     assert_eq!(
         (bpe.decode_lossy(&[900]).expect("known"), bpe.token_text(900)),
         ("日本 🙂".into(), Some("日本 🙂".into()))
     );
     assert_eq!(bpe.encode("Once upon a time"), expected);
-    // Of a merge that is there twice the last counts, as in HF's tokenizers.
+    // If a merge occurs twice, the last one counts, as in HF's tokenizers.
     let first = body.lines().next().expect("a merge");
-    let twice = from_texts(&vocab, format!("{body}{first}\n")).expect("sound files");
-    let last = from_texts(&vocab, format!("{}{first}\n", &body[first.len() + 1..])).expect("sound files");
+    let twice = from_texts(&vocab, format!("{body}{first}\n")).expect("valid files");
+    let last = from_texts(&vocab, format!("{}{first}\n", &body[first.len() + 1..])).expect("valid files");
     assert_eq!(twice.encode("Once upon a time"), last.encode("Once upon a time"));
 }
 
 #[test]
-fn unsound_vocabularies_are_refused() {
+fn invalid_vocabularies_are_refused() {
     let (vocab, merges) = small_texts();
     let with = |token: &str, id: Value| vocab_with(|vocab| drop(vocab.insert(token.into(), id)));
     let long = "x".repeat(70_000);
@@ -435,13 +436,13 @@ fn unsound_vocabularies_are_refused() {
         refused(from_texts(vocab, &merges), parts);
     }
     refused(from_texts(b"\xff{}", &merges), &["vocab.json", "the byte at 0 is not UTF-8"]);
-    // Control characters of a file do not reach the terminal.
+    // Control characters from a file do not reach the terminal.
     let message = from_texts(with("\u{1b}[31m\n", json!(1u64 << 40)), &merges).expect_err("refused");
     assert!(message.contains(r"\u{1b}[31m\n"), "{message}");
 }
 
 #[test]
-fn unsound_merges_are_refused() {
+fn invalid_merges_are_refused() {
     let (vocab, merges) = small_texts();
     let with = |line: &str| merges.replacen('\n', &format!("\n{line}\n"), 1);
     let last = merges.lines().count() + 1;
@@ -481,7 +482,7 @@ fn missing_files_are_errors_that_name_them() {
     assert!(Bpe::from_tokenizer_json(folder.path()).is_err());
 }
 
-/// A file that claims to be huge is not read. (It has no blocks on the disk.)
+/// A huge file is not read. (This one is sparse: it takes no space on disk.)
 #[test]
 fn huge_files_are_refused() {
     let folder = TempDir::new().expect("a folder");
@@ -532,7 +533,7 @@ fn other_tokenizers_are_refused_by_name() {
         refused(from_json(spoilt.to_string()), &["tokenizer.json", problem]);
     }
     let mut added = small();
-    let e = &added["model"]["vocab"]["é"]; // the symbol of a byte that is not é
+    let e = &added["model"]["vocab"]["é"]; // in byte symbols, é is one byte, not the character é
     added["added_tokens"] = json!([{"id": e, "content": "é"}]);
     refused(from_json(added.to_string()), &["`é`", "spells other bytes"]);
     refused(from_json("{}"), &["tokenizer.json", "missing field `model`"]);
@@ -544,9 +545,9 @@ fn other_tokenizers_are_refused_by_name() {
 
 proptest! {
     #![proptest_config(properties::config())]
-    /// Whatever is cut out of the files or written into them: an error or a tokenizer that gives texts back.
+    /// Damaged files give an error, or a tokenizer that still decodes what it encodes.
     #[test]
-    fn spoilt_files_do_no_harm(at in 0..13_000usize, len in 0..40usize, new in "[\\[\\]{}\",: a0é\n]{0,4}") {
+    fn damaged_files_do_no_harm(at in 0..13_000usize, len in 0..40usize, new in "[\\[\\]{}\",: a0é\n]{0,4}") {
         let spoil = |text: &str| {
             let mut bytes = text.as_bytes().to_vec();
             let at = at % bytes.len();

@@ -1,4 +1,4 @@
-//! `gpt2 trace` and `gpt2 diff` as their users see them.
+//! `gpt2 trace` and `gpt2 diff` as users see them.
 
 #[allow(dead_code)]
 mod common;
@@ -15,7 +15,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// `gpt2 trace` with these arguments, split at spaces, into `out`; it must go well.
+/// Runs `gpt2 trace` with these arguments, split at spaces, into `out`; it must succeed.
 fn trace(model: &Path, arguments: &str, out: &Path) {
     let mut command = gpt2();
     command.arg("trace").args(arguments.split(' ')).arg("--model").arg(model).arg("--out").arg(out);
@@ -39,7 +39,7 @@ fn report(a: &Path, b: &Path) -> (Option<i32>, Value) {
     (output.status.code(), serde_json::from_slice(&output.stdout).expect("JSON"))
 }
 
-/// Standard output of a run that must go well.
+/// Standard output of a run that must succeed.
 fn text(arguments: &str, model: &Path) -> String {
     let assert = gpt2().args(arguments.split(' ')).arg("--model").arg(model).assert().success();
     String::from_utf8(assert.get_output().stdout.clone()).expect("UTF-8")
@@ -90,7 +90,7 @@ fn the_file_says_what_it_is() {
     assert!((1..=7).contains(&kept), "{kept} of top-k 7");
 }
 
-/// The same bytes whatever the number of threads and the instruction set: nothing in the file depends on the run.
+/// The file has the same bytes for any number of threads and every instruction set.
 #[test]
 fn the_same_run_writes_the_same_file() {
     let folder = folder();
@@ -179,7 +179,7 @@ fn the_lens_ends_with_what_the_model_says() {
 }
 
 #[test]
-fn without_a_file_there_is_a_line_a_stage() {
+fn without_a_file_there_is_one_line_per_stage() {
     let model = fixture("base");
     let whole = text("trace --ids 5,6,7", &model);
     let (table, choice) = whole.split_once("\nhow next_id was chosen\n").expect("an explanation");
@@ -235,7 +235,7 @@ fn what_cannot_be_traced_leaves_no_file() {
     }
 }
 
-/// Weights that are not finite can be traced: this is how the place of the damage is found.
+/// Weights that are not finite can be traced, which is how to find the damage.
 #[test]
 fn the_first_nan_is_found() {
     let folder = folder();
@@ -271,7 +271,7 @@ fn two_prompts_differ_in_their_ids() {
     assert_eq!((output.status.code(), output.stderr.len()), (Some(1), 0));
     let table = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(table.contains("the first stage beyond 1e-4 is input_ids = encode(text)"), "{table}");
-    assert_eq!(diff(&a, &b, &["--tolerance", "1e9"]).status.code(), Some(1), "ids are equal or not");
+    assert_eq!(diff(&a, &b, &["--tolerance", "1e9"]).status.code(), Some(1), "ids have no tolerance");
     for tolerance in ["-1", "NaN", "inf", "x", ""] {
         let output = diff(&a, &a, &[&format!("--tolerance={tolerance}")]);
         assert_eq!(output.status.code(), Some(2), "{tolerance}");
@@ -280,7 +280,7 @@ fn two_prompts_differ_in_their_ids() {
 }
 
 #[test]
-fn a_file_that_is_no_trace_is_an_error_of_one_line() {
+fn a_file_that_is_not_a_trace_is_a_one_line_error() {
     let folder = folder();
     let good = folder.path().join("good");
     trace(&fixture("base"), "--ids 1,2,3", &good);

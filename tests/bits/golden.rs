@@ -1,4 +1,4 @@
-//! Hashes of bits, kept in the repository: `tests/bits/snapshots/`.
+//! Hashes of exact bits, kept in `tests/bits/snapshots/`.
 
 use crate::matrix::expected;
 use crate::models::{self, Named, ids};
@@ -9,7 +9,7 @@ use gpt2::model::Gpt2;
 use gpt2::tensor::{Dtype, Matrix};
 use gpt2::trace::{Digest, NoTrace, Recorder};
 
-/// A line of the file.
+/// A line of the snapshot.
 fn line(model: &str, what: &str, shape: &[usize], hash: u64) -> String {
     format!("{model:<22} {what:<32} {:<14} {hash:016x}\n", format!("{shape:?}"))
 }
@@ -20,7 +20,7 @@ fn hash(values: &[f32]) -> u64 {
 
 /// Every stage of a pass that continues a cache, then the logits of one more token.
 fn passes(Named { name, model }: &Named) -> String {
-    // enough for attention over more than 256 positions; a large vocabulary makes each row of logits dear
+    // more than 256 positions for attention; fewer if a large vocabulary makes each row of logits expensive
     let past = if model.config.vocab_size > 10_000 { 20 } else { 260 };
     let ids = ids(model, (past + 21).min(model.config.n_positions), 0);
     let (past, new) = ids.split_at(ids.len() - 21);
@@ -37,7 +37,7 @@ fn passes(Named { name, model }: &Named) -> String {
     lines + &logits("one token", &model.forward(&[*newest], &mut cache, &mut NoTrace))
 }
 
-/// What each cell of the matrix must give.
+/// The logits that each cell of the matrix must give.
 fn prompts(Named { name, model }: &Named) -> String {
     let logits: Vec<f32> = expected(model).concat().into_iter().map(f32::from_bits).collect();
     line(name, "after eight prompts", &[8, model.config.vocab_size], hash(&logits))
@@ -73,7 +73,7 @@ fn hashes() {
     insta::assert_snapshot!("golden", lines);
 }
 
-/// A version of the arithmetic that the changelog does not speak of is none.
+/// The changelog must name every version of the arithmetic.
 #[test]
 fn the_changelog_names_the_version() {
     let changelog = include_str!("../../CHANGELOG.md");

@@ -1,11 +1,11 @@
-//! The same bits everywhere: the promise of [`gpt2`], held against the whole model.
+//! The whole model computes the same bits everywhere, as [`gpt2`] promises.
 //!
-//! - [`matrix`]: threads x batch x ways to read a prompt, all with the same logits;
-//! - [`golden`]: those logits, and more, as hashes that are kept in the repository;
-//! - here: both again under every instruction set. One process uses one instruction set, so each has its own process, and
-//!   since all of them must find the hashes of the same file, all have the same bits.
+//! - [`matrix`]: all numbers of threads, batch sizes and ways to read a prompt give the same logits;
+//! - [`golden`]: hashes of those logits and of other results, kept in the repository;
+//! - here: both again under every instruction set. A process uses one instruction set, so each gets its own process.
+//!   All must match the hashes in the same file, so all have the same bits.
 //!
-//! The hashes are the same on every machine. After a change of arithmetic that is meant (say it in the changelog, and
+//! The hashes are the same on every machine. After an intended change of arithmetic (note it in the changelog, and
 //! raise [`gpt2::ARITHMETIC`]): `INSTA_UPDATE=always cargo test --test bits`
 
 mod golden;
@@ -15,7 +15,7 @@ mod models;
 use gpt2::simd::Simd;
 use std::process::Command;
 
-/// The environment variable that keeps a child from having children.
+/// The environment variable that keeps a child process from starting children.
 const CHILD: &str = "GPT2_BITS_CHILD";
 
 #[test]

@@ -1,4 +1,4 @@
-//! Any number of threads, any batch, any way to read the prompts: the same logits.
+//! Any number of threads, any batch size and any way to read the prompts give the same logits.
 
 use crate::models::{self, Named, prompts};
 use gpt2::bpe::TokenId;
@@ -17,15 +17,15 @@ const READINGS: [Reading; 5] =
 #[derive(Clone, Copy, Debug)]
 enum Reading {
     AtOnce,
-    /// So many tokens of each sequence in a pass; with one, this is how decoding goes.
+    /// At most this many tokens of each sequence per pass; 1 is how decoding works.
     Pieces(usize),
-    /// Token by token, each with a wrong guess behind it that is taken back, in a cache whose pages somebody else
-    /// still holds: what speculative decoding and beams do.
+    /// Token by token, each followed by a wrong guess that is then taken back, in a cache whose pages are shared with a
+    /// clone: what speculative decoding and beam search do.
     Guesses,
 }
 
 impl Reading {
-    /// What the next pass reads of `left`, and whether its last token is a guess.
+    /// The tokens of `left` that the next pass reads, and whether the last one is a guess.
     fn next(self, left: &[TokenId]) -> (Vec<TokenId>, bool) {
         match self {
             Self::AtOnce => (left.to_vec(), false),
@@ -38,7 +38,7 @@ impl Reading {
     }
 }
 
-/// The bits of the logits that follow each prompt, `[batch, V]`. All prompts are read side by side.
+/// The bits of the logits after each prompt, `[batch, V]`. All prompts are read in one batch.
 fn last_logits(model: &Gpt2, prompts: &[Vec<TokenId>], reading: Reading) -> Vec<Vec<u32>> {
     let mut caches = vec![model.new_cache(); prompts.len()];
     let mut last = vec![Vec::new(); prompts.len()]; // [C] each
@@ -76,17 +76,17 @@ fn last_logits(model: &Gpt2, prompts: &[Vec<TokenId>], reading: Reading) -> Vec<
     (0..prompts.len()).map(|i| logits.row(i).iter().map(|x| x.to_bits()).collect()).collect()
 }
 
-/// The logits after each of the eight prompts, read alone and at once. The golden hashes hold them.
+/// The logits after each of the eight prompts, each read alone and at once. The golden hashes cover them.
 pub fn expected(model: &Gpt2) -> Vec<Vec<u32>> {
     let alone = |prompt| last_logits(model, std::slice::from_ref(prompt), Reading::AtOnce).remove(0);
     prompts(model).iter().map(alone).collect()
 }
 
-/// Which part of the matrix is looked at.
+/// Which part of the matrix is checked.
 #[derive(PartialEq)]
 enum Part {
     All,
-    /// A fifth: every number of threads with every batch, each with another reading.
+    /// A fifth: every number of threads with every batch size, each pair with a different reading.
     Diagonal,
 }
 
@@ -106,13 +106,14 @@ fn check(models: &[Named], part: Part) {
                 }
                 let got = pool.install(|| last_logits(model, prompts, reading));
                 let place = || format!("{name}: {threads} threads, batch {batch}, {reading:?}");
-                assert!(got == expected[..batch], "{}: other bits", place());
+                assert!(got == expected[..batch], "{}: the bits differ", place());
             }
         }
     }
 }
 
-/// The fixtures are small enough for all of the matrix under every instruction set, the larger models under the widest.
+/// The part for the larger models: the whole matrix under the widest instruction set, the diagonal under the others.
+/// The fixtures are small enough for the whole matrix under each of them.
 fn part() -> Part {
     if Simd::current() == Simd::detect() { Part::All } else { Part::Diagonal }
 }

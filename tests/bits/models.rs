@@ -1,4 +1,4 @@
-//! The models whose bits are watched: the bundled one and its int8 copy, every fixture, and random ones of a middle size.
+//! The models whose bits are checked: the bundled one and its int8 copy, every fixture, and random ones of medium size.
 
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::{self, random};
@@ -8,14 +8,14 @@ use gpt2::tensor::Dtype;
 use std::path::Path;
 
 /// A shape that needs every kernel: sums longer than a block of 256 (n_embd, n_inner, and attention over more than 256
-/// positions), more columns than one stripe of 512, widths that are no multiple of 16, several pages of the cache.
+/// positions), more columns than one stripe of 512, widths that are not multiples of 16, several pages of the cache.
 const MIDDLE: &str =
     r#"{"n_layer": 2, "n_embd": 330, "n_head": 5, "n_inner": 1290, "n_positions": 320, "vocab_size": 1031}"#;
 
-/// One head that is wider than a block.
+/// One head, wider than a block.
 const ONE_HEAD: &str = r#"{"n_layer": 1, "n_embd": 272, "n_head": 1, "n_positions": 80, "vocab_size": 97, "activation_function": "gelu"}"#;
 
-/// A model under a name.
+/// A model with a name.
 pub struct Named {
     pub name: String,
     pub model: Gpt2,
@@ -25,7 +25,7 @@ pub fn bundled() -> Named {
     Named { name: "tales-8m bf16".into(), model: checkpoint::bundled().model }
 }
 
-/// The bundled model in eight bits: unlike random weights, outputs differ in size, and activations have outliers.
+/// The bundled model in eight bits. Unlike random weights, it has outputs of different scales and outlier activations.
 pub fn quantized() -> Named {
     Named { name: "tales-8m int8".into(), model: checkpoint::bundled().model.quantize() }
 }
@@ -45,7 +45,7 @@ pub fn fixtures() -> Vec<Named> {
     paths.into_iter().map(open).collect()
 }
 
-/// Random weights, a model for each number type of weights and of keys and values.
+/// Random models: one for each number type of the weights, and one for each of keys and values.
 pub fn middle() -> Vec<Named> {
     let random = |name: &str, json: &str, dtype: Dtype| {
         let config = Config::from_json(json.as_bytes()).expect("a configuration");
@@ -69,12 +69,12 @@ pub fn all() -> Vec<Named> {
     models
 }
 
-/// Some ids of the model's vocabulary, others for each `seed`.
+/// Some ids of the model's vocabulary, different for each `seed`.
 pub fn ids(model: &Gpt2, count: usize, seed: usize) -> Vec<TokenId> {
     (0..count).map(|i| ((i * i + 31 * seed * (i + 1) + 7 * i) % model.config.vocab_size) as TokenId).collect()
 }
 
-/// Eight prompts: one longer than a page of the cache and than 64 where the model has so many positions, some short ones.
+/// Eight prompts: one longer than a page of the cache (64) if the model has enough positions, and some short ones.
 pub fn prompts(model: &Gpt2) -> Vec<Vec<TokenId>> {
     let longest = 66.min(model.config.n_positions);
     let lengths = [longest, 1, 3, 9, 2, 5, 4, 6].into_iter().enumerate();

@@ -1,4 +1,4 @@
-//! What the tests of the command line share: the program, and small checkpoints that may be spoilt.
+//! Shared by the tests of the command line: the program, and small checkpoints that tests may damage.
 
 use assert_cmd::Command;
 use serde_json::{Map, Value};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Variables of the caller's that would change what the program does.
+/// Environment variables that would change what the program does.
 pub const VARIABLES: [&str; 4] = ["GPT2_SIMD", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"];
 
-/// The program, with nothing on standard input and no time to hang.
+/// `gpt2` with an empty standard input and a time limit.
 pub fn gpt2() -> Command {
     let mut command = assert_cmd::cargo::cargo_bin_cmd!("gpt2");
     VARIABLES.iter().for_each(|name| {
@@ -44,12 +44,12 @@ impl Checkpoint {
         self.folder.path()
     }
 
-    /// A file of the folder, there or not.
+    /// The path of a file in the folder; it need not exist.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    /// Writes a file of the folder.
+    /// Writes a file in the folder.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         std::fs::write(self.file(name), bytes).expect("a file can be written");
     }
@@ -62,7 +62,7 @@ impl Checkpoint {
         self.write("config.json", Value::Object(config).to_string());
     }
 
-    /// A tokenizer in which the id of each byte is the byte, so that a text is its own list of ids.
+    /// Adds a tokenizer in which the id of each byte is its value, so the bytes of a text are its ids.
     pub fn with_bytes_as_tokens(self) -> Self {
         let vocab: Map<String, Value> =
             (0..=255u8).map(|byte| (symbol(byte).to_string(), byte.into())).collect();
@@ -72,7 +72,7 @@ impl Checkpoint {
     }
 }
 
-/// How GPT-2's files spell a byte: as itself where it can be seen, else as one of the characters from U+0100 on.
+/// How GPT-2's files spell a byte: a printable one as itself, any other as a character from U+0100 on.
 fn symbol(byte: u8) -> char {
     let seen = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     if seen(&byte) {
