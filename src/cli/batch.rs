@@ -9,7 +9,7 @@ mod request;
 mod results;
 
 use super::failure::Failure;
-use super::report::{Report, Written, json, remark};
+use super::report::{Report, Written, json, note_slide};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::error::{Error, Result};
@@ -88,13 +88,8 @@ impl Job<'_> {
             let turn = batch.step(Running::token);
             results.turn(turn, begin.elapsed());
             for mut running in batch.take_finished() {
-                if running.generation.slides() > 0 && !slid {
-                    slid = true;
-                    remark(format_args!(
-                        "note: the text of line {} is longer than the model's {} positions; the newest half is kept and read again",
-                        running.line, self.lm.model.config.n_positions
-                    ));
-                }
+                let which = format!(" of line {}", running.line);
+                note_slide(running.generation.slides(), &mut slid, &which, &self.lm.model);
                 let (place, prompt, new) =
                     (running.place, running.prompt_ids.len(), running.written.logprobs.len());
                 match running.error.take() {

@@ -122,7 +122,7 @@ impl BeamArgs {
         while let Some(step) = search.next() {
             let step = step?;
             first.get_or_insert_with(|| begin.elapsed());
-            note_slide(search.slides(), &mut slid, &lm.model);
+            note_slide(search.slides(), &mut slid, "", &lm.model);
             if self.beam_tree {
                 tree.push(&step);
                 if !job.json {

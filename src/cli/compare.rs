@@ -2,6 +2,7 @@
 
 mod table;
 
+use super::decoding::random_seed;
 use super::failure::Failure;
 use super::model::{CacheArgs, Common, ModelArgs};
 use super::report::{Speculated, json, note_slide};
@@ -11,7 +12,6 @@ use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::generate::{FinishReason, Generation, Options};
 use gpt2::search::{BeamSearch, Beams, Hypothesis};
-use rand::{TryRng, rngs::SysRng};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -93,9 +93,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
     let seed = match args.seed {
         Some(seed) => seed,
-        None => SysRng
-            .try_next_u64()
-            .map_err(|e| Failure::Work(format!("the system gave no random seed: {e}")))?,
+        None => random_seed()?,
     };
     let greedy = Options::default().max_new_tokens(args.max_new_tokens).ignore_eos(args.ignore_eos);
     let sampled =
@@ -122,7 +120,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     if num_beams > 1 {
         let mut search = BeamSearch::new(&lm.model, &prompt_ids, greedy.clone(), beams)?;
         search.by_ref().try_for_each(|step| step.map(|_| ()))?;
-        note_slide(search.slides(), &mut slid, &lm.model);
+        note_slide(search.slides(), &mut slid, "", &lm.model);
         let Hypothesis { ids, logprobs, score, finish_reason, .. } = search.into_found()?.swap_remove(0);
         let mut run = Run::new(&lm, format!("{num_beams} beams"), ids, logprobs, finish_reason)?;
         run.score = Some(score);
@@ -159,7 +157,7 @@ fn write(
     while let Some(chosen) = text.next() {
         logprobs.push(chosen?.logprob);
         passes.extend(text.passes().map(|passes| passes.passes));
-        note_slide(text.slides(), slid, &lm.model);
+        note_slide(text.slides(), slid, "", &lm.model);
     }
     let finish_reason = text.finish_reason().unwrap_or(FinishReason::Length);
     let run = Run::new(lm, name, text.new_ids().to_vec(), logprobs, finish_reason)?;

@@ -51,10 +51,13 @@ impl DecodingArgs {
         if !sample || self.has("seed") {
             return Ok(options);
         }
-        let seed = SysRng.try_next_u64();
-        let seed = seed.map_err(|e| Failure::Work(format!("the system gave no random seed: {e}")))?;
-        Ok(options.seed(seed))
+        Ok(options.seed(random_seed()?))
     }
+}
+
+/// A seed from the system's own source of randomness.
+pub fn random_seed() -> Result<u64, Failure> {
+    SysRng.try_next_u64().map_err(|e| Failure::Work(format!("the system gave no random seed: {e}")))
 }
 
 impl<const TEXT: bool> clap::Args for OptionArgs<TEXT> {

@@ -197,7 +197,7 @@ impl Run<'_> {
             if !self.args.json && !piece.is_empty() {
                 print(&piece)?;
             }
-            note_slide(generation.slides(), &mut self.slid, &self.lm.model);
+            note_slide(generation.slides(), &mut self.slid, "", &self.lm.model);
             if self.interrupted.load(Ordering::Relaxed) {
                 break;
             }

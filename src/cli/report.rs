@@ -144,12 +144,12 @@ impl Written {
     }
 }
 
-/// Notes once, on standard error, that the text has outgrown the model's positions.
-pub fn note_slide(slides: usize, said: &mut bool, model: &Gpt2) {
+/// Notes once, on standard error, that a text has outgrown the model's positions. `which` names it among several.
+pub fn note_slide(slides: usize, said: &mut bool, which: &str, model: &Gpt2) {
     if slides > 0 && !*said {
         *said = true;
         remark(format_args!(
-            "note: the text is longer than the model's {} positions; the newest half is kept and read again",
+            "note: the text{which} is longer than the model's {} positions; the newest half is kept and read again",
             model.config.n_positions
         ));
     }

@@ -31,7 +31,7 @@ bits) and then how the next token was chosen. The options that choose it are tho
 Stage names (--list shows all): input_ids, transformer.wte, transformer.h.0.attn.weights, lm_head, probs, next_id, ... \
 --lens adds lens.0, lens.1, ...: the logits [T, n_vocab] after each block. They are written to the file only if \
 --stages selects them.",
-    mut_arg("seed", |seed| seed.help("Start of the random numbers; the same seed gives the same token [default: 0]"))
+    mut_arg("seed", |seed| seed.help("Seed of the random numbers; the same seed gives the same token [default: 0]"))
 )]
 pub struct Args {
     #[command(flatten)]
