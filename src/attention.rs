@@ -70,9 +70,13 @@ impl Attention {
 /// The heads of one text from its beginning, head after head and without a cache. qkv `[T, 3C] -> [T, C]`
 ///
 /// It gives the bits of [`Attention::forward`], slowly: the tests compare the two.
+///
+/// # Panics
+/// If `qkv` is not `[T, 3C]`, or H does not divide C.
 pub fn plain(qkv: &Matrix, n_head: usize, scale: f32) -> Matrix {
     let (t, c) = (qkv.rows(), qkv.cols() / 3);
-    let d = c / n_head;
+    let d = c.checked_div(n_head).unwrap_or(0);
+    assert_eq!(3 * n_head * d, qkv.cols(), "qkv [T, 3C], C = H * D");
     let mut heads = Matrix::zeros(t, c);
     for h in 0..n_head {
         let [q, k, v] = [h * d, c + h * d, 2 * c + h * d].map(|start| qkv.columns(start..start + d)); // [T, D]

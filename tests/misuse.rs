@@ -2,6 +2,7 @@
 //!
 //! `.ci/run` runs this file again under the address sanitizer.
 
+use gpt2::attention;
 use gpt2::bpe::{Bpe, Merge, PieceMerges, StreamDecoder};
 use gpt2::checkpoint::{LanguageModel, bundled, random::random};
 use gpt2::config::Config;
@@ -132,6 +133,26 @@ fn a_model_with_a_wrong_part() {
     }
 }
 
+#[test]
+fn a_model_built_of_wrong_tensors() {
+    let whole = model();
+    for part in 0..whole.tensors().len() {
+        for shape in [[0, 0], [1, 1], [65, 64], [64, 97]] {
+            let build = || {
+                let mut number = 0..;
+                whole.map_tensors(|_, tensor| match number.next() == Some(part) {
+                    true => weights(shape[0], shape[1]),
+                    false => tensor,
+                })
+            };
+            says("a tensor", "the shape of transformer.", build);
+        }
+    }
+    let mut no_heads = config();
+    no_heads.n_head = 0;
+    panics("no heads", || Gpt2::build::<()>(no_heads.clone(), |spec| Ok(weights(spec.len(), 1))));
+}
+
 fn weights(rows: usize, cols: usize) -> Weights {
     Weights::from_f32(rows, cols, &vec![0.5; rows * cols])
 }
@@ -201,6 +222,10 @@ fn wrong_ids() {
     let mut batch = [Sequence { ids: &good, cache: &mut cache }, Sequence { ids: &[], cache: &mut other }];
     panics("one of a batch", || model.hidden(&mut batch, &mut NoTrace));
     assert_eq!(model.hidden(&mut [], &mut NoTrace).rows(), 0);
+    let qkv = Matrix::zeros(2, 3 * 64);
+    says("three heads", "C = H * D", || attention::plain(&qkv, 3, 1.0));
+    says("no heads", "C = H * D", || attention::plain(&qkv, 0, 1.0));
+    says("two parts", "C = H * D", || attention::plain(&Matrix::zeros(2, 128), 4, 1.0));
     says("a head's input", "[T, C]", || model.head(&Matrix::zeros(1, 65), &mut NoTrace));
 }
 
@@ -233,6 +258,63 @@ fn a_pass_that_panics_leaves_the_cache_unchanged() {
         assert!(got == expected, "{stage:?}");
         let again = bits(&model.forward(&ids(70)[60..], &mut fork, &mut NoTrace));
         assert!(again == expected[60 * 97..], "{stage:?}: the cache that shares the pages");
+    }
+}
+
+/// A trace hands a stage on; it may hand on a matrix of any shape.
+#[test]
+fn a_trace_that_changes_shapes() {
+    struct Reshapes(Stage, fn([usize; 2]) -> [usize; 2]);
+    impl Trace for Reshapes {
+        fn wants(&self, _: Stage) -> bool {
+            false
+        }
+        fn enter_block(&mut self, _: Option<usize>) {}
+        fn record(&mut self, _: Stage, _: &[usize], _: &mut [f32]) {}
+        fn record_ids(&mut self, _: Stage, _: &[u32]) {}
+        fn tap(&mut self, stage: Stage, value: Matrix) -> Matrix {
+            if stage != self.0 {
+                return value;
+            }
+            let [rows, cols] = self.1([value.rows(), value.cols()]);
+            Matrix::zeros(rows, cols)
+        }
+    }
+    let inside = [
+        Stage::Wte,
+        Stage::Wpe,
+        Stage::Ln1,
+        Stage::AttnCAttn,
+        Stage::AttnHeads,
+        Stage::AttnCProj,
+        Stage::AttnResidual,
+        Stage::Ln2,
+        Stage::MlpCFc,
+        Stage::MlpAct,
+        Stage::MlpCProj,
+    ];
+    let shapes: [(&str, fn([usize; 2]) -> [usize; 2]); 7] = [
+        ("one row more", |[rows, cols]| [rows + 1, cols]),
+        ("one row less", |[rows, cols]| [rows - 1, cols]),
+        ("no rows", |[_, cols]| [0, cols]),
+        ("one column more", |[rows, cols]| [rows, cols + 1]),
+        ("one column less", |[rows, cols]| [rows, cols - 1]),
+        ("no columns", |[rows, _]| [rows, 0]),
+        ("turned", |[rows, cols]| [cols, rows]),
+    ];
+    for dtype in Dtype::ALL {
+        let model = random(config(), dtype);
+        for (what, shape) in shapes {
+            for (stage, len) in inside.into_iter().flat_map(|stage| LENGTHS.map(|len| (stage, len))) {
+                let (what, mut cache) = (format!("{what} of {stage:?}"), KvCache::new(&model.config));
+                panics(&what, || model.forward(&ids(len), &mut cache, &mut Reshapes(stage, shape)));
+            }
+            for stage in [Stage::Drop, Stage::Block, Stage::LnF, Stage::LmHead] {
+                let (mut cache, mut trace) = (KvCache::new(&model.config), Reshapes(stage, shape));
+                // between blocks, and after them, some shapes fit
+                let _ = catch_unwind(AssertUnwindSafe(|| model.forward(&ids(5), &mut cache, &mut trace)));
+            }
+        }
     }
 }
 

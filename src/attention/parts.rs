@@ -34,7 +34,9 @@ pub(super) fn each_head(
     let mut mixed = Matrix::scratch(qkv.rows(), c);
     let place = Rectangle::of(&mut mixed);
     let all = Share { batch: &batch, heads: 0..n_head, groups: 0..batch.groups(), place };
-    rayon::iter::split(all, Share::halve).for_each(|share| share.each(&work));
+    if t > 0 {
+        rayon::iter::split(all, Share::halve).for_each(|share| share.each(&work));
+    }
     mixed // [T, C]
 }
 

@@ -65,7 +65,7 @@ fn bits(x: &[f32]) -> Vec<u32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..crate::properties::config() })]
 
     #[test]
     fn parts_give_the_bits_of_the_plain_loop(
