@@ -12,7 +12,7 @@
 //! what comes next; reading so takes up to half as long again.
 
 use super::tile::{self, Rows};
-use super::{Disjoint, K_BLOCK, pieces};
+use super::{Disjoint, FEW, K_BLOCK, odd_lines, pieces, start};
 use crate::simd::LANES;
 use crate::simd::kernel;
 use crate::tensor::{Matrix, Number};
@@ -32,36 +32,42 @@ kernel! {
 
 /// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
 pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
-    let (rows, depth, n) = (x.rows(), x.cols(), bias.len());
+    for first in (0..x.rows()).step_by(FEW) {
+        some_rows::<N>(x, first..(first + FEW).min(x.rows()), w, bias, y);
+    }
+}
+
+/// The results of some rows.
+fn some_rows<N: Number>(x: &Matrix, t: Range<usize>, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
+    let (rows, depth, n) = (t.len(), x.cols(), bias.len());
+    let y = &mut y.data_mut()[t.start * n..t.end * n];
     let blocks = depth.div_ceil(K_BLOCK);
-    // An odd number of cache lines from row to row: else all rows' sums of a column might compete for one place in the
-    // cache.
-    let step = (n.div_ceil(LANES) | 1) * LANES;
+    let step = odd_lines(n);
     let mut sums = Matrix::scratch(blocks, rows * step); // p: [blocks, T, N]
     let out = Disjoint::new(sums.data_mut());
     // One line of all blocks' columns, cut into pieces. Columns are counted in whole registers.
     let line = n.next_multiple_of(LANES);
     // columns at a time
-    let most = (sums_at_once() / rows.max(1)).next_multiple_of(LANES);
+    let most = (sums_at_once() / rows).next_multiple_of(LANES);
     pieces(blocks * line, LANES).for_each(|mut piece| {
         while !piece.is_empty() {
             let block = piece.start / line;
             let end = piece.end.min((block + 1) * line).min(piece.start + most);
             let columns = piece.start % line..(end - block * line).min(n);
             let k = block * K_BLOCK..((block + 1) * K_BLOCK).min(depth);
-            block_product::<N>(x, k, w, n, columns, &out, [block * rows * step, step]);
+            block_product::<N>(x, t.clone(), k, w, n, columns, &out, [block * rows * step, step]);
             piece.start = end;
         }
     });
     let sums = &sums;
-    let shares = if y.data().len() * blocks < WORTH_SHARING { n } else { n.div_ceil(2 * LANES) };
-    let out = Disjoint::new(y.data_mut());
+    let shares = if y.len() * blocks < WORTH_SHARING { n } else { n.div_ceil(2 * LANES) };
+    let out = Disjoint::new(y);
     pieces(n.div_ceil(shares), 1).for_each(|piece| {
         let columns = piece.start * shares..(piece.end * shares).min(n);
         for t in 0..rows {
             // SAFETY: each piece of columns belongs to one thread.
             let y = unsafe { out.slice(t * n + columns.start..t * n + columns.end) };
-            y.copy_from_slice(&bias[columns.clone()]);
+            start(y, Some(&bias[columns.clone()]));
             for block in 0..blocks {
                 add(y, &sums.row(block)[t * step..][columns.clone()]);
             }
@@ -81,17 +87,17 @@ kernel! {
     /// `p[t][j] = x[t, k] · w[k, j]` for one block of `k` and some columns `j`; `place`: where `p`
     /// `[T, N]` begins in `out`, and how far apart its rows are.
     fn block_product<N: Number>(
-        x: &Matrix, k: Range<usize>, w: &[N::Bits], n: usize, columns: Range<usize>, out: &Disjoint<'_>,
-        place: [usize; 2],
+        x: &Matrix, t: Range<usize>, k: Range<usize>, w: &[N::Bits], n: usize, columns: Range<usize>,
+        out: &Disjoint<'_>, place: [usize; 2],
     ) {
-        let (rows, depth, width) = (x.rows(), k.len(), columns.len());
-        let [start, step] = place;
+        let (rows, depth, width) = (t.len(), k.len(), columns.len());
+        let [first, step] = place;
         if rows * depth * width == 0 {
             return;
         }
-        let x_part = &x.data()[k.start..(rows - 1) * x.cols() + k.end];
+        let x_part = &x.data()[t.start * x.cols() + k.start..(t.end - 1) * x.cols() + k.end];
         let w_part = &w[k.start * n + columns.start..(k.end - 1) * n + columns.end];
-        let p = out.pointer(start + columns.start, start + (rows - 1) * step + columns.end);
+        let p = out.pointer(first + columns.start, first + (rows - 1) * step + columns.end);
         // SAFETY: the slices hold the rows that their lengths were made of; these columns of this block belong to
         // one thread.
         unsafe {

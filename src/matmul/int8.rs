@@ -43,7 +43,7 @@ use crate::tensor::{GROUP, Int8, LINE, Matrix};
 use rayon::prelude::*;
 use rows::{BLOCK, Rows};
 use std::ops::Range;
-pub use sums::peak;
+pub use sums::busy;
 use sums::{Kernel, Next, PANELS, Row, Sums, TILE_ROWS, WIDTH};
 
 /// Rows whose sums are kept together; with the row of ones they fill whole tiles.

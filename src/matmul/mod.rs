@@ -56,15 +56,15 @@ mod disjoint;
 mod few;
 pub(crate) mod heads;
 mod int8;
+pub mod limits;
 mod many;
 pub mod plain;
 mod tile;
 
 pub(crate) use awake::awake;
 pub(crate) use disjoint::Disjoint;
-#[doc(hidden)]
-pub use int8::peak as int8_peak;
 
+use crate::simd::LANES;
 use crate::tensor::{Bf16, F16, F32, Matrix, Number, Numbers, Weights};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -73,7 +73,7 @@ use std::ops::Range;
 pub const K_BLOCK: usize = 256;
 
 /// Up to this many rows, reading the weights takes longer than the arithmetic.
-const FEW: usize = 16;
+const FEW: usize = 20;
 
 /// x `[T, K]` · w `[K, N]` + bias `[N] -> [T, N]`
 ///
@@ -87,7 +87,7 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
     }
     let mut y = Matrix::scratch(x.rows(), w.cols());
     fn typed<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
-        if x.rows() > FEW { many::affine::<N>(x, w, bias, y) } else { few::affine::<N>(x, w, bias, y) }
+        if by_sgemm(x.rows()) { many::affine::<N>(x, w, bias, y) } else { few::affine::<N>(x, w, bias, y) }
     }
     match w.numbers() {
         Numbers::F32(w) => typed::<F32>(x, w, bias, &mut y),
@@ -109,7 +109,11 @@ pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
     }
     let mut y = Matrix::scratch(x.rows(), w.rows());
     fn typed<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
-        if x.rows() > FEW { many::product_by_rows::<N>(x, w, y) } else { few::product_by_rows::<N>(x, w, y) }
+        if by_sgemm(x.rows()) {
+            many::product_by_rows::<N>(x, w, y)
+        } else {
+            few::product_by_rows::<N>(x, w, y)
+        }
     }
     match w.numbers() {
         Numbers::F32(w) => typed::<F32>(x, w, &mut y),
@@ -124,6 +128,26 @@ pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
 fn pieces(len: usize, unit: usize) -> impl IndexedParallelIterator<Item = Range<usize>> {
     let piece = len.div_ceil(rayon::current_num_threads()).next_multiple_of(unit).max(unit);
     (0..len.div_ceil(piece)).into_par_iter().map(move |i| i * piece..((i + 1) * piece).min(len))
+}
+
+/// Whether so many rows are a matter for `sgemm`.
+fn by_sgemm(rows: usize) -> bool {
+    rows > FEW && many::sgemm_fuses()
+}
+
+/// The width of a row of scratch memory for `n` numbers: an odd number of cache lines. Else the same columns of all rows
+/// might compete for a few places in the cache.
+fn odd_lines(n: usize) -> usize {
+    (n.div_ceil(LANES) | 1) * LANES
+}
+
+/// What the sums of the blocks are added to: the bias or 0, never -0. A sum of products that underflows to -0 comes out
+/// of some kernels as 0, and only next to -0 would that make a difference.
+fn start(y: &mut [f32], bias: Option<&[f32]>) {
+    match bias {
+        Some(bias) => y.iter_mut().zip(bias).for_each(|(y, bias)| *y = bias + 0.0),
+        None => y.fill(0.0),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::tensor::{Matrix, Weights};
 
 /// start + sum over k of a(k) * b(k), in the project's order.
 fn sum(start: f32, len: usize, product: impl Fn(usize) -> (f32, f32)) -> f32 {
-    let mut y = start;
+    let mut y = start + 0.0; // -0 counts as 0
     for block in (0..len).step_by(K_BLOCK) {
         let mut p = 0.0f32;
         for k in block..(block + K_BLOCK).min(len) {

@@ -6,8 +6,7 @@
 //! the widest that the processor has, or what the environment variable `GPT2_SIMD` names.
 
 mod half;
-#[doc(hidden)]
-pub mod lanes;
+pub(crate) mod lanes;
 
 pub(crate) use half::{round_bf16, round_f16, widen_bf16, widen_f16};
 
@@ -107,8 +106,6 @@ impl Simd {
 ///
 /// The function may take a list of `const` parameters in square brackets and one type parameter. Its text can use
 /// `L`, the [`Lanes`](lanes::Lanes) of the instruction set that it is being compiled for.
-#[macro_export]
-#[doc(hidden)]
 macro_rules! kernel {
     (
         $(#[$meta:meta])*
@@ -150,8 +147,7 @@ macro_rules! kernel {
         }
     };
 }
-#[doc(hidden)]
-pub use kernel;
+pub(crate) use kernel;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -106,7 +106,7 @@ impl Kernel {
 
 /// The sums of a full tile, `rounds` times, with numbers that stay in the L1 cache: what a core can do at best. Gives
 /// the number of operations, where a multiplication and an addition are two.
-pub fn peak(rounds: usize) -> usize {
+pub fn busy(rounds: usize) -> usize {
     let kernel = Kernel::current();
     let (bytes, wide) = ([[1u8; K_BLOCK]; TILE_ROWS], [[1i16; K_BLOCK]; TILE_ROWS]);
     let w = [[[1i8; LINE]; K_BLOCK / GROUP]; PANELS];
