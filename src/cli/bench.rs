@@ -32,14 +32,14 @@ pub struct Args {
     dtype: Dtype,
     #[command(flatten)]
     cache: CacheArgs,
-    /// Prompts to read, by their tokens
+    /// Prompts to read: their lengths in tokens
     #[arg(long, value_name = "TOKENS,...", value_delimiter = ',', default_values_t = [64, 128, 512, 1023])]
     prefill: Vec<usize>,
-    /// Decoding to measure: how many tokens came before, and how many texts are written side by side
+    /// Decoding to measure: tokens before the new one, and texts side by side
     #[arg(long, value_name = "CONTEXTxBATCH,...", value_delimiter = ',', value_parser = context_and_batch,
           default_value = "32x1,32x8,900x1,900x8")]
     decode: Vec<(usize, usize)>,
-    /// Tries of each measurement; the median counts
+    /// Tries per measurement; the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     repeat: u16,
     /// Print JSON
@@ -76,7 +76,7 @@ struct Decode {
     of_bandwidth: f64,
 }
 
-/// Steps that are timed together.
+/// How many steps are timed together.
 const STEPS: usize = 16;
 
 /// `900x8`: 900 tokens before, 8 texts.
@@ -152,7 +152,7 @@ fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Ids that jump about the vocabulary.
+/// Ids from all over the vocabulary.
 fn some_ids(model: &Gpt2, count: usize) -> Vec<TokenId> {
     (0..count).map(|i| (i * 7919 % model.config.vocab_size) as TokenId).collect()
 }
@@ -169,7 +169,7 @@ fn prefill(model: &Gpt2, tokens: usize, repeat: usize, meter: &mut Meter) -> Pre
         },
     );
     let c = &model.config;
-    // multiply and add count as two, of f32 or of int8; attention: scores and mix over the positions that each one sees
+    // A multiply-add counts as two. Attention: scores and mix over the positions that each token sees.
     let blocks = 2 * tokens * c.n_layer * (4 * c.n_embd * c.n_embd + 2 * c.n_embd * c.n_inner);
     let attention = 2 * c.n_layer * c.n_embd * tokens * (tokens + 1);
     let head = 2 * c.n_embd * c.vocab_size;
@@ -193,7 +193,7 @@ fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, meter: &mut
         || {
             let mut newest = some_ids(model, batch);
             caches.iter_mut().for_each(|cache| cache.truncate(context));
-            step(model, &mut caches, &mut newest); // wakes the threads
+            step(model, &mut caches, &mut newest); // warms up the threads
             let begin = Instant::now();
             for _ in 1..STEPS {
                 step(model, &mut caches, &mut newest);
@@ -207,7 +207,7 @@ fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, meter: &mut
     Decode { context, batch, tokens_per_s, gb_per_s, of_bandwidth }
 }
 
-/// One token more for each sequence.
+/// One more token for each sequence.
 fn step(model: &Gpt2, caches: &mut [KvCache], newest: &mut [TokenId]) {
     let mut sequences: Vec<Sequence<'_>> =
         caches.iter_mut().zip(newest.chunks(1)).map(|(cache, ids)| Sequence { ids, cache }).collect();

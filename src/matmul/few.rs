@@ -6,10 +6,12 @@
 //! y[t][n] = bias[n] + p[0][t][n] + p[1][t][n] + ...
 //! ```
 //!
-//! The memory is the limit here, so the loop follows it. The sums of the blocks are added in the end, so the
-//! threads can share out blocks: each reads one stretch of memory from its first byte to its last. Had they
-//! shared out columns, each would skip the other's part of every row, and the processor would foresee less of
-//! what comes next; reading so takes up to half as long again.
+//! The memory is the limit here, so the loop follows it. The sums of the blocks are added at the end, so the threads can
+//! share out blocks: each reads one stretch of memory from its first byte to its last. If they shared out columns, each
+//! would skip the other's part of every row, and the processor could predict less of what comes next. That takes up to
+//! half as long again.
+//!
+//! Where `sgemm` does not fuse ([`super::many`]), many rows come here as well, [`FEW`] at a time.
 
 use super::tile::{self, Rows};
 use super::{Disjoint, FEW, K_BLOCK, odd_lines, pieces, start};
@@ -23,8 +25,8 @@ use std::ops::Range;
 const WORTH_SHARING: usize = 1 << 15;
 
 kernel! {
-    /// Sums that go to and from the cache while a block's rows pass by. With wide registers they fill half of an L1 cache:
-    /// 16 KiB. With narrow ones 64 KiB of an L2 cache are faster: each row of `w` is read in longer stretches.
+    /// How many sums go to and from the cache while a block's rows pass by. With wide registers they fill half of an L1
+    /// cache: 16 KiB. With narrow ones, 64 KiB of an L2 cache are faster: each row of `w` is read in longer stretches.
     fn sums_at_once() -> usize {
         if L::REGISTERS == 1 { 1 << 12 } else { 1 << 14 }
     }
@@ -37,7 +39,7 @@ pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix
     }
 }
 
-/// The results of some rows.
+/// Rows `t` of y.
 fn some_rows<N: Number>(x: &Matrix, t: Range<usize>, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
     let (rows, depth, n) = (t.len(), x.cols(), bias.len());
     let y = &mut y.data_mut()[t.start * n..t.end * n];
@@ -84,8 +86,8 @@ kernel! {
 }
 
 kernel! {
-    /// `p[t][j] = x[t, k] · w[k, j]` for one block of `k` and some columns `j`; `place`: where `p`
-    /// `[T, N]` begins in `out`, and how far apart its rows are.
+    /// `p[t][j] = x[t, k] · w[k, j]` for some rows `t`, one block of `k` and some columns `j`. `place`: where `p` `[T, N]`
+    /// begins in `out`, and how far apart its rows are.
     fn block_product<N: Number>(
         x: &Matrix, t: Range<usize>, k: Range<usize>, w: &[N::Bits], n: usize, columns: Range<usize>,
         out: &Disjoint<'_>, place: [usize; 2],
@@ -137,21 +139,21 @@ pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
 }
 
 kernel! {
-    /// The products of `R` rows of `x` `[R, C]` with up to 16 rows of `w`; gives `R`.
+    /// The products of `R` rows of `x` `[R, C]` with up to 16 rows of `w`. Returns `R`.
     ///
     /// A tile of 16 x 16 weights is turned in registers, so that what lay across memory lies across lanes: lane `v`
     /// sums for row `v` of `w`.
     fn rows_product[const R: usize]<N: Number>(x: &[f32], c: usize, w: &[N::Bits], y: [&mut [f32]; R]) -> usize {
         let count = y[0].len();
         assert!(x.len() >= R * c && w.len() == count * c && count <= LANES);
-        // what a tile cannot take: the last few of C, and all of C where there are fewer than 16 rows
+        // a tile cannot take the last few of C, nor any of C where there are fewer than 16 rows
         let whole = if count == LANES { c / LANES * LANES } else { 0 };
         let mut totals = [L::splat(0.0); R];
         let mut p = [L::splat(0.0); R];
         let mut k = 0;
         while k < whole {
-            // The next 16 rows are asked for, a line at a time: the same columns, if these are a line of each row and
-            // narrow registers take their time over a tile; else the bytes in order, as many as this tile has.
+            // Prefetch the next 16 rows, a line at a time: the same columns, if these are a line of each row and narrow
+            // registers spend long on a tile; else the bytes in order, as many as this tile has.
             let per_line = 64 / size_of::<N::Bits>();
             for i in 0..LANES * LANES / per_line {
                 let strided = L::REGISTERS > 1 && per_line == LANES;
@@ -160,7 +162,7 @@ kernel! {
             }
             // SAFETY: columns k to k + 16 of 16 rows, inside by the assertion.
             let tile = unsafe { N::turned::<L>(w.as_ptr().add(k), c) };
-            // as many rows at a time as have sums in registers
+            // as many rows at a time as fit their sums in registers
             let together = if L::REGISTERS == 1 { 8 } else { 4 };
             for first in (0..R).step_by(together) {
                 for i in 0..LANES {

@@ -1,4 +1,4 @@
-//! The products by their definition: a few lines each, slow, and the oracle of the tests.
+//! The products by their definition: slow, a few lines each, and the oracle of the tests.
 
 use super::K_BLOCK;
 use crate::tensor::{Matrix, Weights};

@@ -1,4 +1,4 @@
-//! What the machine can do at best, measured on the spot: each time anew, beside what is compared with it.
+//! What the machine can do at best, measured again right before each measurement that is compared with it.
 
 use gpt2::format::Bytes;
 use gpt2::matmul::limits::{fma_gflops, int8_gops, read_gb_per_s};
@@ -11,7 +11,7 @@ use serde::Serialize;
 pub struct Limits {
     pub read_gb_per_s: f64,
     pub fma_gflops: f64,
-    /// Products of whole numbers, where the weights have eight bits.
+    /// Products of integers, where the weights have 8 bits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub int8_gops: Option<f64>,
 }
@@ -34,13 +34,13 @@ impl Meter {
         Self { memory, int8, read: Vec::new(), fma: Vec::new(), int8_gops: Vec::new() }
     }
 
-    /// The speed of memory now, GB/s.
+    /// The speed of memory now: GB/s.
     pub fn bandwidth(&mut self) -> f64 {
         self.read.push(read_gb_per_s(&self.memory));
         self.read[self.read.len() - 1]
     }
 
-    /// What the products of prefill could reach at best now, GFLOP/s.
+    /// What the products of prefill could reach at best now: GFLOP/s.
     pub fn peak(&mut self) -> f64 {
         let (all, now) =
             if self.int8 { (&mut self.int8_gops, int8_gops()) } else { (&mut self.fma, fma_gflops()) };
@@ -48,7 +48,7 @@ impl Meter {
         now
     }
 
-    /// Medians of all that was measured; each at least some times.
+    /// Medians of all measurements, at least five of each.
     pub fn limits(mut self) -> Limits {
         (0..5).for_each(|_| {
             self.bandwidth();
@@ -65,15 +65,15 @@ impl Meter {
     }
 }
 
-/// A measurement that was repeated: medians of the seconds, and of the limit right before each.
+/// A repeated measurement: the median of the seconds, and of the limit right before each.
 pub struct Measured {
     pub seconds: f64,
     pub limit: f64,
 }
 
-/// Machines have faster and slower minutes: the limit is measured again before every try.
+/// Measures `limit` before each of `repeat` tries: a machine has faster and slower minutes.
 pub fn measure(repeat: usize, mut limit: impl FnMut() -> f64, mut seconds: impl FnMut() -> f64) -> Measured {
-    seconds(); // the first one pays for the memory
+    seconds(); // the first try allocates memory
     let (limits, all) = (0..repeat).map(|_| (limit(), seconds())).unzip();
     Measured { seconds: median(all), limit: median(limits) }
 }
