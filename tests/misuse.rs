@@ -264,7 +264,8 @@ fn a_pass_that_panics_leaves_the_cache_unchanged() {
 /// A trace hands a stage on; it may hand on a matrix of any shape.
 #[test]
 fn a_trace_that_changes_shapes() {
-    struct Reshapes(Stage, fn([usize; 2]) -> [usize; 2]);
+    type Reshape = fn([usize; 2]) -> [usize; 2];
+    struct Reshapes(Stage, Reshape);
     impl Trace for Reshapes {
         fn wants(&self, _: Stage) -> bool {
             false
@@ -293,7 +294,7 @@ fn a_trace_that_changes_shapes() {
         Stage::MlpAct,
         Stage::MlpCProj,
     ];
-    let shapes: [(&str, fn([usize; 2]) -> [usize; 2]); 7] = [
+    let shapes: [(&str, Reshape); 7] = [
         ("one row more", |[rows, cols]| [rows + 1, cols]),
         ("one row less", |[rows, cols]| [rows - 1, cols]),
         ("no rows", |[_, cols]| [0, cols]),

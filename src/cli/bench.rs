@@ -193,7 +193,7 @@ fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, meter: &mut
         || {
             let mut newest = some_ids(model, batch);
             caches.iter_mut().for_each(|cache| cache.truncate(context));
-            step(model, &mut caches, &mut newest); // wakes the threads
+            step(model, &mut caches, &mut newest); // warms up the threads
             let begin = Instant::now();
             for _ in 1..STEPS {
                 step(model, &mut caches, &mut newest);

@@ -1,15 +1,15 @@
 //! Threads that stay awake for the length of a forward pass.
 //!
-//! A pass is a chain of parallel loops, five a block for one new token: four products with weights, and attention. Between
-//! two of them a thread that finds nothing to do falls asleep, and is slow to wake. So the others spin until the pass is
-//! over, and take what work there is:
+//! A pass is a chain of parallel loops, five per block for one new token: four products with weights, and attention.
+//! Between two of them, a thread that finds nothing to do falls asleep, and is slow to wake. So the other threads spin
+//! until the pass is over, and take what work there is:
 //!
 //! ```text
 //! this thread:  pass(); over = true
-//! the others:   until over:  do a piece of work that somebody offers
+//! the others:   until over:  do a piece of work, if there is one
 //! ```
 //!
-//! A thread that is offered nothing for a while gives up: the pass is doing something else, or waits for a reader.
+//! A thread that finds no work for a while gives up: the pass is doing something else, or waits for a reader.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_micros(300);
 
 thread_local! {
-    /// Whether this thread is in a pass, or spins for one. It must not begin to spin then: two passes whose threads spin
+    /// Whether this thread is in a pass, or spins for one. Then it must not begin to spin: two passes whose threads spin
     /// for each other would wait for each other.
     static TAKEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `pass` gives; meanwhile, the other threads of the pool stay awake. Nothing is allocated.
+/// Runs `pass` and returns its result. Meanwhile the other threads of the pool stay awake. Nothing is allocated.
 pub fn awake<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
     let threads = rayon::current_num_threads();
     if threads == 1 || TAKEN.get() {
@@ -40,7 +40,7 @@ pub fn awake<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
     result.expect("the pass ran")
 }
 
-/// Runs `pass` on this thread, or on one of the pool if this is none of it, with so many others spinning.
+/// Runs `pass` with this number of other threads spinning: on this thread, or on one of the pool if this one is outside.
 fn beside_spinning(others: usize, over: &AtomicBool, pass: &mut (dyn FnMut() + Send)) {
     match others {
         0 => pass(),
@@ -60,11 +60,11 @@ fn spin(over: &AtomicBool) {
         } else if idle_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
             return;
         }
-        std::thread::yield_now(); // to others, where there are more threads than cores
+        std::thread::yield_now(); // where there are more threads than cores
     }
 }
 
-/// [`TAKEN`], until it is dropped.
+/// Sets [`TAKEN`] until it is dropped.
 struct Taken;
 
 impl Taken {
@@ -80,7 +80,7 @@ impl Drop for Taken {
     }
 }
 
-/// Set when this is dropped, be it by a panic.
+/// Sets the flag when it is dropped, even by a panic.
 struct SetAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for SetAtEnd<'_> {

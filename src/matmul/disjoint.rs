@@ -4,8 +4,8 @@ use std::{marker::PhantomData, ops::Range};
 
 /// A slice of f32 whose parts are written by several threads at once.
 ///
-/// Safe Rust lets threads share out contiguous pieces. Columns of a row-major matrix are not contiguous;
-/// this is the one place that lets a kernel hand them out.
+/// Safe Rust lets threads share out contiguous pieces. Columns of a row-major matrix are not contiguous: a kernel hands
+/// them out here, and only here.
 pub(crate) struct Disjoint<'a> {
     pointer: *mut f32,
     len: usize,
@@ -30,11 +30,11 @@ impl<'a> Disjoint<'a> {
     #[inline]
     pub unsafe fn slice(&self, range: Range<usize>) -> &mut [f32] {
         assert!(range.start <= range.end && range.end <= self.len, "a part inside the slice");
-        // SAFETY: inside the slice by the assertion, and held by nobody else by the caller's promise.
+        // SAFETY: inside the slice by the assertion, and held by no other thread by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.pointer.add(range.start), range.len()) }
     }
 
-    /// Where element `start` is, for code that works with pointers; elements up to `end` lie behind it.
+    /// A pointer to element `start`. Elements up to `end` follow it.
     #[inline]
     pub fn pointer(&self, start: usize, end: usize) -> *mut f32 {
         assert!(start <= end && end <= self.len, "a part inside the slice");

@@ -6,13 +6,15 @@
 //! y[t][n] = bias[n] + p[0][t][n] + p[1][t][n] + ...
 //! ```
 //!
-//! The memory is the limit here, so the loop follows it. The sums of the blocks are added in the end, so the
-//! threads can share out blocks: each reads one stretch of memory from its first byte to its last. Had they
-//! shared out columns, each would skip the other's part of every row, and the processor would foresee less of
-//! what comes next; reading so takes up to half as long again.
+//! The memory is the limit here, so the loop follows it. The sums of the blocks are added at the end, so the threads can
+//! share out blocks: each reads one stretch of memory from its first byte to its last. If they shared out columns, each
+//! would skip the other's part of every row, and the processor could predict less of what comes next. That takes up to
+//! half as long again.
+//!
+//! Where `sgemm` does not fuse ([`super::many`]), many rows come here as well, [`FEW`] at a time.
 
 use super::tile::{self, Rows};
-use super::{Disjoint, K_BLOCK, pieces};
+use super::{Disjoint, FEW, K_BLOCK, odd_lines, pieces, start};
 use crate::simd::LANES;
 use crate::simd::kernel;
 use crate::tensor::{Matrix, Number};
@@ -23,8 +25,8 @@ use std::ops::Range;
 const WORTH_SHARING: usize = 1 << 15;
 
 kernel! {
-    /// Sums that go to and from the cache while a block's rows pass by. With wide registers they fill half of an L1 cache:
-    /// 16 KiB. With narrow ones 64 KiB of an L2 cache are faster: each row of `w` is read in longer stretches.
+    /// How many sums go to and from the cache while a block's rows pass by. With wide registers they fill half of an L1
+    /// cache: 16 KiB. With narrow ones, 64 KiB of an L2 cache are faster: each row of `w` is read in longer stretches.
     fn sums_at_once() -> usize {
         if L::REGISTERS == 1 { 1 << 12 } else { 1 << 14 }
     }
@@ -32,36 +34,42 @@ kernel! {
 
 /// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
 pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
-    let (rows, depth, n) = (x.rows(), x.cols(), bias.len());
+    for first in (0..x.rows()).step_by(FEW) {
+        some_rows::<N>(x, first..(first + FEW).min(x.rows()), w, bias, y);
+    }
+}
+
+/// Rows `t` of y.
+fn some_rows<N: Number>(x: &Matrix, t: Range<usize>, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
+    let (rows, depth, n) = (t.len(), x.cols(), bias.len());
+    let y = &mut y.data_mut()[t.start * n..t.end * n];
     let blocks = depth.div_ceil(K_BLOCK);
-    // An odd number of cache lines from row to row: else all rows' sums of a column might compete for one place in the
-    // cache.
-    let step = (n.div_ceil(LANES) | 1) * LANES;
+    let step = odd_lines(n);
     let mut sums = Matrix::scratch(blocks, rows * step); // p: [blocks, T, N]
     let out = Disjoint::new(sums.data_mut());
     // One line of all blocks' columns, cut into pieces. Columns are counted in whole registers.
     let line = n.next_multiple_of(LANES);
     // columns at a time
-    let most = (sums_at_once() / rows.max(1)).next_multiple_of(LANES);
+    let most = (sums_at_once() / rows).next_multiple_of(LANES);
     pieces(blocks * line, LANES).for_each(|mut piece| {
         while !piece.is_empty() {
             let block = piece.start / line;
             let end = piece.end.min((block + 1) * line).min(piece.start + most);
             let columns = piece.start % line..(end - block * line).min(n);
             let k = block * K_BLOCK..((block + 1) * K_BLOCK).min(depth);
-            block_product::<N>(x, k, w, n, columns, &out, [block * rows * step, step]);
+            block_product::<N>(x, t.clone(), k, w, n, columns, &out, [block * rows * step, step]);
             piece.start = end;
         }
     });
     let sums = &sums;
-    let shares = if y.data().len() * blocks < WORTH_SHARING { n } else { n.div_ceil(2 * LANES) };
-    let out = Disjoint::new(y.data_mut());
+    let shares = if y.len() * blocks < WORTH_SHARING { n } else { n.div_ceil(2 * LANES) };
+    let out = Disjoint::new(y);
     pieces(n.div_ceil(shares), 1).for_each(|piece| {
         let columns = piece.start * shares..(piece.end * shares).min(n);
         for t in 0..rows {
             // SAFETY: each piece of columns belongs to one thread.
             let y = unsafe { out.slice(t * n + columns.start..t * n + columns.end) };
-            y.copy_from_slice(&bias[columns.clone()]);
+            start(y, Some(&bias[columns.clone()]));
             for block in 0..blocks {
                 add(y, &sums.row(block)[t * step..][columns.clone()]);
             }
@@ -78,20 +86,20 @@ kernel! {
 }
 
 kernel! {
-    /// `p[t][j] = x[t, k] · w[k, j]` for one block of `k` and some columns `j`; `place`: where `p`
-    /// `[T, N]` begins in `out`, and how far apart its rows are.
+    /// `p[t][j] = x[t, k] · w[k, j]` for some rows `t`, one block of `k` and some columns `j`. `place`: where `p` `[T, N]`
+    /// begins in `out`, and how far apart its rows are.
     fn block_product<N: Number>(
-        x: &Matrix, k: Range<usize>, w: &[N::Bits], n: usize, columns: Range<usize>, out: &Disjoint<'_>,
-        place: [usize; 2],
+        x: &Matrix, t: Range<usize>, k: Range<usize>, w: &[N::Bits], n: usize, columns: Range<usize>,
+        out: &Disjoint<'_>, place: [usize; 2],
     ) {
-        let (rows, depth, width) = (x.rows(), k.len(), columns.len());
-        let [start, step] = place;
+        let (rows, depth, width) = (t.len(), k.len(), columns.len());
+        let [first, step] = place;
         if rows * depth * width == 0 {
             return;
         }
-        let x_part = &x.data()[k.start..(rows - 1) * x.cols() + k.end];
+        let x_part = &x.data()[t.start * x.cols() + k.start..(t.end - 1) * x.cols() + k.end];
         let w_part = &w[k.start * n + columns.start..(k.end - 1) * n + columns.end];
-        let p = out.pointer(start + columns.start, start + (rows - 1) * step + columns.end);
+        let p = out.pointer(first + columns.start, first + (rows - 1) * step + columns.end);
         // SAFETY: the slices hold the rows that their lengths were made of; these columns of this block belong to
         // one thread.
         unsafe {
@@ -131,21 +139,21 @@ pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
 }
 
 kernel! {
-    /// The products of `R` rows of `x` `[R, C]` with up to 16 rows of `w`; gives `R`.
+    /// The products of `R` rows of `x` `[R, C]` with up to 16 rows of `w`. Returns `R`.
     ///
     /// A tile of 16 x 16 weights is turned in registers, so that what lay across memory lies across lanes: lane `v`
     /// sums for row `v` of `w`.
     fn rows_product[const R: usize]<N: Number>(x: &[f32], c: usize, w: &[N::Bits], y: [&mut [f32]; R]) -> usize {
         let count = y[0].len();
         assert!(x.len() >= R * c && w.len() == count * c && count <= LANES);
-        // what a tile cannot take: the last few of C, and all of C where there are fewer than 16 rows
+        // a tile cannot take the last few of C, nor any of C where there are fewer than 16 rows
         let whole = if count == LANES { c / LANES * LANES } else { 0 };
         let mut totals = [L::splat(0.0); R];
         let mut p = [L::splat(0.0); R];
         let mut k = 0;
         while k < whole {
-            // The next 16 rows are asked for, a line at a time: the same columns, if these are a line of each row and
-            // narrow registers take their time over a tile; else the bytes in order, as many as this tile has.
+            // Prefetch the next 16 rows, a line at a time: the same columns, if these are a line of each row and narrow
+            // registers spend long on a tile; else the bytes in order, as many as this tile has.
             let per_line = 64 / size_of::<N::Bits>();
             for i in 0..LANES * LANES / per_line {
                 let strided = L::REGISTERS > 1 && per_line == LANES;
@@ -154,7 +162,7 @@ kernel! {
             }
             // SAFETY: columns k to k + 16 of 16 rows, inside by the assertion.
             let tile = unsafe { N::turned::<L>(w.as_ptr().add(k), c) };
-            // as many rows at a time as have sums in registers
+            // as many rows at a time as fit their sums in registers
             let together = if L::REGISTERS == 1 { 8 } else { 4 };
             for first in (0..R).step_by(together) {
                 for i in 0..LANES {

@@ -1,12 +1,12 @@
-//! Eight-bit weights: how can a product of whole numbers stand for one of real numbers?
+//! Weights of 8 bits: how can a product of integers stand for one of real numbers?
 //!
-//! A row of `x` is rounded to eight bits as well, 256 consecutive `k` at a time. Each such block has a step
-//! (`scale`) and a whole number that stands for zero (`zero`), see [`rows`]; the weights have a scale for each output.
-//! Whole numbers are multiplied and summed exactly, and two products with f32 put the size back:
+//! Each row of `x` is rounded to 8 bits as well, 256 consecutive `k` at a time. Each such block has a step size (`scale`) and
+//! an integer that stands for zero (`zero`), see [`rows`]. The weights have a scale for each output. Integers are multiplied
+//! and summed exactly, and two products with f32 restore the scale:
 //!
 //! ```text
-//! x[t, k] is about scale_x[t, b] * (q[t, k] - zero[t, b])        q in 0 ..= 255, b = k / 256
-//! w[k, n] is about scale_w[n] * w8[k, n]                         w8 in -128 ..= 127
+//! x[t, k] ≈ scale_x[t, b] * (q[t, k] - zero[t, b])              q in 0 ..= 255, b = k / 256
+//! w[k, n] ≈ scale_w[n] * w8[k, n]                               w8 in -128 ..= 127
 //!
 //! for t, n:
 //!     sum = 0
@@ -16,17 +16,17 @@
 //!     y[t, n] = fma(scale_w[n], sum, bias[n])
 //! ```
 //!
-//! That is `int8/plain.rs`. A block's sum is below 256 * 255 * 128 < 2^23, so it is exact as i32 and as f32, and in
-//! whatever order it is added up; only the blocks have an order. What the fast version adds:
+//! That is `int8/plain.rs`. A block's sum is below 256 * 255 * 128 < 2^23, so it is exact as i32 and as f32, in any order.
+//! Only the blocks have an order. The fast version adds:
 //!
-//! 1. *Quads*: four neighbouring `k` are one step of the processor ([`sums`]); the weights lie in that order
-//!    ([`Int8`]), so that they are read from front to back and never copied.
-//! 2. *Ones*: for VNNI, which multiplies unsigned by signed numbers, q counts from 0. What is too much, `zero` times
-//!    the sum of the weights, is known from one more row of `x`, which is all ones. The others multiply `q - zero`, which
-//!    is written in 16 bits once, before all products.
-//! 3. *Tiles*: up to 6 rows by 64 outputs stay in registers; a block of the weights of 64 outputs, 16 KiB, stays in
-//!    the L1 cache for all rows.
-//! 4. *Ahead*: while a block is multiplied, AVX2's version asks for the one that is read next.
+//! 1. *Quads*: the processor multiplies four neighbouring `k` in one step ([`sums`]). The weights lie in that order
+//!    ([`Int8`]), so they are read from front to back and never copied.
+//! 2. *Ones*: VNNI multiplies unsigned by signed integers, so it takes q, which counts from 0. The sum is then too large by
+//!    `zero` times the sum of the weights. One more row of `x`, all ones, gives that sum. The other versions multiply
+//!    `q - zero`, which is written once in 16 bits, before all products.
+//! 3. *Tiles*: up to 6 rows by 64 outputs stay in registers. A block of the weights of 64 outputs, 16 KiB, stays in the L1
+//!    cache for all rows.
+//! 4. *Prefetching*: while AVX2 multiplies a block, it prefetches the next one.
 //! 5. *Threads* share out outputs.
 //!
 //! Few rows and many take the same way: a weight is read from memory once, whatever the number of rows.
@@ -43,10 +43,10 @@ use crate::tensor::{GROUP, Int8, LINE, Matrix};
 use rayon::prelude::*;
 use rows::{BLOCK, Rows};
 use std::ops::Range;
-pub use sums::peak;
+pub use sums::busy;
 use sums::{Kernel, Next, PANELS, Row, Sums, TILE_ROWS, WIDTH};
 
-/// Rows whose sums are kept together; with the row of ones they fill whole tiles.
+/// Rows whose sums are kept together. With the row of ones they fill whole tiles.
 const CHUNK: usize = 8 * TILE_ROWS - 1;
 
 /// x `[T, K]` times `w`, plus `bias` `[N]` where there is one -> `[T, N]`
@@ -89,12 +89,12 @@ impl Job<'_> {
             let mut next: Next = [std::ptr::null(); PANELS];
             for (i, p) in panels.clone().enumerate() {
                 w[i] = &self.w.panel(p)[start / GROUP * LINE..end / GROUP * LINE];
-                // further k of the same panel, or the first k of one that comes later
+                // the next k of the same panel, or the first k of a later one
                 let later =
                     if end < self.w.depth { 0 } else { (PANELS - 1) * Int8::panel_bytes(self.w.depth) };
                 next[i] = w[i].as_ptr_range().end.wrapping_add(later);
             }
-            // the row of ones leads the first tile, and brings the sums of the weights, where zero is not subtracted yet
+            // where zero is not subtracted yet, the row of ones leads the first tile and sums the weights
             let ones = [1u8; BLOCK];
             let mut of_weights = [0; WIDTH];
             let mut t = 0;
@@ -107,7 +107,7 @@ impl Job<'_> {
                     *row = self.x.block(rows.start + t + i, start..end);
                 }
                 self.kernel.sums(&x[..lead + count], &w[..panels.len()], &next, &mut sums);
-                next = w.map(<[i8]>::as_ptr); // once is enough: these are at hand
+                next = w.map(<[i8]>::as_ptr); // these are in the cache: once is enough
                 if lead == 1 {
                     of_weights = sums[0];
                 }
@@ -130,7 +130,7 @@ impl Job<'_> {
 }
 
 kernel! {
-    /// y = fma(scale_x, whole, y) for the rows of a tile; `steps` has their scales and zeros.
+    /// y = fma(scale_x, whole, y) for the rows of a tile. `steps` has their scales and zeros.
     fn add_block(sums: &[[i32; WIDTH]], of_weights: &[i32; WIDTH], steps: rows::Steps<'_>, y: &mut [f32]) {
         let (y, _) = y.as_chunks_mut::<WIDTH>();
         for (r, (y, sums)) in y.iter_mut().zip(sums).enumerate() {

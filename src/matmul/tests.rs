@@ -73,6 +73,19 @@ fn shapes_at_the_borders() {
     }
 }
 
+/// All products underflow to -0.
+#[test]
+fn a_zero_has_the_same_sign_everywhere() {
+    for rows in [1, 8, 21, 40] {
+        let (x, w) = (vec![1e-30; rows * 300], vec![-1e-30; 300 * 37]);
+        let (x, w) = (Matrix::from_vec(rows, 300, x), Weights::from_f32(300, 37, &w));
+        under_each(|simd| {
+            let y = affine(&x, &w, &[-0.0; 37]);
+            assert_eq!(bits(&y), bits(&plain::affine(&x, &w, &[-0.0; 37])), "{simd:?} {rows}");
+        });
+    }
+}
+
 /// Other people's code, with the same order of summation. It multiplies and adds with one rounding only where the
 /// processor does.
 #[test]

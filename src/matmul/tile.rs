@@ -1,12 +1,12 @@
-//! The loop that most of the time is spent in: some rows of `x` against a tile of `w`.
+//! The innermost loop of few rows: some rows of `x` against a tile of `w`.
 //!
 //! ```text
 //! for k, in order:
 //!     for r, j:  p[r][j] = fma(x[r][k], w[k][j], p[r][j])
 //! ```
 //!
-//! Neighbouring `j` are the lanes of a register. `W` consecutive `k` are taken together, so that a sum stays in
-//! its register for `W` products; each weight that is read serves all `R` rows.
+//! Neighbouring `j` are the lanes of a register. `W` consecutive `k` are taken together, so that a sum stays in its register
+//! for `W` products. Each weight that is read serves all `R` rows.
 
 use crate::simd::LANES;
 use crate::simd::lanes::Lanes;
@@ -19,43 +19,14 @@ pub struct Rows<T> {
     pub step: usize,
 }
 
-/// Where a sum's factors come from: `x[r][k]`.
-pub trait Factors: Copy {
-    /// x\[r\]\[k\]
-    ///
-    /// # Safety
-    /// There is a row `r` and a `k` to read.
-    unsafe fn at(self, r: usize, k: usize) -> f32;
-}
-
-impl Factors for Rows<*const f32> {
-    #[inline(always)]
-    unsafe fn at(self, r: usize, k: usize) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe { *self.start.add(r * self.step + k) }
-    }
-}
-
-/// `R` rows whose factors of the same `k` lie side by side: `[depth, R]`.
-#[derive(Clone, Copy)]
-pub struct Turned<const R: usize>(pub *const f32);
-
-impl<const R: usize> Factors for Turned<R> {
-    #[inline(always)]
-    unsafe fn at(self, r: usize, k: usize) -> f32 {
-        // SAFETY: the caller's promise.
-        unsafe { *self.0.add(k * R + r) }
-    }
-}
-
-/// `p[r][j] = x[r] · w[.., j]`, over `depth` consecutive `k`, for `width` columns `j` and `rows` rows; what was in `p`
-/// does not matter. `x` begins at the first `k`, `w` at the first `k` and `j`.
+/// `p[r][j] = x[r] · w[.., j]`, over `depth` consecutive `k`, for `width` columns `j` and `rows` rows. The old contents of
+/// `p` do not matter. `x` begins at the first `k`, `w` at the first `k` and `j`.
 ///
 /// For use inside a kernel.
 ///
 /// # Safety
 /// `x` has `rows` rows of `depth` numbers to read, `w` has `depth` rows of `width` numbers to read, `p` has `rows` rows of
-/// `width` numbers to write that nobody else uses.
+/// `width` numbers to write that no other thread uses.
 #[inline(always)]
 pub unsafe fn product<L: Lanes, N: Number>(
     x: Rows<*const f32>,
@@ -63,8 +34,8 @@ pub unsafe fn product<L: Lanes, N: Number>(
     p: Rows<*mut f32>,
     [rows, depth, width]: [usize; 3],
 ) {
-    // With many rows the sums go to and from the cache more often than the weights: each trip is made to count, as far
-    // as the registers can hold the weights.
+    // With more rows, the sums go to and from the cache more often than the weights. So each trip adds as many products
+    // as there are registers for weights.
     let most = match (rows, L::REGISTERS) {
         (8.., 1) => 16,
         (3.., 2..) => 4,
@@ -105,7 +76,7 @@ pub unsafe fn product<L: Lanes, N: Number>(
     }
 }
 
-/// `W` consecutive `k` for `R` rows; gives `R`. The `first` ones start the sums at 0.
+/// `W` consecutive `k` for `R` rows. Returns `R`. The `first` ones start the sums at 0.
 ///
 /// # Safety
 /// As [`product`], with `R` rows and a depth of `W`.
@@ -160,58 +131,4 @@ unsafe fn walk<L: Lanes, N: Number, const R: usize, const W: usize>(
         j += 1;
     }
     R
-}
-
-/// `V` registers of columns for `R` rows, whose sums stay in registers from the first `k` to the last.
-///
-/// For narrow `w`, like a page of keys or values; gives the sums.
-///
-/// # Safety
-/// `x` has `R` rows of `depth` numbers to read, `w` has `depth` rows of `16 V` numbers to read.
-#[inline(always)]
-pub unsafe fn columns<L: Lanes, N: Number, const R: usize, const V: usize>(
-    x: impl Factors,
-    w: Rows<*const N::Bits>,
-    depth: usize,
-    mut sums: [[L; V]; R],
-) -> [[L; V]; R] {
-    // Four k at a time, so that counting them costs little beside the sums.
-    let mut k = 0;
-    while k + 4 <= depth {
-        for k in k..k + 4 {
-            // SAFETY: the caller's promise: k is less than `depth`.
-            unsafe { column_step::<L, N, R, V>(x, w, k, &mut sums) };
-        }
-        k += 4;
-    }
-    for k in k..depth {
-        // SAFETY: as above.
-        unsafe { column_step::<L, N, R, V>(x, w, k, &mut sums) };
-    }
-    sums
-}
-
-/// `sums[r][v] += x[r][k] * w[k]`
-///
-/// # Safety
-/// As [`columns`], with a depth of more than `k`.
-#[inline(always)]
-unsafe fn column_step<L: Lanes, N: Number, const R: usize, const V: usize>(
-    x: impl Factors,
-    w: Rows<*const N::Bits>,
-    k: usize,
-    sums: &mut [[L; V]; R],
-) {
-    let mut weights = [L::splat(0.0); V];
-    for v in 0..V {
-        // SAFETY: row k of w, register v.
-        weights[v] = unsafe { N::load::<L>(w.start.add(k * w.step + v * LANES)) };
-    }
-    for r in 0..R {
-        // SAFETY: row r, number k of x.
-        let factor = L::splat(unsafe { x.at(r, k) });
-        for v in 0..V {
-            sums[r][v] = factor.mul_add(weights[v], sums[r][v]);
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Numbers of sixteen bits, one at a time: what they stand for, and which is nearest.
+//! Numbers of 16 bits: what do they stand for, and which one is nearest?
 //!
 //! ```text
 //! f32     1 sign   8 exponent   23 mantissa
@@ -6,7 +6,7 @@
 //! f16     1 sign   5 exponent   10 mantissa         # finer, and at most 65,504
 //! ```
 //!
-//! Widening to f32 is exact. Rounding takes the nearest number, of two equally near ones the even; finite values stay
+//! Widening to f32 is exact. Rounding takes the nearest number, and of two equally near ones the even one. Finite values stay
 //! finite.
 
 /// The f32 that a bf16 stands for.
@@ -24,13 +24,13 @@ pub(crate) fn round_bf16(number: f32) -> u16 {
     }
     let finite = if number.is_finite() { number.clamp(-LARGEST, LARGEST) } else { number };
     let bits = finite.to_bits();
-    // half of what is cut off, less a hair where the kept part is even: a carry goes where it belongs
+    // Half of the part that is cut off, minus 1 where the kept part is even. A carry increments the kept part.
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
 /// The f32 that an f16 stands for.
 ///
-/// Exponent and mantissa move to their places in an f32; the product with 2^112 mends the exponent's bias, and makes
+/// Exponent and mantissa move to their places in an f32. The product with 2^112 corrects the exponent's bias, and makes
 /// subnormal numbers normal.
 #[inline(always)]
 pub(crate) fn widen_f16(bits: u16) -> f32 {
@@ -51,7 +51,7 @@ pub(crate) fn round_f16(number: f32) -> u16 {
     sign | match size {
         _ if size.is_nan() => 0x7e00,
         f32::INFINITY => 0x7c00,
-        // between 0.5 and 1 neighbours of f32 are as far apart as subnormal f16: the sum is rounded as wanted
+        // between 0.5 and 1, neighbouring f32 are as far apart as subnormal f16, so the sum rounds to a multiple of that
         _ if size < SMALLEST_NORMAL => ((size + 0.5).to_bits() - 0.5f32.to_bits()) as u16,
         _ => {
             let bits = size.min(LARGEST).to_bits() - ((127 - 15) << 23); // the exponent's bias

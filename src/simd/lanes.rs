@@ -1,22 +1,35 @@
 //! Sixteen f32 side by side, in the registers of one instruction set.
 //!
-//! The compiler turns most loops into vector code by itself. Where it must not fail to, because a product's
-//! inner loop would be ten times slower, the loop is written over [`Lanes`]: still one text, whose operations
-//! are these few.
+//! The compiler turns most loops into vector code by itself. If it failed to do so for the inner loop of a product, the
+//! product would be ten times slower. So that loop is written over [`Lanes`]: still one text, with these few operations.
 //!
 //! | type | registers |
 //! |---|---|
 //! | `Avx512` | one of 16 lanes |
 //! | `Avx2` | two of 8 |
 //! | `Neon` | four of 4, arm64 |
-//! | [`Plain`] | an array |
+//! | [`Plain`] | an array, on any processor |
 
-use super::{LANES, widen_bf16, widen_f16};
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod plain;
+
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+pub use plain::Plain;
+#[cfg(target_arch = "x86_64")]
+pub use {avx2::Avx2, avx512::Avx512};
+
+use super::LANES;
 
 /// Sixteen f32, lane by lane.
 ///
-/// A kernel's copy for an instruction set uses the type of that set and no other; so the processor has the
-/// instructions behind these methods wherever they are called.
+/// A kernel's copy for an instruction set uses the type of that set and no other. So the processor has the instructions of
+/// these methods wherever they are called.
 pub trait Lanes: Copy {
     /// How many registers they take.
     const REGISTERS: usize;
@@ -45,10 +58,10 @@ pub trait Lanes: Copy {
     /// Writes sixteen neighbours.
     ///
     /// # Safety
-    /// They can be written, and nobody else uses them.
+    /// They can be written, and no other thread uses them.
     unsafe fn store(self, to: *mut f32);
 
-    /// Asks for a line of memory that will be read soon. Any address will do: it is a hint.
+    /// Prefetches a line of memory. It is a hint, so any address will do.
     #[inline(always)]
     fn prefetch(_address: *const u8) {}
 
@@ -95,88 +108,11 @@ pub trait Lanes: Copy {
     }
 }
 
-/// An array: what is left where there is nothing better.
-#[derive(Clone, Copy, Debug)]
-pub struct Plain([f32; LANES]);
-
-impl Lanes for Plain {
-    /// As if an array were a register: so the loops for wide registers are tested on machines that have none.
-    const REGISTERS: usize = 1;
-
-    #[inline(always)]
-    fn splat(x: f32) -> Self {
-        Self([x; LANES])
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: sixteen f32 by the caller's promise; an array needs no more alignment than its elements,
-        // and `read_unaligned` not even that.
-        Self(unsafe { from.cast::<[f32; LANES]>().read_unaligned() })
-    }
-    #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }.map(widen_bf16))
-    }
-    #[inline(always)]
-    unsafe fn load_f16(from: *const u16) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }.map(widen_f16))
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: sixteen f32 to write, by the caller's promise.
-        unsafe { to.cast::<[f32; LANES]>().write_unaligned(self.0) }
-    }
-    #[inline(always)]
-    fn mul_add(mut self, b: Self, c: Self) -> Self {
-        for i in 0..LANES {
-            self.0[i] = self.0[i].mul_add(b.0[i], c.0[i]);
-        }
-        self
-    }
-    #[inline(always)]
-    fn add(mut self, b: Self) -> Self {
-        for i in 0..LANES {
-            self.0[i] += b.0[i];
-        }
-        self
-    }
-    #[inline(always)]
-    fn mul(mut self, b: Self) -> Self {
-        for i in 0..LANES {
-            self.0[i] *= b.0[i];
-        }
-        self
-    }
-    #[inline(always)]
-    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
-        let mut turned = rows;
-        for i in 0..LANES {
-            for j in 0..LANES {
-                turned[j].0[i] = rows[i].0[j];
-            }
-        }
-        turned
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-pub use neon::Neon;
-#[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
-
-#[cfg(target_arch = "x86_64")]
-mod x86;
-
-#[cfg(target_arch = "aarch64")]
-mod neon;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::kernel;
     use crate::simd::tests::under_each;
+    use crate::simd::{kernel, widen_bf16, widen_f16};
 
     kernel! {
         fn turned(from: &[f32]) -> Vec<f32> {

@@ -1,39 +1,38 @@
 //! One text, many instruction sets.
 //!
-//! A loop marked `kernel!` is written once, as plain Rust over `f32`, and compiled once for each
-//! instruction set. The compiler turns it into vector code; the operations and their order stay those of
-//! the text, so the bits are the same whichever copy runs. Which one runs is decided once, at start:
-//! the widest that the processor has, or what the environment variable `GPT2_SIMD` names.
+//! A loop marked `kernel!` is written once, as plain Rust over `f32`, and compiled once for each instruction set. The
+//! compiler turns it into vector code. The operations and their order stay those of the text, so every copy computes the
+//! same bits. The copy is chosen once, at the start: the widest instruction set of the processor, or the one that the
+//! environment variable `GPT2_SIMD` names.
 
 mod half;
-#[doc(hidden)]
-pub mod lanes;
+pub(crate) mod lanes;
 
 pub(crate) use half::{round_bf16, round_f16, widen_bf16, widen_f16};
 
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
 
-/// Numbers that advance together, whatever the registers: a sum over a row is kept in this many partial sums, element `i`
-/// in partial sum `i mod 16`.
+/// How many numbers advance together, on every processor. A sum over a row is kept in this many partial sums, element `i` in
+/// partial sum `i mod 16`.
 pub const LANES: usize = 16;
 
 /// An instruction set that a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Simd {
-    /// What every machine of the target has. Without a fused multiply-add there, `f32::mul_add` is a
-    /// correctly rounded library call: slow, and the same bits.
+    /// What every machine of the target has. If that is no fused multiply-add, `f32::mul_add` is a correctly rounded library
+    /// call: slow, and the same bits.
     Scalar,
     /// x86-64 with AVX2, FMA and F16C: 8 lanes.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL: 16 lanes.
     Avx512,
-    /// arm64, where NEON with its fused multiply-add is always there: 4 lanes.
+    /// arm64, which always has NEON with its fused multiply-add: 4 lanes.
     Neon,
 }
 
 impl Simd {
-    /// The name that `GPT2_SIMD` takes and that `info` and `bench` show.
+    /// The name: the value of `GPT2_SIMD`, and what `info` and `bench` print.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
@@ -76,7 +75,7 @@ impl Simd {
     /// What `GPT2_SIMD` asks for, or the widest.
     ///
     /// # Errors
-    /// [`Error::Input`] if the variable names no instruction set, or one that this machine has not.
+    /// [`Error::Input`] if the variable names no instruction set, or one that this machine lacks.
     pub fn from_environment() -> Result<Self> {
         let here = Self::available();
         let Some(asked) = std::env::var_os("GPT2_SIMD").filter(|asked| !asked.is_empty()) else {
@@ -91,7 +90,7 @@ impl Simd {
         })
     }
 
-    /// The instruction set in use. A wrong `GPT2_SIMD` counts as none; the command line refuses it earlier.
+    /// The instruction set in use. A wrong `GPT2_SIMD` is ignored here: the command line refuses it earlier.
     #[inline]
     pub fn current() -> Self {
         #[cfg(test)]
@@ -103,12 +102,10 @@ impl Simd {
     }
 }
 
-/// Compiles a function once for each instruction set; calling it runs the copy for [`Simd::current`].
+/// Compiles a function once for each instruction set. A call runs the copy for [`Simd::current`].
 ///
-/// The function may take a list of `const` parameters in square brackets and one type parameter. Its text can use
-/// `L`, the [`Lanes`](lanes::Lanes) of the instruction set that it is being compiled for.
-#[macro_export]
-#[doc(hidden)]
+/// The function may take a list of `const` parameters in square brackets and one type parameter. Its text can use `L`, the
+/// [`Lanes`](lanes::Lanes) of the instruction set that it is compiled for.
 macro_rules! kernel {
     (
         $(#[$meta:meta])*
@@ -117,6 +114,7 @@ macro_rules! kernel {
     ) => {
         $(#[$meta])*
         #[inline]
+        #[allow(clippy::too_many_arguments)]
         $vis fn $name<$($g: $bound,)? $($(const $c: $ct),+)?>($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments, clippy::extra_unused_type_parameters)]
@@ -150,8 +148,7 @@ macro_rules! kernel {
         }
     };
 }
-#[doc(hidden)]
-pub use kernel;
+pub(crate) use kernel;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -64,6 +64,10 @@ pub(crate) trait Number: Copy + Send + Sync + 'static {
     fn widen(bits: Self::Bits) -> f32;
     /// The nearest number of this type, of two equally near ones the even; of a finite number always a finite one.
     fn round(number: f32) -> Self::Bits;
+    /// The numbers themselves, if they are f32.
+    fn as_f32(_bits: &[Self::Bits]) -> Option<&[f32]> {
+        None
+    }
     /// Sixteen neighbours as f32, exactly.
     ///
     /// # Safety
@@ -92,6 +96,9 @@ impl Number for F32 {
     #[inline(always)]
     fn round(number: f32) -> f32 {
         number
+    }
+    fn as_f32(bits: &[f32]) -> Option<&[f32]> {
+        Some(bits)
     }
     #[inline(always)]
     unsafe fn load<L: Lanes>(from: *const f32) -> L {

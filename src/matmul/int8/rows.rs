@@ -1,16 +1,16 @@
-//! Activations in eight bits: each row of `x` in blocks of 256, rounded on the way into a product.
+//! Activations in 8 bits: each row of `x` is rounded in blocks of 256, right before a product.
 //!
 //! ```text
 //! low, high = min(x, 0), max(x, 0)                 # over the block
 //! scale = high / 255 - low / 255
-//! zero  = round(-low / scale)                      # the whole number that stands for 0
+//! zero  = round(-low / scale)                      # the integer that stands for 0
 //! q     = limit(round(x / scale) + zero, 0, 255)
 //! ```
 //!
-//! Rounding is to nearest, ties to even; `x / scale` is `x * (1 / scale)`. Zero is met exactly. Activations are lopsided
-//! (GELU gives nothing below -0.17) and have outliers: a `zero` of its own and a `scale` for every 256 numbers keep the
-//! step small where most of the numbers are. Measured on the bundled model and the first quarter of its held-out text:
-//! perplexity rises by 0.14 % with `zero`, by 0.41 % without.
+//! Rounding is to nearest, ties to even; `x / scale` is `x * (1 / scale)`. Zero stays exactly zero. Activations are lopsided
+//! (GELU returns nothing below -0.17) and have outliers. So each 256 numbers have a `zero` and a `scale` of their own, which
+//! keeps the step small where most of the numbers are. Measured on the bundled model and the first quarter of its held-out
+//! text: perplexity rises by 0.14 % with `zero`, by 0.41 % without.
 
 use super::super::K_BLOCK;
 use super::sums::Row;
@@ -20,23 +20,23 @@ use crate::tensor::{GROUP, Matrix};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Numbers that share a scale and a zero: the blocks of the other products.
+/// How many numbers share a scale and a zero: the block of the other products.
 pub const BLOCK: usize = K_BLOCK;
 
 /// The largest q.
 const LARGEST: f32 = 255.0;
 
-/// Rows that one thread rounds before another is asked.
+/// Rows that one thread rounds before another one helps.
 const AT_ONCE: usize = 16;
 
-/// 1.5 * 2^23: adding it leaves the nearest whole number in the low bits.
+/// 1.5 * 2^23: adding it leaves the nearest integer in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
-/// Rows in eight bits. The memory is that of two matrices, and so goes back to their pool.
+/// Rows in 8 bits. Their memory is that of matrices, so it goes back to the pool.
 pub struct Rows {
     /// `[T, K / 4]`: four q in the place of one f32
     q: Matrix,
-    /// `[T, K / 2]`: two q - zero in the place of one f32, for those that multiply with these; else `[T, 0]`
+    /// `[T, K / 2]`: two q - zero in the place of one f32, for the kernels that multiply these; else `[T, 0]`
     wide: Matrix,
     /// `[T, 2 * blocks]`: scale and zero of each block, side by side
     steps: Matrix,
@@ -60,7 +60,7 @@ impl Steps<'_> {
 }
 
 impl Rows {
-    /// x `[T, K]`, rounded; `wide`: in sixteen bits as well. What fills the last group of four stands for 0.
+    /// x `[T, K]`, rounded; `wide`: in 16 bits as well. The last group of four is filled up with zeros.
     pub fn quantize(x: &Matrix, wide: bool) -> Self {
         let (rows, groups) = (x.rows(), x.cols().div_ceil(GROUP));
         let mut q = Matrix::scratch(rows, groups);
@@ -74,7 +74,7 @@ impl Rows {
                 (step[0], step[1]) = quantize_block(x, q);
             }
         };
-        // few are sooner done than shared out
+        // a few rows are done sooner than shared out
         let parts = q.data_mut().par_chunks_mut(groups).zip(steps.data_mut().par_chunks_mut(width));
         parts.enumerate().with_min_len(AT_ONCE).for_each(row);
         if wide.cols() > 0 {
@@ -94,12 +94,12 @@ impl Rows {
         self.q.rows()
     }
 
-    /// Row `t`: K numbers, and what stands for 0 up to a multiple of four.
+    /// Row `t`: K numbers, then zeros up to a multiple of four.
     pub fn row(&self, t: usize) -> &[u8] {
         bytemuck::cast_slice(self.q.row(t))
     }
 
-    /// Numbers `k` of row `t`, also less their zero where that was asked for.
+    /// Numbers `k` of row `t`; with `wide`, also with `zero` subtracted.
     pub fn block(&self, t: usize, k: Range<usize>) -> Row<'_> {
         let wide: &[i16] = bytemuck::cast_slice(self.wide.row(t));
         Row { bytes: &self.row(t)[k.clone()], wide: if wide.is_empty() { wide } else { &wide[k] } }
@@ -113,7 +113,7 @@ impl Rows {
 }
 
 kernel! {
-    /// Up to 256 numbers to eight bits; gives scale and zero. NaN or infinity among them makes the scale NaN.
+    /// Rounds up to 256 numbers to 8 bits. Returns scale and zero. NaN or infinity among them makes the scale NaN.
     fn quantize_block(x: &[f32], q: &mut [u8]) -> (f32, f32) {
         let (scale, zero, inverse) = step(x);
         let shift = zero as i32 - ROUND.to_bits() as i32;
@@ -135,7 +135,7 @@ kernel! {
     }
 }
 
-/// Scale, zero, and 1 / scale. Where nothing can be told apart, all three are 0.
+/// Scale, zero, and 1 / scale. All three are 0 where the numbers are too small to tell apart.
 #[inline(always)]
 fn step(x: &[f32]) -> (f32, f32, f32) {
     let (mut low, mut high, mut bits) = ([0.0f32; LANES], [0.0f32; LANES], [0u32; LANES]);

@@ -1,28 +1,30 @@
-//! Sums of products of whole numbers: one block of `k`, a few rows, a few panels of weights.
+//! Sums of products of integers: one block of `k`, a few rows, a few panels of weights.
 //!
 //! ```text
 //! for r, p, lane:
 //!     sums[r][p * 16 + lane] = sum over g, i of (q[r][4 * g + i] - zero[r]) * w[p][64 * g + 4 * lane + i]
 //! ```
 //!
-//! They are exact, so every version gives the same numbers, and each may add them in the order that suits it:
+//! They are exact, so every version computes the same numbers, and may add them in any order:
 //!
 //! - [`text`]: plain Rust, everywhere.
-//! - [`avx2`]: both factors in 16 bits, where `q - zero` has its place; `vpmaddwd` multiplies them and adds two products.
-//! - [`vnni`]: `vpdpbusd` multiplies 64 bytes by 64, unsigned by signed, and adds four products to each of 16 sums. It leaves
-//!   `zero` to its caller.
-//!
-//! AVX2's `vpmaddubsw` would multiply bytes, but its sums of two products saturate at 32,767; 2 * 255 * 127 is more.
+//! - [`avx2`]: both factors in 16 bits, so that `q - zero` fits.
+//! - [`vnni`]: both factors in 8 bits, unsigned and signed. It leaves `zero` to its caller.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 use crate::matmul::K_BLOCK;
 use crate::simd::LANES;
 use crate::simd::Simd;
 use crate::tensor::{GROUP, LINE};
 
-/// Panels that are multiplied with together.
+/// Panels that are multiplied together.
 pub const PANELS: usize = 4;
 
-/// Outputs of so many panels.
+/// Their outputs.
 pub const WIDTH: usize = PANELS * LANES;
 
 /// Rows whose sums stay in registers: 6 * 4 of the 32 registers of AVX-512.
@@ -36,11 +38,11 @@ pub type Sums = [[i32; WIDTH]; TILE_ROWS];
 pub struct Row<'a> {
     /// q
     pub bytes: &'a [u8],
-    /// q - zero, for those who [subtract it](Kernel::subtracts_zero).
+    /// q - zero, for kernels that [subtract it](Kernel::subtracts_zero).
     pub wide: &'a [i16],
 }
 
-/// For each panel, where the weights begin that are read after it: a hint, which may lead anywhere.
+/// For each panel, the address of the weights that are read next. It is a hint, so any address will do.
 pub type Next = [*const i8; PANELS];
 
 /// A way to compute [`Sums`].
@@ -68,7 +70,7 @@ impl Kernel {
         }
     }
 
-    /// Whether the sums are those of `q - zero`; else they are those of `q`.
+    /// Whether the sums are of `q - zero`; else they are of `q`.
     pub fn subtracts_zero(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -77,13 +79,13 @@ impl Kernel {
         }
     }
 
-    /// The sums of up to [`TILE_ROWS`] rows with up to [`PANELS`] panels. Places for others stay as they are.
+    /// The sums of up to [`TILE_ROWS`] rows and up to [`PANELS`] panels. The places of others do not change.
     ///
     /// # Panics
     /// If the rows are not equally long, a multiple of four up to [`K_BLOCK`], or the panels do not fit them.
     #[cfg_attr(
         not(target_arch = "x86_64"),
-        expect(unused_variables, reason = "only AVX2's version asks ahead")
+        expect(unused_variables, reason = "only AVX2's version prefetches")
     )]
     pub fn sums(self, x: &[Row<'_>], w: &[&[i8]], next: &Next, sums: &mut Sums) {
         let len = |row: &Row<'_>| if self.subtracts_zero() { row.wide.len() } else { row.bytes.len() };
@@ -104,9 +106,9 @@ impl Kernel {
     }
 }
 
-/// The sums of a full tile, `rounds` times, with numbers that stay in the L1 cache: what a core can do at best. Gives
-/// the number of operations, where a multiplication and an addition are two.
-pub fn peak(rounds: usize) -> usize {
+/// Computes the sums of a full tile, `rounds` times, with numbers that stay in the L1 cache: what a core can do at best.
+/// Returns the number of operations. A multiplication and an addition are two.
+pub fn busy(rounds: usize) -> usize {
     let kernel = Kernel::current();
     let (bytes, wide) = ([[1u8; K_BLOCK]; TILE_ROWS], [[1i16; K_BLOCK]; TILE_ROWS]);
     let w = [[[1i8; LINE]; K_BLOCK / GROUP]; PANELS];
@@ -132,154 +134,6 @@ fn text(x: &[Row<'_>], w: &[&[i8]], sums: &mut Sums) {
                         sums[lane] += i32::from(x[i]) * i32::from(line[GROUP * lane + i]);
                     }
                 }
-            }
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use super::*;
-    use std::arch::x86_64::*;
-
-    /// # Safety
-    /// The processor has AVX2; all rows have one length, a multiple of four, and all panels 16 times that.
-    #[target_feature(enable = "avx2")]
-    pub unsafe fn sums(x: &[Row<'_>], w: &[&[i8]], next: &Next, sums: &mut Sums) {
-        for (p, w) in w.iter().enumerate() {
-            // SAFETY: as promised by the caller. Sums of 6 rows and 2 registers, or of 2 and 4, stay in the 16 registers.
-            unsafe {
-                match *x {
-                    [a, b, c, d, e, f] => tile::<6, 2>([a, b, c, d, e, f], w, next[p], sums, p),
-                    [a, b, c, d, e] => tile::<5, 2>([a, b, c, d, e], w, next[p], sums, p),
-                    [a, b, c, d] => tile::<4, 2>([a, b, c, d], w, next[p], sums, p),
-                    [a, b, c] => tile::<3, 2>([a, b, c], w, next[p], sums, p),
-                    [a, b] => tile::<2, 4>([a, b], w, next[p], sums, p),
-                    [a] => tile::<1, 4>([a], w, next[p], sums, p),
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    /// `R` rows with panel `w`, `V` registers of four outputs at a time.
-    ///
-    /// # Safety
-    /// As [`sums`].
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    unsafe fn tile<const R: usize, const V: usize>(
-        x: [Row<'_>; R],
-        w: &[i8],
-        next: *const i8,
-        sums: &mut Sums,
-        p: usize,
-    ) {
-        for first in (0..4).step_by(V) {
-            // partial[r][v]: four outputs, each as two partial sums side by side
-            let mut partial = [[_mm256_setzero_si256(); V]; R];
-            for g in 0..w.len() / LINE {
-                if first == 0 {
-                    _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(g * LINE));
-                }
-                let mut weights = [_mm256_setzero_si256(); V];
-                for v in 0..V {
-                    // SAFETY: line g of 64 bytes lies in the panel.
-                    let bytes =
-                        unsafe { _mm_loadu_si128(w.as_ptr().add(g * LINE + (first + v) * 16).cast()) };
-                    weights[v] = _mm256_cvtepi8_epi16(bytes);
-                }
-                for r in 0..R {
-                    // SAFETY: group g of four numbers lies in the row.
-                    let four = unsafe { x[r].wide.as_ptr().add(g * GROUP).cast::<i64>().read_unaligned() };
-                    let four = _mm256_set1_epi64x(four);
-                    for v in 0..V {
-                        partial[r][v] = _mm256_add_epi32(partial[r][v], _mm256_madd_epi16(four, weights[v]));
-                    }
-                }
-            }
-            for r in 0..R {
-                for half in 0..V / 2 {
-                    // neighbours are added; the permutation puts outputs 0 1 4 5 2 3 6 7 in order
-                    let pairs = _mm256_hadd_epi32(partial[r][2 * half], partial[r][2 * half + 1]);
-                    let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
-                    let place = &mut sums[r][p * LANES + 4 * first + 8 * half..][..8];
-                    // SAFETY: the place is that of eight i32.
-                    unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), ordered) };
-                }
-            }
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod vnni {
-    use super::*;
-    use std::arch::x86_64::*;
-
-    /// # Safety
-    /// The processor has AVX-512 F and VNNI; all rows have one length, and all panels 16 times that.
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    pub unsafe fn sums(x: &[Row<'_>], w: &[&[i8]], sums: &mut Sums) {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            match *w {
-                [a, b, c, d] => rows([a, b, c, d], x, sums, 0),
-                _ => w.iter().enumerate().for_each(|(p, w)| rows([w], x, sums, p)),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`sums`].
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    #[inline]
-    unsafe fn rows<const P: usize>(w: [&[i8]; P], x: &[Row<'_>], sums: &mut Sums, p: usize) {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            match *x {
-                [a, b, c, d, e, f] => tile([a, b, c, d, e, f], w, sums, p),
-                [a, b, c, d, e] => tile([a, b, c, d, e], w, sums, p),
-                [a, b, c, d] => tile([a, b, c, d], w, sums, p),
-                [a, b, c] => tile([a, b, c], w, sums, p),
-                [a, b] => tile([a, b], w, sums, p),
-                [a] => tile([a], w, sums, p),
-                _ => {}
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`sums`].
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    #[inline]
-    unsafe fn tile<const R: usize, const P: usize>(
-        x: [Row<'_>; R],
-        w: [&[i8]; P],
-        sums: &mut Sums,
-        first: usize,
-    ) {
-        let mut y = [[_mm512_setzero_si512(); P]; R];
-        for g in 0..x[0].bytes.len() / GROUP {
-            let mut line = [_mm512_setzero_si512(); P];
-            for p in 0..P {
-                // SAFETY: line g of 64 bytes lies in the panel.
-                line[p] = unsafe { _mm512_loadu_si512(w[p].as_ptr().add(g * LINE).cast()) };
-            }
-            for r in 0..R {
-                // SAFETY: group g of four bytes lies in the row.
-                let four = unsafe { x[r].bytes.as_ptr().add(g * GROUP).cast::<i32>().read_unaligned() };
-                let four = _mm512_set1_epi32(four);
-                for p in 0..P {
-                    y[r][p] = _mm512_dpbusd_epi32(y[r][p], four, line[p]);
-                }
-            }
-        }
-        for r in 0..R {
-            for p in 0..P {
-                let place = &mut sums[r][(first + p) * LANES..][..LANES];
-                // SAFETY: the place is that of sixteen i32.
-                unsafe { _mm512_storeu_si512(place.as_mut_ptr().cast(), y[r][p]) };
             }
         }
     }

@@ -1,0 +1,129 @@
+//! `out[r] = sum over s of weights[r, s] * value[s]`
+
+use super::{columns, many_sums};
+use crate::matmul::K_BLOCK;
+use crate::matmul::tile::Rows;
+use crate::simd::lanes::Lanes;
+use crate::simd::{LANES, kernel};
+use crate::tensor::{Bf16, Dtype, F16, F32, Head, Matrix, Number, PAGE};
+
+/// weights `[rows, S]` · values of the first `positions` positions -> `out`, a row `[D]` each.
+pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Iterator<Item = &'a mut [f32]>) {
+    match head.dtype() {
+        Dtype::F16 => mix_of::<F16>(weights, head, positions, out),
+        Dtype::Bf16 => mix_of::<Bf16>(weights, head, positions, out),
+        Dtype::F32 => mix_of::<F32>(weights, head, positions, out),
+        Dtype::I8 => unreachable!("refused by KvCache::new"),
+    }
+}
+
+fn mix_of<'a, N: Number>(
+    weights: &Matrix,
+    head: Head<'_>,
+    positions: usize,
+    mut out: impl Iterator<Item = &'a mut [f32]>,
+) {
+    let mut r = 0;
+    while r < weights.rows() {
+        let out = |_| out.next().expect("a place for each row");
+        r += match weights.rows() - r {
+            4.. => mix_rows::<N, 4>(weights, r, head, positions, std::array::from_fn(out)),
+            2.. => mix_rows::<N, 2>(weights, r, head, positions, std::array::from_fn(out)),
+            _ => mix_rows::<N, 1>(weights, r, head, positions, std::array::from_fn(out)),
+        };
+    }
+}
+
+kernel! {
+    /// The results of `R` rows from row `first` on. Returns `R`.
+    fn mix_rows[const R: usize]<N: Number>(
+        weights: &Matrix, first: usize, head: Head<'_>, positions: usize, out: [&mut [f32]; R],
+    ) -> usize {
+        let (d, mut out) = (out[0].len(), out);
+        assert!(first + R <= weights.rows() && positions <= weights.cols() && d == head.size());
+        let weights = Rows { start: weights.data()[first * weights.cols()..].as_ptr(), step: weights.cols() };
+        let mut j = 0;
+        while j < d {
+            // SAFETY: R rows of `positions` weights by the assertion; columns j to D of the head's values.
+            unsafe {
+                j += match d - j {
+                    64.. if many_sums::<L, R>() => mix_columns::<L, N, R, 4>(weights, head, positions, j, &mut out),
+                    16.. => mix_columns::<L, N, R, 1>(weights, head, positions, j, &mut out),
+                    _ => mix_column::<N, R>(weights, head, positions, j, &mut out),
+                };
+            }
+        }
+        R
+    }
+}
+
+/// `V` registers of the head's dimensions, from `j` on. Returns how many dimensions these are.
+///
+/// # Safety
+/// `weights` has `R` rows of `positions` numbers; the head has that many dimensions after `j`.
+#[inline(always)]
+unsafe fn mix_columns<L: Lanes, N: Number, const R: usize, const V: usize>(
+    weights: Rows<*const f32>,
+    head: Head<'_>,
+    positions: usize,
+    j: usize,
+    out: &mut [&mut [f32]; R],
+) -> usize {
+    let d = head.size();
+    let mut y = [[L::splat(0.0); V]; R];
+    for block in (0..positions).step_by(K_BLOCK) {
+        let mut p = [[L::splat(0.0); V]; R];
+        // whole pages make a block: 4 x 64 = 256
+        for first in (block..(block + K_BLOCK).min(positions)).step_by(PAGE) {
+            let depth = (positions - first).min(PAGE);
+            let values = &head.values::<N>(first / PAGE)[j..]; // [PAGE, D], from dimension j on
+            // SAFETY: `depth` weights of each row; as many rows of values, each with 16 V numbers after j.
+            unsafe {
+                let weights = Rows { start: weights.start.add(first), ..weights };
+                p = columns::<L, N, R, V>(weights, Rows { start: values.as_ptr(), step: d }, depth, p);
+            }
+        }
+        for r in 0..R {
+            for v in 0..V {
+                y[r][v] = y[r][v].add(p[r][v]);
+            }
+        }
+    }
+    for r in 0..R {
+        for v in 0..V {
+            let place = &mut out[r][j + v * LANES..][..LANES];
+            // SAFETY: sixteen f32.
+            unsafe { y[r][v].store(place.as_mut_ptr()) };
+        }
+    }
+    V * LANES
+}
+
+/// One dimension, where fewer than a register are left. Returns 1.
+///
+/// # Safety
+/// As [`mix_columns`].
+#[inline(always)]
+unsafe fn mix_column<N: Number, const R: usize>(
+    weights: Rows<*const f32>,
+    head: Head<'_>,
+    positions: usize,
+    j: usize,
+    out: &mut [&mut [f32]; R],
+) -> usize {
+    for r in 0..R {
+        let mut y = 0.0f32;
+        for block in (0..positions).step_by(K_BLOCK) {
+            let mut p = 0.0f32;
+            for s in block..(block + K_BLOCK).min(positions) {
+                // SAFETY: weight s of row r.
+                let weight = unsafe { *weights.start.add(r * weights.step + s) };
+                let value = head.values::<N>(s / PAGE)[s % PAGE * head.size() + j];
+                p = weight.mul_add(N::widen(value), p);
+            }
+            y += p;
+        }
+        out[r][j] = y;
+    }
+    1
+}

@@ -1,0 +1,84 @@
+//! AVX-512. The intrinsics need a processor that has it; the kernel's copy that calls them runs nowhere else.
+
+use super::Lanes;
+use crate::simd::LANES;
+use std::arch::x86_64::*;
+
+/// One register of 16 lanes.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx512(__m512);
+
+impl Lanes for Avx512 {
+    const REGISTERS: usize = 1;
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        // SAFETY: a kernel's AVX-512 copy runs only where the processor has AVX-512. So below.
+        Self(unsafe { _mm512_set1_ps(x) })
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: as above, and sixteen f32 by the caller's promise.
+        Self(unsafe { _mm512_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> Self {
+        // SAFETY: as above: sixteen u16 are the 256 bits that are read.
+        unsafe {
+            let half = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(half)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as above, and sixteen f32 to write by the caller's promise.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    fn prefetch(address: *const u8) {
+        // SAFETY: a hint reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        // SAFETY: see `splat`.
+        Self(unsafe { _mm512_fmadd_ps(self.0, b.0, c.0) })
+    }
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        // SAFETY: see `splat`.
+        Self(unsafe { _mm512_add_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        // SAFETY: see `splat`.
+        Self(unsafe { _mm512_mul_ps(self.0, b.0) })
+    }
+
+    /// The address of an element has eight bits: four of its row, four of its lane. Riffling rows `r` and `r + 8` together,
+    /// like two halves of a pack of cards, rotates every address by one bit. After four riffles, row and lane have changed
+    /// places.
+    #[inline(always)]
+    fn transpose(mut rows: [Self; LANES]) -> [Self; LANES] {
+        // SAFETY: see `splat`.
+        unsafe {
+            // lane l of the result takes lane INDEX[l] of the pair (a, b), b counted from 16
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            for _ in 0..4 {
+                let mut riffled = rows;
+                for i in 0..LANES / 2 {
+                    riffled[2 * i].0 = _mm512_permutex2var_ps(rows[i].0, low, rows[i + 8].0);
+                    riffled[2 * i + 1].0 = _mm512_permutex2var_ps(rows[i].0, high, rows[i + 8].0);
+                }
+                rows = riffled;
+            }
+        }
+        rows
+    }
+}
