@@ -110,11 +110,12 @@ impl fmt::Display for Digest {
 ///
 /// ```
 /// use gpt2::trace::{Recorder, render};
+/// use gpt2::generate::Options;
 /// use gpt2::inspect::next_token;
 ///
 /// let lm = gpt2::checkpoint::bundled();
 /// let mut recorder = Recorder::new();
-/// next_token(&lm.model, &lm.bpe.encode("Once upon a"), None, &mut recorder)?;
+/// next_token(&lm.model, &lm.bpe.encode("Once upon a"), &Options::default(), &mut recorder)?;
 ///
 /// let snapshot = render(&recorder.stages[..4]); // insta::assert_snapshot!(snapshot);
 /// let names: Vec<&str> = snapshot.lines().filter_map(|line| line.split(' ').next()).collect();

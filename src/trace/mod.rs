@@ -32,6 +32,7 @@
 //!
 //! ```
 //! use gpt2::trace::{NoTrace, Stage, Trace};
+//! use gpt2::generate::Options;
 //! use gpt2::inspect::next_token;
 //!
 //! /// Replaces the output of one head by zeros.
@@ -57,8 +58,8 @@
 //! let lm = gpt2::checkpoint::bundled();
 //! let ids = lm.bpe.encode("Once upon a");
 //! let mut ablation = WithoutHead { block: 0, head: 1, size: lm.model.config.head_size(), here: None };
-//! let with = next_token(&lm.model, &ids, None, &mut NoTrace)?;
-//! let without = next_token(&lm.model, &ids, None, &mut ablation)?;
+//! let with = next_token(&lm.model, &ids, &Options::default(), &mut NoTrace)?;
+//! let without = next_token(&lm.model, &ids, &Options::default(), &mut ablation)?;
 //! # let _ = (with, without);
 //! # Ok::<(), gpt2::error::Error>(())
 //! ```
