@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::model::Gpt2;
 use crate::softmax::temperature;
 use kinds::Kind;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -314,7 +314,8 @@ impl Serialize for Options {
 }
 
 /// What happens when a text outgrows the model's positions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ContextPolicy {
     /// The text goes on: the newest half is kept and read again from position 0.
     #[default]

@@ -1,13 +1,14 @@
-//! Which types of values do options have? Each is parsed from text or JSON and written as JSON.
+//! What kinds of values do options have? Each is made of a text or of JSON, and becomes JSON.
 
 use super::ContextPolicy;
 use crate::bpe::TokenId;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-/// text -> ids, for options whose value is tokens but is given as text.
+/// text -> ids, for options that are about tokens and given as text.
 pub type Encode<'a> = &'a dyn Fn(&str) -> Vec<TokenId>;
 
-/// The value that a user gives for an option.
+/// What a user gives for an option.
 #[derive(Clone, Copy)]
 pub(super) enum Given<'a> {
     Text(&'a str),
@@ -15,44 +16,60 @@ pub(super) enum Given<'a> {
 }
 use Given::{Json, Text};
 
-impl<'a> Given<'a> {
-    fn text(self) -> Option<&'a str> {
-        match self {
-            Text(text) => Some(text),
-            Json(json) => json.as_str(),
-        }
-    }
-}
-
-/// A type of option value.
-pub(super) trait Kind: Sized {
-    /// A description of its values.
+/// A type of values. What is not one gives `None`.
+pub(super) trait Kind: Serialize + DeserializeOwned {
+    /// What they are, in words.
     const WHAT: &'static str;
 
-    /// `None` if `given` is not a value of this type.
-    fn make(given: Given<'_>, encode: Encode<'_>) -> Option<Self>;
+    fn parse(text: &str, encode: Encode<'_>) -> Option<Self>;
 
-    fn write(&self) -> Value;
+    fn read(json: &Value, _: Encode<'_>) -> Option<Self> {
+        serde_json::from_value(json.clone()).ok()
+    }
+
+    fn write(&self) -> Value {
+        json!(self)
+    }
 
     fn set(&mut self, given: Given<'_>, encode: Encode<'_>) -> Option<()> {
-        *self = Self::make(given, encode)?;
+        *self = match given {
+            Text(text) => Self::parse(text, encode)?,
+            Json(json) => Self::read(json, encode)?,
+        };
         Some(())
     }
 }
 
-/// A number is rounded once, from its decimal digits. It is written with the fewest digits that identify it (0.8, not
-/// 0.800000011920929), or as a string if JSON has no such number.
-macro_rules! numbers {
-    ($($type:ty: $what:literal),*) => {$(
+macro_rules! kinds {
+    ($($type:ty: $what:expr, $parse:expr;)*) => {$(
         impl Kind for $type {
             const WHAT: &'static str = $what;
-            fn make(given: Given<'_>, _: Encode<'_>) -> Option<Self> {
-                match given {
-                    Text(text) => text.parse().ok(),
-                    Json(json) => {
-                        json.as_number()?.to_string().parse().ok().filter(|x: &Self| x.write().is_number())
-                    }
-                }
+            fn parse(text: &str, _: Encode<'_>) -> Option<Self> {
+                let parse: fn(&str) -> Option<Self> = $parse;
+                parse(text)
+            }
+        }
+    )*};
+}
+kinds! {
+    usize: "a whole number", |text| text.parse().ok();
+    u64: "u64, a whole number", |text| text.parse().ok();
+    bool: "on or off", |text| ["off", "on"].iter().position(|word| *word == text).map(|place| place == 1);
+    String: "a text", |text| Some(text.into());
+    ContextPolicy: "slide, stop or error", Self::from_name;
+}
+
+/// A number is rounded once, from its digits. It is written with the digits that name it (0.8, not 0.800000011920929), as
+/// a text where JSON has no such number.
+macro_rules! floats {
+    ($($type:ty),*) => {$(
+        impl Kind for $type {
+            const WHAT: &'static str = "a number";
+            fn parse(text: &str, _: Encode<'_>) -> Option<Self> {
+                text.parse().ok()
+            }
+            fn read(json: &Value, encode: Encode<'_>) -> Option<Self> {
+                Self::parse(&json.as_number()?.to_string(), encode).filter(|x| x.is_finite())
             }
             fn write(&self) -> Value {
                 self.to_string().parse().unwrap_or_else(|_| json!(self.to_string()))
@@ -60,106 +77,67 @@ macro_rules! numbers {
         }
     )*};
 }
-numbers!(usize: "a whole number", u64: "u64, a whole number", f32: "a number", f64: "a number");
+floats!(f32, f64);
 
 impl<K: Kind> Kind for Option<K> {
     const WHAT: &'static str = K::WHAT;
-    fn make(given: Given<'_>, encode: Encode<'_>) -> Option<Self> {
-        if let Text("off") = given { Some(None) } else { K::make(given, encode).map(Some) }
+    fn parse(text: &str, encode: Encode<'_>) -> Option<Self> {
+        if text == "off" { Some(None) } else { K::parse(text, encode).map(Some) }
+    }
+    fn read(json: &Value, encode: Encode<'_>) -> Option<Self> {
+        K::read(json, encode).map(Some)
     }
     fn write(&self) -> Value {
         self.as_ref().map_or(Value::Null, K::write)
     }
 }
 
-impl Kind for bool {
-    const WHAT: &'static str = "on or off";
-    fn make(given: Given<'_>, _: Encode<'_>) -> Option<Self> {
-        match given {
-            Text("on") => Some(true),
-            Text("off") => Some(false),
-            Text(_) => None,
-            Json(json) => json.as_bool(),
-        }
-    }
-    fn write(&self) -> Value {
-        json!(self)
-    }
-}
-
-impl Kind for ContextPolicy {
-    const WHAT: &'static str = "slide, stop or error";
-    fn make(given: Given<'_>, _: Encode<'_>) -> Option<Self> {
-        Self::from_name(given.text()?)
-    }
-    fn write(&self) -> Value {
-        json!(self.name())
-    }
-}
-
-impl Kind for String {
-    const WHAT: &'static str = "text";
-    fn make(given: Given<'_>, _: Encode<'_>) -> Option<Self> {
-        given.text().map(Self::from)
-    }
-    fn write(&self) -> Value {
-        json!(self)
-    }
-}
-
-/// The tokens of a text.
-impl Kind for Vec<TokenId> {
-    const WHAT: &'static str = String::WHAT;
-    fn make(given: Given<'_>, encode: Encode<'_>) -> Option<Self> {
-        match given {
-            Json(ids @ Value::Array(_)) => serde_json::from_value(ids.clone()).ok(),
-            given => given.text().map(encode),
-        }
-    }
-    fn write(&self) -> Value {
-        json!(self)
-    }
-}
-
-/// A token and the bias added to its score: `"5=-inf"`, in JSON also `[5, "-inf"]`.
-impl Kind for (TokenId, f32) {
-    const WHAT: &'static str = "ID=VALUE, for example 50256=-5";
-    fn make(given: Given<'_>, _: Encode<'_>) -> Option<Self> {
-        let part = |json: &Value| json.as_str().map_or_else(|| json.to_string(), String::from);
-        let (id, bias) = match given {
-            Json(Value::Array(pair)) => {
-                let [id, bias] = &pair[..] else { return None };
-                (part(id), part(bias))
-            }
-            given => {
-                given.text()?.split_once('=').map(|(id, bias)| (id.trim().into(), bias.trim().into()))?
-            }
-        };
-        Some((id.parse().ok()?, bias.parse().ok()?))
-    }
-    fn write(&self) -> Value {
-        json!([self.0, self.1.write()])
-    }
-}
-
-/// Each text adds one value; JSON replaces them all, with a list or a single value.
+/// Each text adds one; JSON has a list of all, or one.
 impl<K: Kind> Kind for Vec<K> {
     const WHAT: &'static str = K::WHAT;
-    fn make(given: Given<'_>, encode: Encode<'_>) -> Option<Self> {
-        match given {
-            Json(Value::Array(all)) => all.iter().map(|one| K::make(Json(one), encode)).collect(),
-            given => Some(vec![K::make(given, encode)?]),
-        }
+    fn parse(text: &str, encode: Encode<'_>) -> Option<Self> {
+        Some(vec![K::parse(text, encode)?])
+    }
+    fn read(json: &Value, encode: Encode<'_>) -> Option<Self> {
+        let all = json.as_array().map_or(std::slice::from_ref(json), Vec::as_slice);
+        all.iter().map(|one| K::read(one, encode)).collect()
     }
     fn write(&self) -> Value {
         self.iter().map(K::write).collect()
     }
     fn set(&mut self, given: Given<'_>, encode: Encode<'_>) -> Option<()> {
-        let made = Self::make(given, encode)?;
-        if let Json(_) = given {
-            self.clear();
+        match given {
+            Text(text) => self.extend(Self::parse(text, encode)?),
+            Json(json) => *self = Self::read(json, encode)?,
         }
-        self.extend(made);
         Some(())
+    }
+}
+
+/// The tokens of a text; in JSON also their ids.
+impl Kind for Vec<TokenId> {
+    const WHAT: &'static str = String::WHAT;
+    fn parse(text: &str, encode: Encode<'_>) -> Option<Self> {
+        Some(encode(text))
+    }
+    fn read(json: &Value, encode: Encode<'_>) -> Option<Self> {
+        json.as_str().map(encode).or_else(|| serde_json::from_value(json.clone()).ok())
+    }
+}
+
+/// A token, and what is added to its score: `"5=-inf"`; in JSON also `[5, "-inf"]`.
+impl Kind for (TokenId, f32) {
+    const WHAT: &'static str = "ID=VALUE, for example 50256=-5";
+    fn parse(text: &str, _: Encode<'_>) -> Option<Self> {
+        let (id, bias) = text.split_once('=')?;
+        Some((id.trim().parse().ok()?, bias.trim().parse().ok()?))
+    }
+    fn read(json: &Value, encode: Encode<'_>) -> Option<Self> {
+        let text = |part: &Value| part.as_str().map_or_else(|| part.to_string(), String::from);
+        let parts = json.as_array().map_or(std::slice::from_ref(json), Vec::as_slice);
+        Self::parse(&parts.iter().map(text).collect::<Vec<_>>().join("="), encode)
+    }
+    fn write(&self) -> Value {
+        json!([self.0, self.1.write()])
     }
 }
