@@ -1,14 +1,14 @@
-//! What kinds of values do options have? Each is made of a text or of JSON, and becomes JSON.
+//! Which types of values do options have? Each is parsed from text or JSON and written as JSON.
 
 use super::ContextPolicy;
 use crate::bpe::TokenId;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-/// text -> ids, for options that are about tokens and given as text.
+/// text -> ids, for options whose value is tokens but is given as text.
 pub type Encode<'a> = &'a dyn Fn(&str) -> Vec<TokenId>;
 
-/// What a user gives for an option.
+/// The value that a user gives for an option.
 #[derive(Clone, Copy)]
 pub(super) enum Given<'a> {
     Text(&'a str),
@@ -16,9 +16,9 @@ pub(super) enum Given<'a> {
 }
 use Given::{Json, Text};
 
-/// A type of values. What is not one gives `None`.
+/// A type of option value. `None` if what is given is not a value of this type.
 pub(super) trait Kind: Serialize + DeserializeOwned {
-    /// What they are, in words.
+    /// A description of its values.
     const WHAT: &'static str;
 
     fn parse(text: &str, encode: Encode<'_>) -> Option<Self>;
@@ -53,14 +53,14 @@ macro_rules! kinds {
 }
 kinds! {
     usize: "a whole number", |text| text.parse().ok();
-    u64: "u64, a whole number", |text| text.parse().ok();
+    u64: "a whole number", |text| text.parse().ok();
     bool: "on or off", |text| ["off", "on"].iter().position(|word| *word == text).map(|place| place == 1);
-    String: "a text", |text| Some(text.into());
+    String: "text", |text| Some(text.into());
     ContextPolicy: "slide, stop or error", Self::from_name;
 }
 
-/// A number is rounded once, from its digits. It is written with the digits that name it (0.8, not 0.800000011920929), as
-/// a text where JSON has no such number.
+/// A number is rounded once, from its decimal digits. It is written with the fewest digits that identify it (0.8, not
+/// 0.800000011920929), or as a string if JSON has no such number.
 macro_rules! floats {
     ($($type:ty),*) => {$(
         impl Kind for $type {
@@ -92,7 +92,7 @@ impl<K: Kind> Kind for Option<K> {
     }
 }
 
-/// Each text adds one; JSON has a list of all, or one.
+/// Each text adds one value; JSON replaces them all, with a list or a single value.
 impl<K: Kind> Kind for Vec<K> {
     const WHAT: &'static str = K::WHAT;
     fn parse(text: &str, encode: Encode<'_>) -> Option<Self> {
@@ -125,7 +125,7 @@ impl Kind for Vec<TokenId> {
     }
 }
 
-/// A token, and what is added to its score: `"5=-inf"`; in JSON also `[5, "-inf"]`.
+/// A token and the bias added to its score: `"5=-inf"`, in JSON also `[5, "-inf"]`.
 impl Kind for (TokenId, f32) {
     const WHAT: &'static str = "ID=VALUE, for example 50256=-5";
     fn parse(text: &str, _: Encode<'_>) -> Option<Self> {
