@@ -45,8 +45,8 @@ impl Attention {
     /// x `[T, C] -> [T, C]`
     pub fn forward(&self, x: &Matrix, cache: &mut LayerCache, trace: &mut impl Trace) -> Matrix {
         let qkv = trace.tap(Stage::AttnCAttn, self.c_attn.forward(x)); // [T, 3C]
-        cache.append(&qkv); // from here on, the new positions are among the S that can be seen
-        show::scores_and_weights(self, &qkv, cache, trace);
+        cache.append(&qkv); // from here on, S includes the new positions
+        show::scores_and_weights(self, &qkv, cache, trace); // only for a trace that wants them
         let heads = trace.tap(Stage::AttnHeads, self.heads(&qkv, cache)); // [T, C]
         trace.tap(Stage::AttnCProj, self.c_proj.forward(&heads)) // [T, C]
     }

@@ -27,7 +27,7 @@ pub fn scores(q: &[f32], step: usize, head: Head<'_>, scale: f32, positions: usi
         Dtype::F16 => scores_of::<F16>(q, step, head, scale, positions, scores),
         Dtype::Bf16 => scores_of::<Bf16>(q, step, head, scale, positions, scores),
         Dtype::F32 => scores_of::<F32>(q, step, head, scale, positions, scores),
-        Dtype::I8 => unreachable!("refused by KvCache::new"),
+        Dtype::I8 => unreachable!("refused by KvCache::with_dtype"),
     }
 }
 
@@ -132,7 +132,7 @@ pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Ite
         Dtype::F16 => mix_of::<F16>(weights, head, positions, out),
         Dtype::Bf16 => mix_of::<Bf16>(weights, head, positions, out),
         Dtype::F32 => mix_of::<F32>(weights, head, positions, out),
-        Dtype::I8 => unreachable!("refused by KvCache::new"),
+        Dtype::I8 => unreachable!("refused by KvCache::with_dtype"),
     }
 }
 
