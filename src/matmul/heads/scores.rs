@@ -14,7 +14,7 @@ pub fn scores(q: &[f32], step: usize, head: Head<'_>, scale: f32, positions: usi
         Dtype::F16 => scores_of::<F16>(q, step, head, scale, positions, scores),
         Dtype::Bf16 => scores_of::<Bf16>(q, step, head, scale, positions, scores),
         Dtype::F32 => scores_of::<F32>(q, step, head, scale, positions, scores),
-        Dtype::I8 => unreachable!("refused by KvCache::new"),
+        Dtype::I8 => unreachable!("refused by KvCache::with_dtype"),
     }
 }
 
