@@ -4,9 +4,10 @@
 //!     cargo bench --bench kernels -- 'affine.*bf16'  # some
 //!     GPT2_SIMD=avx2 cargo bench --bench kernels     # another instruction set
 //!
-//! `gpt2 bench` measures whole models beside the machine's limits; this shows which part of one is slow; `trace`
-//! measures what looking costs. Few rows should come near the speed of memory (bytes of weights a second), many rows
-//! near the arithmetic's (an item is one operation: a multiply-add counts as two).
+//! `gpt2 bench` measures whole models beside the machine's limits; this shows which part of one is slow; the bench `trace`
+//! measures what a trace costs. Products with few rows are our own kernel's, and should come near the speed of memory
+//! (bytes of weights per second). Those with many rows are `matrixmultiply`'s, and should come near the arithmetic's (an
+//! item is one operation: a multiply-add counts as two). The plain loop shows what both are worth.
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
@@ -21,11 +22,10 @@ use gpt2::softmax::softmax;
 use gpt2::tensor::{Dtype, Matrix, Weights};
 use gpt2::trace::NoTrace;
 use gpt2::{math, matmul};
-use matrixmultiply::sgemm;
-use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
+/// Few and many.
 const ROWS: [usize; 4] = [1, 8, 64, 512];
 const C: usize = 768;
 
@@ -48,7 +48,7 @@ fn numbers(rows: usize, cols: usize) -> Matrix {
     Matrix::from_vec(rows, cols, (0..rows * cols).map(number).collect())
 }
 
-/// A product with `w`: bytes for few rows, operations for many.
+/// A product with `w`: counts bytes for few rows, operations for many.
 fn product(bencher: Bencher<'_, '_>, rows: usize, w: &Weights, mut work: impl FnMut()) {
     if rows <= 16 {
         bencher.counter(BytesCount::new(w.bytes())).bench_local(&mut work);
@@ -97,29 +97,8 @@ mod products {
         affine(bencher, case.rows, &one_block(case.dtype).h[0].mlp.c_proj.weight);
     }
 
-    /// The same product, and the same bits, by the crate `matrixmultiply`: each thread gets a share of the columns.
-    #[divan::bench(args = [64, 512])]
-    fn c_fc_by_matrixmultiply(bencher: Bencher<'_, '_>, rows: usize) {
-        let w = &one_block(Dtype::F32).h[0].mlp.c_fc.weight;
-        let (x, wide, bias) = (numbers(rows, w.rows()), w.to_f32(), vec![0.1; w.cols()]);
-        let (depth, n) = (w.rows(), w.cols());
-        let share = n.div_ceil(rayon::current_num_threads());
-        let mut ys: Vec<Vec<f32>> = bias.chunks(share).map(|bias| bias.repeat(rows)).collect();
-        product(bencher, rows, w, || {
-            ys.par_iter_mut().zip(bias.par_chunks(share)).enumerate().for_each(|(i, (y, bias))| {
-                y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias));
-                let (columns, w) = (bias.len(), &wide[i * share..]);
-                let [step_x, step_w, step_y] = [depth, n, columns].map(|step| step as isize);
-                let (x, w, y) = (x.data().as_ptr(), w.as_ptr(), y.as_mut_ptr());
-                // SAFETY: x [rows, depth]; w [depth, columns], rows n apart; y [rows, columns].
-                unsafe { sgemm(rows, depth, columns, 1.0, x, step_x, 1, w, step_w, 1, 1.0, y, step_y, 1) };
-            });
-            black_box(&mut ys);
-        });
-    }
-
-    /// The same product by its definition.
-    #[divan::bench(args = [64])]
+    /// The product by its definition, one thread.
+    #[divan::bench(args = [1, 64])]
     fn c_fc_by_the_plain_loop(bencher: Bencher<'_, '_>, rows: usize) {
         let w = &one_block(Dtype::F32).h[0].mlp.c_fc.weight;
         let (x, bias) = (numbers(rows, w.rows()), vec![0.1; w.cols()]);
@@ -135,7 +114,7 @@ mod products {
     }
 }
 
-/// One block; what differs between a short and a long context is attention.
+/// One block. A short and a long context differ in attention.
 #[divan::bench_group(sample_count = 15, max_time = 1.0)]
 mod block {
     use super::*;
