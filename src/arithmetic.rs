@@ -26,7 +26,7 @@
 //! dimensions), weights with values (over the positions, from position 0 of the cache).
 //!
 //! ```text
-//! y = bias
+//! y = bias + 0                # -0 becomes 0
 //! for each block of 256 consecutive k:
 //!     p = 0
 //!     for k in the block, in order:  p = fma(x[k], w[k], p)
@@ -43,7 +43,7 @@
 //! let x = Matrix::from_vec(40, 600, (7..24_007).map(number).collect());
 //! let first = Matrix::from_vec(1, 600, x.row(0).to_vec());
 //!
-//! let (many, few) = (affine(&x, &w, &bias), affine(&first, &w, &bias)); // two kernels
+//! let (many, few) = (affine(&x, &w, &bias), affine(&first, &w, &bias)); // `matrixmultiply`, and our own kernel
 //! assert_eq!(many.row(0), few.row(0));
 //! assert_eq!(many.data(), plain::affine(&x, &w, &bias).data()); // and the loop above
 //! ```
@@ -135,8 +135,8 @@
 //!
 //! # What holds it
 //!
-//! - Every kernel equals its plain loop on random shapes, under every instruction set: equality, not a tolerance
-//!   (`src/matmul/tests.rs`, `src/matmul/int8/tests.rs`).
+//! - Every kernel, `matrixmultiply`'s as well, equals its plain loop on random shapes, under every instruction set:
+//!   equality, not a tolerance (`src/matmul/tests.rs`, `src/matmul/int8/tests.rs`).
 //! - The whole model, in f32, f16, bf16 and int8: threads 1, 2, 3, 7; batches of 1, 2, 5, 8; prompts at once, in pieces,
 //!   token by token, with guesses taken back; every instruction set (`tests/bits/matrix.rs`).
 //! - Hashes of every stage, in the repository; the same file must be met on x86-64 and on arm64 (`tests/bits/golden.rs`,
