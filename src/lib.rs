@@ -95,7 +95,7 @@
 compile_error!("checkpoints are little-endian and are used in place");
 
 /// The version of the arithmetic: it changes when any bit of any stage may. Traces carry it.
-pub const ARITHMETIC: &str = "1";
+pub const ARITHMETIC: &str = "2";
 
 pub mod bpe;
 pub mod embedding;
