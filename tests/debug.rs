@@ -141,11 +141,11 @@ fn odd_commands_are_answered_and_the_session_goes_on() {
         ("lens 100000", "after block 1"),
         ("candidates 100000", "the model says"),
         ("min-new-tokens 9", "min-new-tokens 9 must be at most"),
-        ("logit-bias 5", "\"5\" is not a value of logit-bias; logit-bias is ID=VALUE"),
+        ("logit-bias 5", "\"5\" is not a value of logit-bias; logit-bias must be ID=VALUE"),
         ("logit-bias 211=1", "logit-bias: token id 211"),
         (
             "context-policy off",
-            "\"off\" is not a value of context-policy; context-policy is slide, stop or error",
+            "\"off\" is not a value of context-policy; context-policy must be slide, stop or error",
         ),
         ("stop x", "no command \"stop\""),
     ] {

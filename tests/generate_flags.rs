@@ -175,8 +175,8 @@ fn options_out_of_range_are_named() {
 #[test]
 fn negative_numbers_are_values() {
     for (arguments, problem) in [
-        ("--top-k -3", "invalid value '-3' for '--top-k <K>': top-k is a whole number, at least 1"),
-        ("--seed -1", "invalid value '-1' for '--seed <S>': seed is u64, a whole number"),
+        ("--top-k -3", "invalid value '-3' for '--top-k <K>': top-k must be a whole number, at least 1"),
+        ("--seed -1", "invalid value '-1' for '--seed <S>': seed must be a whole number"),
         ("--max-new-tokens -1", "invalid value '-1' for '--max-new-tokens <N>'"),
         ("--top-k many", "invalid value 'many' for '--top-k <K>'"),
         ("--context-policy -1", "context-policy is slide, stop or error"),

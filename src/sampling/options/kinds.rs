@@ -60,7 +60,7 @@ macro_rules! numbers {
         }
     )*};
 }
-numbers!(usize: "a whole number", u64: "u64, a whole number", f32: "a number", f64: "a number");
+numbers!(usize: "a whole number", u64: "a whole number", f32: "a number", f64: "a number");
 
 impl<K: Kind> Kind for Option<K> {
     const WHAT: &'static str = K::WHAT;

@@ -201,9 +201,9 @@ fn texts_and_json_say_the_same() {
     }
     assert_eq!(twice.stop, ["a", "b"], "each flag adds one");
     for (name, text, value, is) in [
-        ("top-k", "-3", json!("3"), "top-k is a whole number, at least 1"),
-        ("seed", "-1", json!(-1), "seed is u64, a whole number, from 0"),
-        ("temperature", "x", json!(1e300), "temperature is a number, above 0"),
+        ("top-k", "-3", json!("3"), "top-k must be a whole number, at least 1"),
+        ("seed", "-1", json!(-1), "seed must be a whole number, from 0"),
+        ("temperature", "x", json!(1e300), "temperature must be a number, above 0"),
         ("logit-bias", "5", json!([5, 1]), "logit-bias is ID=VALUE"),
         ("logit-bias", "x=1", json!("-1=1"), "logit-bias is ID=VALUE"),
         ("logit-bias", "1=", json!([[5, 1, 1]]), "logit-bias is ID=VALUE"),
