@@ -135,7 +135,7 @@ fn odd_commands_are_answered_and_the_session_goes_on() {
         ("top-p 2", "top-p 2 must be"),
         ("top-k 0", "top-k 0"),
         ("seed -1", "\"-1\" is not a value of seed"),
-        ("greedy maybe", "greedy is on or off"),
+        ("greedy maybe", "greedy must be on or off"),
         ("undo", "nothing was changed"),
         ("\u{1f600} \u{0}\u{1b}[31m", "no command"),
         ("lens 100000", "after block 1"),

@@ -179,7 +179,7 @@ fn negative_numbers_are_values() {
         ("--seed -1", "invalid value '-1' for '--seed <S>': seed must be a whole number"),
         ("--max-new-tokens -1", "invalid value '-1' for '--max-new-tokens <N>'"),
         ("--top-k many", "invalid value 'many' for '--top-k <K>'"),
-        ("--context-policy -1", "context-policy is slide, stop or error"),
+        ("--context-policy -1", "context-policy must be slide, stop or error"),
         ("--num-return-sequences -1", "invalid value '-1' for '--num-return-sequences <N>'"),
         ("--num-beams -2", "invalid value '-2' for '--num-beams <B>'"),
         ("--batch-size -2", "invalid value '-2' for '--batch-size <N>'"),
