@@ -6,7 +6,8 @@
 //!
 //! `gpt2 bench` measures whole models against the machine's limits; this bench shows which part of a model is slow; the
 //! bench `trace` measures the cost of tracing. With few rows, throughput should approach memory bandwidth (bytes of
-//! weights per second); with many rows, peak arithmetic (one item is one operation; a multiply-add counts as two).
+//! weights per second); with many rows, `matrixmultiply` should approach peak arithmetic (one item is one operation; a
+//! multiply-add counts as two). The plain loop is there for comparison.
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
@@ -20,11 +21,10 @@ use gpt2::softmax::softmax;
 use gpt2::tensor::{Dtype, Matrix, Weights};
 use gpt2::trace::NoTrace;
 use gpt2::{math, matmul};
-use matrixmultiply::sgemm;
-use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
+/// Few and many.
 const ROWS: [usize; 4] = [1, 8, 64, 512];
 const C: usize = 768;
 
@@ -96,29 +96,8 @@ mod products {
         affine(bencher, case.rows, &one_block(case.dtype).h[0].mlp.c_proj.weight);
     }
 
-    /// The same product, with the same bits, by the crate `matrixmultiply`: each thread gets a share of the columns.
-    #[divan::bench(args = [64, 512])]
-    fn c_fc_by_matrixmultiply(bencher: Bencher<'_, '_>, rows: usize) {
-        let w = &one_block(Dtype::F32).h[0].mlp.c_fc.weight;
-        let (x, wide, bias) = (numbers(rows, w.rows()), w.to_f32(), vec![0.1; w.cols()]);
-        let (depth, n) = (w.rows(), w.cols());
-        let share = n.div_ceil(rayon::current_num_threads());
-        let mut ys: Vec<Vec<f32>> = bias.chunks(share).map(|bias| bias.repeat(rows)).collect();
-        product(bencher, rows, w, || {
-            ys.par_iter_mut().zip(bias.par_chunks(share)).enumerate().for_each(|(i, (y, bias))| {
-                y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias));
-                let (columns, w) = (bias.len(), &wide[i * share..]);
-                let [step_x, step_w, step_y] = [depth, n, columns].map(|step| step as isize);
-                let (x, w, y) = (x.data().as_ptr(), w.as_ptr(), y.as_mut_ptr());
-                // SAFETY: x [rows, depth]; w [depth, columns], rows n apart; y [rows, columns].
-                unsafe { sgemm(rows, depth, columns, 1.0, x, step_x, 1, w, step_w, 1, 1.0, y, step_y, 1) };
-            });
-            black_box(&mut ys);
-        });
-    }
-
-    /// The same product by the naive loop.
-    #[divan::bench(args = [64])]
+    /// The same product by the naive loop, on one thread.
+    #[divan::bench(args = [1, 64])]
     fn c_fc_by_the_plain_loop(bencher: Bencher<'_, '_>, rows: usize) {
         let w = &one_block(Dtype::F32).h[0].mlp.c_fc.weight;
         let (x, bias) = (numbers(rows, w.rows()), vec![0.1; w.cols()]);

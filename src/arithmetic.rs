@@ -26,7 +26,7 @@
 //! dimensions), weights with values (over the positions, from position 0 of the cache).
 //!
 //! ```text
-//! y = bias
+//! y = bias + 0                # -0 becomes 0
 //! for each block of 256 consecutive k:
 //!     p = 0
 //!     for k in the block, in order:  p = fma(x[k], w[k], p)
@@ -43,7 +43,7 @@
 //! let x = Matrix::from_vec(40, 600, (7..24_007).map(number).collect());
 //! let first = Matrix::from_vec(1, 600, x.row(0).to_vec());
 //!
-//! let (many, few) = (affine(&x, &w, &bias), affine(&first, &w, &bias)); // two kernels
+//! let (many, few) = (affine(&x, &w, &bias), affine(&first, &w, &bias)); // `matrixmultiply`, and our own kernel
 //! assert_eq!(many.row(0), few.row(0));
 //! assert_eq!(many.data(), plain::affine(&x, &w, &bias).data()); // and the loop above
 //! ```
@@ -71,10 +71,10 @@
 //! # Sums over a row
 //!
 //! Of [`math`](crate::math): the mean and the variance of a layer norm, the denominator of softmax. Sixteen partial sums,
-//! then a tree:
+//! then a tree, all in f64:
 //!
 //! ```text
-//! s = [0; 16]
+//! s = [0; 16]                                                     # f64
 //! for i, in order:       s[i mod 16] = s[i mod 16] + x[i]
 //! for w in 8, 4, 2, 1:   for i below w:  s[i] = s[i] + s[i + w]
 //! sum = s[0]
@@ -82,9 +82,9 @@
 //!
 //! ```
 //! let x: Vec<f32> = (0..100).map(|i| 1.0 / (i as f32 + 0.3)).collect();
-//! let mut s = [0.0f32; 16];
+//! let mut s = [0.0f64; 16];
 //! for (i, x) in x.iter().enumerate() {
-//!     s[i % 16] += x;
+//!     s[i % 16] += f64::from(*x);
 //! }
 //! for w in [8, 4, 2, 1] {
 //!     for i in 0..w {
@@ -94,15 +94,19 @@
 //! assert_eq!(gpt2::math::sum(&x).to_bits(), s[0].to_bits());
 //! ```
 //!
+//! So the probabilities of a row of any length add up to 1 within 2^-23, or 1.2e-7: what is rounded to f32 is their common
+//! denominator, and each quotient.
+//!
 //! # Everything else, element by element
 //!
 //! | what | operations |
 //! |---|---|
 //! | embedding | `wte[id] + wpe[position]` |
-//! | layer norm | `m = sum(x) / C`, `v = sum((x - m) * (x - m)) / C`, `scale = 1 / sqrt(v + eps)`, `y = fma((x - m) * scale, weight, bias)` |
+//! | layer norm | `m = f32(sum(x) / C)`, `v = f32(sum((x - m) * (x - m)) / C)`, `scale = 1 / sqrt(v + eps)`, `y = fma((x - m) * scale, weight, bias)` |
 //! | keys, values | as they are; with `--kv-cache-dtype` rounded to the nearest finite f16 or bf16, ties to even, when they enter the cache, which is all that attention reads (`attn.c_attn` shows them before) |
 //! | scores | the product, then `* scale`, where `scale = 1 / sqrt(D)`, divided by the block's number if the checkpoint wants it |
-//! | softmax | `e = exp(x - max(x))`, `p = e / sum(e)` |
+//! | softmax | `e = exp(x - max(x))`, `p = e / f32(sum(e))` |
+//! | log-probability | in f64: `x - max(x) - ln(sum(exp(x - max(x))))` |
 //! | residual | `x + y` |
 //! | `gelu_new` | `u = fma(0.044715 * x * x, x, x)`, `0.5 * x * (1 + tanh(0.7978846 * u))` |
 //! | `gelu` | `0.5 * x * (1 + erf(x * 0.70710677))` |
@@ -135,14 +139,14 @@
 //!
 //! # What holds it
 //!
-//! - Every kernel equals its plain loop on random shapes, under every instruction set: equality, not a tolerance
-//!   (`src/matmul/tests.rs`, `src/matmul/int8/tests.rs`).
+//! - Every kernel, `matrixmultiply`'s as well, equals its plain loop on random shapes, under every instruction set:
+//!   equality, not a tolerance (`src/matmul/tests.rs`, `src/matmul/int8/tests.rs`).
 //! - The whole model, in f32, f16, bf16 and int8: threads 1, 2, 3, 7; batches of 1, 2, 5, 8; prompts at once, in pieces,
 //!   token by token, with guesses taken back; every instruction set (`tests/bits/matrix.rs`).
 //! - Hashes of every stage, in the repository; the same file must be met on x86-64 and on arm64 (`tests/bits/golden.rs`,
 //!   `.ci/arm64`).
 //! - A product whose order is changed on purpose gives other bits, so that none of these is empty (`src/matmul/tests.rs`,
-//!   `src/math/mod.rs`).
+//!   `src/math/sums.rs`).
 //!
 //! The promise in a few lines: a prompt at once and token by token, on one thread and on three.
 //!

@@ -50,8 +50,8 @@ impl Attention {
         let qkv = trace.tap(Stage::AttnCAttn, self.c_attn.forward(x)); // [T, 3C]
         assert_eq!(qkv.cols(), 3 * x.cols(), "x [T, C] gives q, k, v [T, 3C]");
         assert!(cache.fits(self.n_head, x.cols()), "the cache keeps H heads of D numbers, H D = C");
-        cache.append(&qkv); // from here on, the new positions are among the S that can be seen
-        show::scores_and_weights(self, &qkv, cache, trace);
+        cache.append(&qkv); // from here on, S includes the new positions
+        show::scores_and_weights(self, &qkv, cache, trace); // only for a trace that wants them
         let heads = trace.tap(Stage::AttnHeads, self.heads(&qkv, cache)); // [T, C]
         trace.tap(Stage::AttnCProj, self.c_proj.forward(&heads)) // [T, C]
     }

@@ -57,9 +57,9 @@ impl LayerNorm {
 kernel! {
     /// One position: x `[C]` -> y `[C]`
     fn normalise(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
-        let c = x.len() as f32;
-        let mean = sum_of(x, |x| x) / c;
-        let variance = sum_of(x, |x| (x - mean) * (x - mean)) / c;
+        let c = x.len() as f64;
+        let mean = (sum_of(x, |x| x) / c) as f32;
+        let variance = (sum_of(x, |x| (x - mean) * (x - mean)) / c) as f32;
         let scale = 1.0 / (variance + eps).sqrt();
         for (((x, w), b), y) in x.iter().zip(weight).zip(bias).zip(y) {
             *y = ((x - mean) * scale).mul_add(*w, *b); // (x - mean) * scale * w + b

@@ -109,7 +109,7 @@
 compile_error!("checkpoints are little-endian and are used in place");
 
 /// The version of the arithmetic. It changes whenever any bit of any stage may change; every trace records it.
-pub const ARITHMETIC: &str = "1";
+pub const ARITHMETIC: &str = "2";
 
 pub mod bpe;
 pub mod embedding;

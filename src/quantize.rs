@@ -1,4 +1,4 @@
-//! What does a model lose when each weight has eight bits?
+//! How much worse does a model get when each weight has eight bits?
 //!
 //! `w[k, n]` becomes `round(w[k, n] / scale[n])`, from -127 to 127, with `scale[n] = max over k of |w[k, n]| / 127`
 //!

@@ -24,7 +24,7 @@ pub fn softmax(x: &mut [f32]) {
         return x.fill(0.0);
     }
     math::exp_minus(x, largest);
-    math::divide(x, math::sum(x));
+    math::divide(x, math::sum(x) as f32);
 }
 
 /// x `[n]` -> x / temperature `[n]`, in place.
@@ -58,7 +58,7 @@ impl LogSum {
     /// Of the scores x `[n]`.
     pub fn of(x: &[f32]) -> Self {
         let largest = math::max(x);
-        Self { largest, log_sum: math::ln(f64::from(math::sum_of_exp(x, largest))) }
+        Self { largest, log_sum: math::ln(math::sum_of_exp(x, largest)) }
     }
 
     /// The log-probability of an element of the row, in f64.
@@ -86,6 +86,68 @@ impl LogSum {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// The probabilities of a row, and how far their sum is from 1.
+    fn error_of_the_sum(x: &[f32]) -> f64 {
+        let mut p = x.to_vec();
+        softmax(&mut p);
+        (p.iter().map(|p| f64::from(*p)).sum::<f64>() - 1.0).abs()
+    }
+
+    /// What is rounded is the sum, and each quotient: by 2^-24 each.
+    const LARGEST_ERROR: f64 = 1.2e-7;
+
+    proptest! {
+        #[test]
+        fn probabilities_add_up_to_one(
+            len in prop_oneof![1..100usize, 1..60_000usize],
+            spread in prop::sample::select(vec![0.0f32, 1e-3, 0.3, 3.0, 30.0, 300.0]),
+            skew in prop::sample::select(vec![1, 2, 5, 20]),
+            ahead in prop_oneof![Just(0.0f32), 0.0..25.0f32], // of the first, of all others
+            seed: u64,
+        ) {
+            let mut state = seed | 1;
+            let mut number = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 40) as f32 / (1 << 24) as f32
+            };
+            let mut x: Vec<f32> = (0..len).map(|_| spread * number().powi(skew)).collect();
+            x[0] += spread + ahead;
+            let error = error_of_the_sum(&x);
+            prop_assert!(error < LARGEST_ERROR, "{}", error);
+        }
+    }
+
+    /// Numbers that f32 loses, one after the other, when they are added to 1.
+    #[test]
+    fn small_probabilities_count() {
+        let mut x = vec![-17.0; 60_000]; // e^-17 is 4.1e-8, less than half of what f32 can add to 1
+        x[0] = 0.0;
+        assert!(error_of_the_sum(&x) < LARGEST_ERROR);
+        let all = (60_000.0 - 1.0) * (-17.0f64).exp();
+        assert!((log_softmax(&x, 0) + all.ln_1p()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn over_the_vocabulary_of_a_model() {
+        let lm = crate::checkpoint::bundled();
+        let ids = lm.bpe.encode("Once upon a time");
+        let logits = lm.model.next_logits(&ids, &mut lm.model.new_cache(), &mut crate::trace::NoTrace); // [1, V]
+        assert!(error_of_the_sum(logits.row(0)) < LARGEST_ERROR); // 1.4e-5 with sums in f32
+    }
+
+    #[test]
+    fn a_masked_row_has_the_bits_of_a_short_one() {
+        for len in [1, 15, 16, 17, 100] {
+            let row: Vec<f32> = (0..len).map(|i| (i as f32 * 0.7).sin() * 5.0).collect();
+            let (mut short, mut masked) = (row.clone(), [&row[..], &[f32::NEG_INFINITY; 37]].concat());
+            softmax(&mut short);
+            softmax(&mut masked);
+            short.resize(len + 37, 0.0);
+            assert_eq!(short, masked);
+        }
+    }
 
     #[test]
     fn sums_to_one_and_keeps_order() {

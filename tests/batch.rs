@@ -220,7 +220,7 @@ fn a_bad_line_is_reported_and_the_others_go_on() {
         (b"{\"prompt_ids\": [1e99999]}".into(), "number out of range"),
         (b"{\"prompt\": \"a\", \"propmt\": 1}".into(), "unknown field `propmt`"),
         (b"{\"prompt\": \"a\", \"prompt\": \"b\"}".into(), "duplicate field"),
-        (b"{\"prompt\": \"a\", \"seed\": 18446744073709551616}".into(), "expected u64"),
+        (b"{\"prompt\": \"a\", \"seed\": 18446744073709551616}".into(), "expected a whole number, from 0 to 2^64 - 1"),
         (b"{\"prompt\": \"a\", \"temperature\": 1e300}".into(), "out of range"),
         (b"{\"prompt\": \"a\", \"greedy\": true, \"top_p\": 0.5}".into(), "top_p is for sampling"),
         (b"{\"prompt\": \"a\", \"stop\": [\"\"]}".into(), "stop"),

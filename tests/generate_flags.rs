@@ -175,11 +175,11 @@ fn options_out_of_range_are_named() {
 #[test]
 fn negative_numbers_are_values() {
     for (arguments, problem) in [
-        ("--top-k -3", "invalid value '-3' for '--top-k <K>': top-k is a whole number, at least 1"),
-        ("--seed -1", "invalid value '-1' for '--seed <S>': seed is u64, a whole number"),
+        ("--top-k -3", "invalid value '-3' for '--top-k <K>': top-k must be a whole number, at least 1"),
+        ("--seed -1", "invalid value '-1' for '--seed <S>': seed must be a whole number"),
         ("--max-new-tokens -1", "invalid value '-1' for '--max-new-tokens <N>'"),
         ("--top-k many", "invalid value 'many' for '--top-k <K>'"),
-        ("--context-policy -1", "context-policy is slide, stop or error"),
+        ("--context-policy -1", "context-policy must be slide, stop or error"),
         ("--num-return-sequences -1", "invalid value '-1' for '--num-return-sequences <N>'"),
         ("--num-beams -2", "invalid value '-2' for '--num-beams <B>'"),
         ("--batch-size -2", "invalid value '-2' for '--batch-size <N>'"),

@@ -578,7 +578,7 @@ fn shared_numbers_keep_as_many_guesses_as_the_docs_say() {
             [("temperature 0.8, top-k 40", &options), ("temperature 1, nothing cut", &plain)]
         {
             let (shared, most) = kept(&lm.model, &draft, &ids, options);
-            table += &format!("//! | {name} | {how} | {:.0} % | {:.0} % |\n", 100.0 * shared, 100.0 * most);
+            table += &format!("//! | {name} | {how} | {:.0}% | {:.0}% |\n", 100.0 * shared, 100.0 * most);
         }
     }
     let docs = include_str!("../src/search/draft/mod.rs");

@@ -110,7 +110,7 @@ fn stats_show_the_gain_of_the_draft() {
     let accepted = int8["stats"]["accepted"].as_f64().expect("a number");
     assert!(accepted > 15.0, "the int8 copy agrees on nearly every token: {int8}");
     assert!(int8["stats"]["tokens_per_pass"].as_f64().expect("a number") <= 3.0, "{int8}");
-    let said = predicate::str::is_match(r"(?m)^draft \d+ tokens, \d+ accepted, \d+\.\d\d tokens a pass$");
+    let said = predicate::str::is_match(r"(?m)^draft \d+ tokens, \d+ accepted, \d+\.\d\d tokens per pass$");
     let mut command = base(arguments);
     command.args(["--stats", "--prompt-lookup", "4"]).assert().success().stderr(said.expect("a pattern"));
 }

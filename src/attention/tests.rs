@@ -98,7 +98,7 @@ fn a_long_text() {
     }
 }
 
-/// What a trace gets is what the heads are made of: the weights of its rows, times the values, are the heads.
+/// A trace gets the scores and weights that the heads are computed from.
 #[test]
 fn a_trace_gets_the_scores_and_weights_that_are_used() {
     let (n_head, d, past, new) = (2, 5, 9, 12);

@@ -1,4 +1,4 @@
-//! Eight-bit weights in a file: the panels as they are used, the scales beside them, and what the file says of itself.
+//! Eight-bit weights in a file: the panels as they are used, their scales, and the file's metadata.
 //!
 //! | tensor | dtype | shape |
 //! |---|---|---|
@@ -12,7 +12,7 @@
 //! w = q.transpose(0, 2, 1, 3).reshape(16 * q.shape[0], -1)[:N, :K] * scale[:, None]     # [N, K]
 //! ```
 //!
-//! A file is used only if its `__metadata__` names the version of this layout.
+//! A file is read only if its `__metadata__` names the version of this layout.
 
 use crate::format::safetensors::{SafeTensors, Tensor};
 use crate::tensor::{Outputs, Weights};
@@ -22,22 +22,22 @@ use std::collections::BTreeMap;
 /// The key of `__metadata__` under which the version of the layout is found.
 const VERSION_KEY: &str = "quantization_version";
 
-/// The version that is described here.
+/// The version of the layout above.
 const VERSION: &str = "1";
 
-/// What a file with eight-bit weights says of them.
+/// The metadata of a file with eight-bit weights.
 pub fn metadata() -> BTreeMap<String, String> {
     let entries = [
         ("quantization", "int8"),
         (VERSION_KEY, VERSION),
         (
             "quantization_layout",
-            "I8 [N/16, K/4, 16, 4]: q[k, n] is at [n/16, k/4, n%16, k%4]; what sticks out is 0",
+            "I8 [N/16, K/4, 16, 4]: q[k, n] is at [n/16, k/4, n%16, k%4]; the padding is 0",
         ),
-        ("quantization_scales", "one F32 an output channel: weight[k, n] = q[k, n] * scale[n]"),
+        ("quantization_scales", "one F32 per output channel: weight[k, n] = q[k, n] * scale[n]"),
         (
             "quantization_activations",
-            "u8 with a scale and a zero for each row and 256 consecutive k, made on the way",
+            "u8 with a scale and a zero for each row and 256 consecutive k, computed on the fly",
         ),
     ];
     entries.into_iter().map(|(key, value)| (key.into(), value.into())).collect()

@@ -1,4 +1,4 @@
-//! Models of GPT-2's sizes with random weights: as slow or fast as real ones, for benchmarks.
+//! Models of GPT-2's sizes with random weights: as fast as real ones, for benchmarks.
 
 use crate::config::Config;
 use crate::format::Bytes;

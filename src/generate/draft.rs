@@ -3,17 +3,16 @@
 //! A pass over the newest token and a *guess* at the tokens that follow gives logits for all of them, at nearly the
 //! cost of one token. The token at each position is then chosen as it would be without a guess: from the same scores
 //! and, when sampling, with the same random number. A guessed token that equals the choice has already been read; the
-//! first one that differs ends the turn. So the text does not depend on the draft, unless
-//! rejection sampling is asked for ([`Generation::with_rejection`](super::Generation::with_rejection)).
-//! [`search::draft`](crate::search::draft) provides drafts.
+//! first one that differs ends the turn. So the text does not depend on the draft, except with rejection sampling
+//! ([`Generation::with_rejection`](super::Generation::with_rejection)). [`search::draft`](crate::search::draft) provides drafts.
 
 use super::Options;
 use crate::config::TokenId;
 use crate::sampling::{History, NoWatch, Sampler, Uniform, draw};
 use crate::trace::NoTrace;
 
-/// Guesses how a text continues. A wrong guess costs time but does not change the text, unless drawn guesses are accepted by
-/// [`Rejection`](super::Rejection).
+/// Guesses how a text continues. A wrong guess costs time but does not change the text, unless drawn guesses are accepted
+/// by [`Rejection`].
 pub trait Draft: Send {
     /// Up to `room` tokens that may follow the text; none if a guess would not pay off.
     ///

@@ -50,15 +50,9 @@ impl Text {
     /// A prompt that the model has not read.
     pub fn new(model: &Gpt2, prompt: &[TokenId]) -> Self {
         let cache = model.new_cache();
-        Self {
-            ids: prompt.into(),
-            prompt_len: prompt.len(),
-            start: 0,
-            cache,
-            slides: 0,
-            rows: 1,
-            whole: false,
-        }
+        let mut ids = Vec::with_capacity(prompt.len() + model.config.n_positions); // a token allocates nothing
+        ids.extend_from_slice(prompt);
+        Self { ids, prompt_len: prompt.len(), start: 0, cache, slides: 0, rows: 1, whole: false }
     }
 
     /// Prompt and new tokens. `[S]`

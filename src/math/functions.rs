@@ -102,14 +102,14 @@ pub fn erf(x: f32) -> f32 {
 
 /// The natural logarithm of a positive normal number, in f64, within 1 unit in the last place.
 ///
-/// `x = 2^k (1 + f)` with `1 + f` from 0.71 to 1.41. With `s = f / (2 + f)` is `ln(1 + f) = 2 atanh(s) = 2 s + s R`, where
+/// `x = 2^k (1 + f)` with `1 + f` from 0.71 to 1.41. With `s = f / (2 + f)`, `ln(1 + f) = 2 atanh(s) = 2 s + s R`, where
 /// `R = 2/3 s^2 + 2/5 s^4 + ...`. Since `2 s = f - s f`, the large part `f` need not be rounded.
 pub fn ln(x: f64) -> f64 {
     /// ln 2 in two parts; the first has trailing zeros, so that k times it is exact.
     const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
     const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
     if !(x.is_normal() && x > 0.0) {
-        return x.ln(); // -inf, infinity or NaN, and nobody asks for those of subnormals
+        return x.ln(); // -inf, infinity or NaN; subnormals do not occur
     }
     let exponent = (x.to_bits() >> 52) as i64 - 1023;
     let mantissa = f64::from_bits(x.to_bits() & !(0x7ff << 52) | 1023 << 52); // 1 to 2

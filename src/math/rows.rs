@@ -29,7 +29,7 @@ kernel! {
 
 kernel! {
     /// The sum of e^(x - shift).
-    pub(crate) fn sum_of_exp(x: &[f32], shift: f32) -> f32 {
+    pub(crate) fn sum_of_exp(x: &[f32], shift: f32) -> f64 {
         sum_of(x, |x| exp(x - shift))
     }
 }

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_micros(300);
 
 thread_local! {
-    /// Whether this thread is in a pass, or spins for one. Then it must not begin to spin: two passes whose threads spin
-    /// for each other would wait for each other.
+    /// Whether this thread is in a pass, or spins for one. Then it must not begin to spin: two passes whose threads
+    /// spin for each other would wait for each other.
     static TAKEN: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -40,7 +40,7 @@ pub fn awake<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
     result.expect("the pass ran")
 }
 
-/// Runs `pass` with this number of other threads spinning: on this thread, or on one of the pool if this one is outside.
+/// Runs `pass` while this number of others spin: on this thread, or on one of the pool if this one is outside.
 fn beside_spinning(others: usize, over: &AtomicBool, pass: &mut (dyn FnMut() + Send)) {
     match others {
         0 => pass(),

@@ -6,10 +6,10 @@
 //! y[t][n] = bias[n] + p[0][t][n] + p[1][t][n] + ...
 //! ```
 //!
-//! The memory is the limit here, so the loop follows it. The sums of the blocks are added at the end, so the threads can
-//! share out blocks: each reads one stretch of memory from its first byte to its last. If they shared out columns, each
-//! would skip the other's part of every row, and the processor could predict less of what comes next. That takes up to
-//! half as long again.
+//! The memory is the limit here, so the loop follows it. The sums of the blocks are added at the end, so the threads
+//! can share out blocks: each reads one stretch of memory from its first byte to its last. If they shared out columns,
+//! each would skip the other's part of every row, and the processor could predict less of what comes next. That takes
+//! up to half as long again.
 //!
 //! Where `sgemm` does not fuse ([`super::many`]), many rows come here as well, [`FEW`] at a time.
 
@@ -57,7 +57,7 @@ fn some_rows<N: Number>(x: &Matrix, t: Range<usize>, w: &[N::Bits], bias: &[f32]
             let end = piece.end.min((block + 1) * line).min(piece.start + most);
             let columns = piece.start % line..(end - block * line).min(n);
             let k = block * K_BLOCK..((block + 1) * K_BLOCK).min(depth);
-            block_product::<N>(x, t.clone(), k, w, n, columns, &out, [block * rows * step, step]);
+            block_product::<N>(x, w, n, [t.clone(), k, columns], &out, [block * rows * step, step]);
             piece.start = end;
         }
     });
@@ -86,12 +86,12 @@ kernel! {
 }
 
 kernel! {
-    /// `p[t][j] = x[t, k] · w[k, j]` for some rows `t`, one block of `k` and some columns `j`. `place`: where `p` `[T, N]`
-    /// begins in `out`, and how far apart its rows are.
+    /// `p[t][j] = x[t, k] · w[k, j]`, where `part` is some rows `t`, one block of `k` and some columns `j`. `place`: where
+    /// `p` `[T, N]` begins in `out`, and how far apart its rows are.
     fn block_product<N: Number>(
-        x: &Matrix, t: Range<usize>, k: Range<usize>, w: &[N::Bits], n: usize, columns: Range<usize>,
-        out: &Disjoint<'_>, place: [usize; 2],
+        x: &Matrix, w: &[N::Bits], n: usize, part: [Range<usize>; 3], out: &Disjoint<'_>, place: [usize; 2],
     ) {
+        let [t, k, columns] = part;
         let (rows, depth, width) = (t.len(), k.len(), columns.len());
         let [first, step] = place;
         if rows * depth * width == 0 {

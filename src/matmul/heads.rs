@@ -5,9 +5,9 @@
 //! out[r]       = sum over s of weights[r, s] * value[s]
 //! ```
 //!
-//! Both are sums in the order of [`super`]: over the head's dimensions, and over the positions. The cache is laid out for
-//! them. Within a page, keys have one row per dimension, so that those of neighbouring positions lie side by side; values
-//! have one row per position. Each key and value that is read serves all rows. 16-bit ones are widened exactly.
+//! Both are sums in the order of [`super`]: over the head's dimensions, and over the positions. The cache is laid out
+//! for them. Within a page, keys have one row per dimension, so that those of neighbouring positions lie side by side;
+//! values have one row per position. Each key and value that is read serves all rows. 16-bit ones are widened exactly.
 
 mod mix;
 mod scores;
@@ -29,8 +29,8 @@ fn many_sums<L: Lanes, const R: usize>() -> bool {
     L::REGISTERS == 1 || R == 1
 }
 
-/// `sums[r] + x[r] · w`, for `R` rows and `V` registers of columns. The sums stay in registers from the first `k` to the
-/// last, so `w` is narrow, like a page of keys or values.
+/// `sums[r] + x[r] · w`, for `R` rows and `V` registers of columns. The sums stay in registers from the first `k` to
+/// the last, so `w` is narrow, like a page of keys or values.
 ///
 /// # Safety
 /// `x` has `R` rows of `depth` numbers to read, `w` has `depth` rows of `16 V` numbers to read.

@@ -1,8 +1,8 @@
 //! Weights of 8 bits: how can a product of integers stand for one of real numbers?
 //!
-//! Each row of `x` is rounded to 8 bits as well, 256 consecutive `k` at a time. Each such block has a step size (`scale`) and
-//! an integer that stands for zero (`zero`), see [`rows`]. The weights have a scale for each output. Integers are multiplied
-//! and summed exactly, and two products with f32 restore the scale:
+//! Each row of `x` is rounded to 8 bits as well, 256 consecutive `k` at a time. Each such block has a step size
+//! (`scale`) and an integer that stands for zero (`zero`), see [`rows`]. The weights have a scale for each output.
+//! Integers are multiplied and summed exactly, and two products with f32 restore the scale:
 //!
 //! ```text
 //! x[t, k] ≈ scale_x[t, b] * (q[t, k] - zero[t, b])              q in 0 ..= 255, b = k / 256
@@ -16,16 +16,16 @@
 //!     y[t, n] = fma(scale_w[n], sum, bias[n])
 //! ```
 //!
-//! That is `int8/plain.rs`. A block's sum is below 256 * 255 * 128 < 2^23, so it is exact as i32 and as f32, in any order.
-//! Only the blocks have an order. The fast version adds:
+//! That is `int8/plain.rs`. A block's sum is below 256 * 255 * 128 < 2^23, so it is exact as i32 and as f32, in any
+//! order. Only the blocks have an order. The fast version adds:
 //!
 //! 1. *Quads*: the processor multiplies four neighbouring `k` in one step ([`sums`]). The weights lie in that order
 //!    ([`Int8`]), so they are read from front to back and never copied.
-//! 2. *Ones*: VNNI multiplies unsigned by signed integers, so it takes q, which counts from 0. The sum is then too large by
-//!    `zero` times the sum of the weights. One more row of `x`, all ones, gives that sum. The other versions multiply
-//!    `q - zero`, which is written once in 16 bits, before all products.
-//! 3. *Tiles*: up to 6 rows by 64 outputs stay in registers. A block of the weights of 64 outputs, 16 KiB, stays in the L1
-//!    cache for all rows.
+//! 2. *Ones*: VNNI multiplies unsigned by signed integers, so it takes q, which counts from 0. The sum is then too
+//!    large by `zero` times the sum of the weights. One more row of `x`, all ones, gives that sum. The other versions
+//!    multiply `q - zero`, which is written once in 16 bits, before all products.
+//! 3. *Tiles*: up to 6 rows by 64 outputs stay in registers. A block of the weights of 64 outputs, 16 KiB, stays in the
+//!    L1 cache for all rows.
 //! 4. *Prefetching*: while AVX2 multiplies a block, it prefetches the next one.
 //! 5. *Threads* share out outputs.
 //!

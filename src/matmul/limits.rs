@@ -6,8 +6,8 @@
 //! | [`fma_gflops`] | products with many rows, weights of 32 or 16 bits |
 //! | [`int8_gops`] | products with many rows, weights of 8 bits |
 //!
-//! Each call measures anew: a machine has faster and slower minutes, so a limit is measured right before what is compared
-//! with it.
+//! Each call measures anew: a machine has faster and slower minutes, so a limit is measured right before what is
+//! compared with it.
 
 use super::int8;
 use crate::simd::{Simd, kernel};
@@ -36,7 +36,8 @@ pub fn fma_gflops() -> f64 {
     (2 * sums * ROUNDS * rayon::current_num_threads()) as f64 / 1e9 / seconds
 }
 
-/// Multiply-adds of eight-bit integers in the L1 cache: billions of operations per second. A multiply-add counts as two.
+/// Multiply-adds of eight-bit integers in the L1 cache: billions of operations per second. A multiply-add counts as
+/// two.
 pub fn int8_gops() -> f64 {
     const ROUNDS: usize = 20_000;
     let mut operations = 0;

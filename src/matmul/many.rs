@@ -7,13 +7,13 @@
 //!         y[.., piece] += x[.., block] · w[block, piece]       # sgemm
 //! ```
 //!
-//! For each output, `sgemm` sums the products in the order of `k`, each rounded once, and adds the sum to `y`. It gets one
-//! block at a time, so the order of summation is that of [`super`], whatever block size it prefers. It reads any matrix
-//! whose elements are a fixed step apart, so the transposed output head needs no copy.
+//! For each output, `sgemm` sums the products in the order of `k`, each rounded once, and adds the sum to `y`. It gets
+//! one block at a time, so the order of summation is that of [`super`], whatever block size it prefers. It reads any
+//! matrix whose elements are a fixed step apart, so the transposed output head needs no copy.
 //!
-//! `sgemm` makes a copy of its second factor as a whole, and of the first one 64 rows at a time, right before their use.
-//! The weights are the larger factor, so they come first: it computes `yᵀ += wᵀ · xᵀ`. Weights of 16 bits are widened
-//! before, a stripe of columns at a time, once for all rows.
+//! `sgemm` makes a copy of its second factor as a whole, and of the first one 64 rows at a time, right before their
+//! use. The weights are the larger factor, so they come first: it computes `yᵀ += wᵀ · xᵀ`. Weights of 16 bits are
+//! widened before, a stripe of columns at a time, once for all rows.
 
 use super::{Disjoint, K_BLOCK, odd_lines, pieces, start};
 use crate::simd::{LANES, Simd, kernel};
@@ -21,8 +21,8 @@ use crate::tensor::{Matrix, Number};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Whether `sgemm` multiplies and adds with one rounding here, as the order of summation demands. It has such kernels for
-/// x86-64 with FMA and for arm64.
+/// Whether `sgemm` multiplies and adds with one rounding here, as the order of summation demands. It has such kernels
+/// for x86-64 with FMA and for arm64.
 pub fn sgemm_fuses() -> bool {
     match Simd::current() {
         Simd::Avx2 | Simd::Avx512 | Simd::Neon => true,
@@ -62,8 +62,8 @@ fn product<N: Number>(x: &Matrix, w: Stored<'_, N>, bias: Option<&[f32]>, y: &mu
                 let w = w.block(k.clone(), columns.clone(), &mut scratch);
                 let x = &x.data()[k.start..(rows - 1) * depth + k.end];
                 let y = out.pointer(columns.start, (rows - 1) * n + columns.end);
-                // SAFETY: w [columns, k] and x [k, rows] lie in their slices, y [columns, rows] between the first and the
-                // last of these elements. No other thread uses these columns of y.
+                // SAFETY: w [columns, k] and x [k, rows] lie in their slices, y [columns, rows] between the first and
+                // the last of these elements. No other thread uses these columns of y.
                 #[rustfmt::skip]
                 unsafe {
                     matrixmultiply::sgemm(

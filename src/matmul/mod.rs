@@ -11,12 +11,12 @@
 //!         y = y + p
 //! ```
 //!
-//! That loop is [`plain`]. Floating-point addition is not associative, so the order is part of the result. It is fixed for
-//! good as the one above. The fast versions add three things, and none of them touches the order:
+//! That loop is [`plain`]. Floating-point addition is not associative, so the order is part of the result. It is fixed
+//! for good as the one above. The fast versions add three things, and none of them touches the order:
 //!
 //! 1. *Lanes*: 16 neighbouring `n` advance together through `k`, each with its own `p`.
-//! 2. *Blocks*: few rows of `x` share each weight that is read from memory. Many rows pass by a piece of `w` that stays in
-//!    the cache; the crate `matrixmultiply` does that, one block of 256 `k` per call.
+//! 2. *Blocks*: few rows of `x` share each weight that is read from memory. Many rows pass by a piece of `w` that stays
+//!    in the cache; the crate `matrixmultiply` does that, one block of 256 `k` per call.
 //! 3. *Threads* share out sums `p`, never the products of one.
 //!
 //! The output head multiplies by the rows of `wte` (`[V, C]`, transposed): the same sums, other strides.
@@ -26,8 +26,8 @@
 //! # How fast can it be?
 //!
 //! A product reads `K * N` weights and computes `2 * T * K * N` operations. So the number of rows decides which of two
-//! limits counts: the speed of the memory, or that of the arithmetic. All products with weights of GPT-2 124M in f32, on
-//! a machine that reads 30 GB and computes 200 billion operations per second:
+//! limits counts: the speed of the memory, or that of the arithmetic. All products with weights of GPT-2 124M in f32,
+//! on a machine that reads 30 GB and computes 200 billion operations per second:
 //!
 //! | | weights | time to read them | operations | time to compute them |
 //! |---|---|---|---|---|
@@ -46,8 +46,8 @@
 //! | `matmul/int8.rs` | weights of 8 bits, few rows and many |
 //! | `matmul/limits.rs` | measures the two limits of a machine |
 //!
-//! Each opens with its loop. Weights of 16 bits halve the time to read, not the time to compute. Weights of 8 bits shorten
-//! both. `gpt2 bench` measures the two limits, and prints the share of them that is reached.
+//! Each opens with its loop. Weights of 16 bits halve the time to read, not the time to compute. Weights of 8 bits
+//! shorten both. `gpt2 bench` measures the two limits, and prints the share of them that is reached.
 
 mod awake;
 mod disjoint;
@@ -139,8 +139,8 @@ fn by_sgemm(rows: usize) -> bool {
     rows > FEW && many::sgemm_fuses()
 }
 
-/// The width of a row of scratch memory for `n` numbers: an odd number of cache lines. Else the same columns of all rows
-/// might compete for a few places in the cache.
+/// The width of a row of scratch memory for `n` numbers: an odd number of cache lines. Else the same columns of all
+/// rows might compete for a few places in the cache.
 fn odd_lines(n: usize) -> usize {
     (n.div_ceil(LANES) | 1) * LANES
 }

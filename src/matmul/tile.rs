@@ -5,8 +5,8 @@
 //!     for r, j:  p[r][j] = fma(x[r][k], w[k][j], p[r][j])
 //! ```
 //!
-//! Neighbouring `j` are the lanes of a register. `W` consecutive `k` are taken together, so that a sum stays in its register
-//! for `W` products. Each weight that is read serves all `R` rows.
+//! Neighbouring `j` are the lanes of a register. `W` consecutive `k` are taken together, so that a sum stays in its
+//! register for `W` products. Each weight that is read serves all `R` rows.
 
 use crate::simd::LANES;
 use crate::simd::lanes::Lanes;
@@ -19,14 +19,14 @@ pub struct Rows<T> {
     pub step: usize,
 }
 
-/// `p[r][j] = x[r] · w[.., j]`, over `depth` consecutive `k`, for `width` columns `j` and `rows` rows. The old contents of
-/// `p` do not matter. `x` begins at the first `k`, `w` at the first `k` and `j`.
+/// `p[r][j] = x[r] · w[.., j]`, over `depth` consecutive `k`, for `width` columns `j` and `rows` rows. The old contents
+/// of `p` do not matter. `x` begins at the first `k`, `w` at the first `k` and `j`.
 ///
 /// For use inside a kernel.
 ///
 /// # Safety
-/// `x` has `rows` rows of `depth` numbers to read, `w` has `depth` rows of `width` numbers to read, `p` has `rows` rows of
-/// `width` numbers to write that no other thread uses.
+/// `x` has `rows` rows of `depth` numbers to read, `w` has `depth` rows of `width` numbers to read, `p` has `rows` rows
+/// of `width` numbers to write that no other thread uses.
 #[inline(always)]
 pub unsafe fn product<L: Lanes, N: Number>(
     x: Rows<*const f32>,

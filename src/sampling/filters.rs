@@ -122,7 +122,7 @@ fn logarithms(x: &[f32]) -> Matrix {
 kernel! {
     /// log-probabilities `[V]` -> their entropy `H = -sum(p ln p)` in nats; `0 ln 0` is 0.
     fn entropy(logs: &[f32]) -> f32 {
-        -sum_of(logs, |log| if log > f32::NEG_INFINITY { exp(log) * log } else { 0.0 })
+        -sum_of(logs, |log| if log > f32::NEG_INFINITY { exp(log) * log } else { 0.0 }) as f32
     }
 }
 

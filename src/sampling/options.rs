@@ -147,7 +147,7 @@ options! {
     eta_cutoff: Option<f64>, off None, Draw, "eta-cutoff" "E" BELOW_1,
         (&Some(cutoff), .., keep) if cutoff > 0.0 => |x| filters::eta(x, cutoff, keep);
     /// Seed of the random numbers; the same seed gives the same text.
-    seed: u64, = 0, Draw, "seed" "S" FROM_0;
+    seed: u64, = 0, Draw, "seed" "S" SEEDS;
     /// Continue past the end-of-text token and treat it like any other token.
     ignore_eos: bool, off false, Choice, "ignore-eos" "" ANY;
     /// Stop after this many new tokens.

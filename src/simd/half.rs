@@ -6,8 +6,8 @@
 //! f16     1 sign   5 exponent   10 mantissa         # finer, and at most 65,504
 //! ```
 //!
-//! Widening to f32 is exact. Rounding takes the nearest number, and of two equally near ones the even one. Finite values stay
-//! finite.
+//! Widening to f32 is exact. Rounding takes the nearest number, and of two equally near ones the even one. Finite
+//! values stay finite.
 
 /// The f32 that a bf16 stands for.
 #[inline(always)]
@@ -51,7 +51,8 @@ pub(crate) fn round_f16(number: f32) -> u16 {
     sign | match size {
         _ if size.is_nan() => 0x7e00,
         f32::INFINITY => 0x7c00,
-        // between 0.5 and 1, neighbouring f32 are as far apart as subnormal f16, so the sum rounds to a multiple of that
+        // between 0.5 and 1, neighbouring f32 are as far apart as subnormal f16, so the sum rounds to a multiple of
+        // that
         _ if size < SMALLEST_NORMAL => ((size + 0.5).to_bits() - 0.5f32.to_bits()) as u16,
         _ => {
             let bits = size.min(LARGEST).to_bits() - ((127 - 15) << 23); // the exponent's bias

@@ -1,7 +1,8 @@
 //! Sixteen f32 side by side, in the registers of one instruction set.
 //!
 //! The compiler turns most loops into vector code by itself. If it failed to do so for the inner loop of a product, the
-//! product would be ten times slower. So that loop is written over [`Lanes`]: still one text, with these few operations.
+//! product would be ten times slower. So that loop is written over [`Lanes`]: still one text, with these few
+//! operations.
 //!
 //! | type | registers |
 //! |---|---|
@@ -28,8 +29,8 @@ use super::LANES;
 
 /// Sixteen f32, lane by lane.
 ///
-/// A kernel's copy for an instruction set uses the type of that set and no other. So the processor has the instructions of
-/// these methods wherever they are called.
+/// A kernel's copy for an instruction set uses the type of that set and no other. So the processor has the instructions
+/// of these methods wherever they are called.
 pub trait Lanes: Copy {
     /// How many registers they take.
     const REGISTERS: usize;

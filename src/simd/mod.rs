@@ -1,9 +1,9 @@
 //! One text, many instruction sets.
 //!
 //! A loop marked `kernel!` is written once, as plain Rust over `f32`, and compiled once for each instruction set. The
-//! compiler turns it into vector code. The operations and their order stay those of the text, so every copy computes the
-//! same bits. The copy is chosen once, at the start: the widest instruction set of the processor, or the one that the
-//! environment variable `GPT2_SIMD` names.
+//! compiler turns it into vector code. The operations and their order stay those of the text, so every copy computes
+//! the same bits. The copy is chosen once, at the start: the widest instruction set of the processor, or the one that
+//! the environment variable `GPT2_SIMD` names.
 
 mod half;
 pub(crate) mod lanes;
@@ -13,15 +13,15 @@ pub(crate) use half::{round_bf16, round_f16, widen_bf16, widen_f16};
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
 
-/// How many numbers advance together, on every processor. A sum over a row is kept in this many partial sums, element `i` in
-/// partial sum `i mod 16`.
+/// How many numbers advance together, on every processor. A sum over a row is kept in this many partial sums, element
+/// `i` in partial sum `i mod 16`.
 pub const LANES: usize = 16;
 
 /// An instruction set that a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Simd {
-    /// What every machine of the target has. If that is no fused multiply-add, `f32::mul_add` is a correctly rounded library
-    /// call: slow, and the same bits.
+    /// What every machine of the target has. If that is no fused multiply-add, `f32::mul_add` is a correctly rounded
+    /// library call: slow, and the same bits.
     Scalar,
     /// x86-64 with AVX2, FMA and F16C: 8 lanes.
     Avx2,
@@ -104,8 +104,8 @@ impl Simd {
 
 /// Compiles a function once for each instruction set. A call runs the copy for [`Simd::current`].
 ///
-/// The function may take a list of `const` parameters in square brackets and one type parameter. Its text can use `L`, the
-/// [`Lanes`](lanes::Lanes) of the instruction set that it is compiled for.
+/// The function may take a list of `const` parameters in square brackets and one type parameter. Its text can use `L`,
+/// the [`Lanes`](lanes::Lanes) of the instruction set that it is compiled for.
 macro_rules! kernel {
     (
         $(#[$meta:meta])*

@@ -12,7 +12,7 @@
 //! alike: *panels* of 16 outputs, within a panel four neighbouring `k` of each output together, 64 bytes:
 //!
 //! ```text
-//! bytes: [N / 16, K / 4, 16, 4]      q[k, n] is at [n / 16, k / 4, n % 16, k % 4]; what sticks out is 0
+//! bytes: [N / 16, K / 4, 16, 4]      q[k, n] is at [n / 16, k / 4, n % 16, k % 4]; the padding is 0
 //! ```
 
 use super::{Dtype, Weights};
@@ -40,8 +40,8 @@ pub enum Outputs {
     Cols,
 }
 
-/// What eight-bit numbers need beside their bytes.
-#[derive(Clone)]
+/// What eight-bit numbers need besides their bytes.
+#[derive(Clone, Debug)]
 pub(super) struct Channels {
     outputs: Outputs,
     /// `[N]`
@@ -71,7 +71,7 @@ impl<'a> Int8<'a> {
         &self.panels[p * bytes..][..bytes]
     }
 
-    /// The number q[k, n], and its worth.
+    /// The weight `w[k, n]`: q * scale.
     fn get(&self, k: usize, n: usize) -> f32 {
         let q = self.panel(n / LANES)[k / GROUP * LINE + n % LANES * GROUP + k % GROUP];
         f32::from(q) * self.scales[n]
@@ -92,14 +92,14 @@ impl Weights {
         let (n, depth) = split(rows, cols, outputs);
         let bytes = Self::int8_shape(n, depth).iter().try_fold(1usize, |bytes, n| bytes.checked_mul(*n));
         assert_eq!(Some(panels.len()), bytes, "bytes of all panels");
-        assert_eq!(scales.len(), n, "one scale an output");
+        assert_eq!(scales.len(), n, "one scale per output");
         let channels = Some(Channels { outputs, scales: scales.into() });
         Self { rows, cols, dtype: Dtype::I8, bytes: panels, channels }
     }
 
-    /// These weights in eight bits; a copy that shares its bytes where they are that already.
+    /// These weights in eight bits. If they are already, a copy that shares their bytes.
     ///
-    /// A channel that holds a number which is not finite gets the scale NaN, and gives NaN.
+    /// A channel with a number that is not finite gets the scale NaN, and its outputs are NaN.
     pub fn quantize(&self, outputs: Outputs) -> Self {
         if self.dtype == Dtype::I8 {
             return self.clone();

@@ -4,7 +4,7 @@ use crate::simd::kernel;
 use std::ops::{Add, Range};
 use std::{cell::RefCell, fmt};
 
-/// Activations: a row-major matrix of f32, one row a token position.
+/// Activations: a row-major matrix of f32, one row per token position.
 ///
 /// The memory comes from a small pool of the thread and goes back there when the matrix is dropped, so that
 /// a decoding step allocates nothing after the first.

@@ -2,7 +2,7 @@
 //!
 //! | type | what |
 //! |---|---|
-//! | [`Matrix`] | activations: f32, a row a token position |
+//! | [`Matrix`] | activations: f32, one row per token position |
 //! | [`Weights`] | a matrix of a checkpoint, in the number type and at the place where it was found |
 //! | [`Dtype`] | how a number is stored |
 //! | [`Outputs`] | which dimension of eight-bit weights has the scales |

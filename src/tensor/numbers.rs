@@ -1,4 +1,4 @@
-//! How are numbers stored? In 32 bits as they are computed with, or in 16 or 8 that stand for fewer numbers.
+//! How are numbers stored? In 32 bits, as they are computed with, or in 16 or 8 bits, which represent fewer numbers.
 //!
 //! Widening to f32 is exact. Rounding takes the nearest number, of two equally near ones the even.
 
@@ -23,7 +23,7 @@ impl Dtype {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Bf16, Self::I8];
 
-    /// Bytes a number.
+    /// Bytes per number.
     pub fn size(self) -> usize {
         match self {
             Self::F32 => 4,

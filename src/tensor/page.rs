@@ -1,14 +1,14 @@
 //! How do keys and values lie in memory? As attention reads them, in pages of 64 positions.
 //!
 //! ```text
-//! keys   [H, D, PAGE]      a dimension a row: the scores of neighbouring positions advance together
-//! values [H, PAGE, D]      a position a row: it is added as a whole, times its weight
+//! keys   [H, D, PAGE]      one dimension per row: the scores of neighbouring positions advance together
+//! values [H, PAGE, D]      one position per row: it is added as a whole, times its weight
 //! ```
 
 use super::{Bf16, Dtype, F16, F32, Number};
 use std::sync::Arc;
 
-/// Positions a page.
+/// Positions per page.
 pub(crate) const PAGE: usize = 64;
 
 /// Keys and values of [`PAGE`] positions in one layer, in words of one f32 or two halves.

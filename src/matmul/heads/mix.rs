@@ -13,7 +13,7 @@ pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Ite
         Dtype::F16 => mix_of::<F16>(weights, head, positions, out),
         Dtype::Bf16 => mix_of::<Bf16>(weights, head, positions, out),
         Dtype::F32 => mix_of::<F32>(weights, head, positions, out),
-        Dtype::I8 => unreachable!("refused by KvCache::new"),
+        Dtype::I8 => unreachable!("refused by KvCache::with_dtype"),
     }
 }
 

@@ -7,14 +7,14 @@ use crate::simd::lanes::Lanes;
 use crate::simd::{LANES, kernel};
 use crate::tensor::{Bf16, Dtype, F16, F32, Head, Matrix, Number, PAGE};
 
-/// scale * q · keysᵀ: queries `[rows, D]`, `step` apart in `q`, against the first `positions` keys -> `[rows, S]`, where S
-/// is `positions` rounded up to whole pages. Scores after `positions` mean nothing.
+/// scale * q · keysᵀ: queries `[rows, D]`, `step` apart in `q`, against the first `positions` keys -> `[rows, S]`,
+/// where S is `positions` rounded up to whole pages. Scores after `positions` mean nothing.
 pub fn scores(q: &[f32], step: usize, head: Head<'_>, scale: f32, positions: usize, scores: &mut Matrix) {
     match head.dtype() {
         Dtype::F16 => scores_of::<F16>(q, step, head, scale, positions, scores),
         Dtype::Bf16 => scores_of::<Bf16>(q, step, head, scale, positions, scores),
         Dtype::F32 => scores_of::<F32>(q, step, head, scale, positions, scores),
-        Dtype::I8 => unreachable!("refused by KvCache::new"),
+        Dtype::I8 => unreachable!("refused by KvCache::with_dtype"),
     }
 }
 
@@ -55,8 +55,8 @@ kernel! {
                     start: scores.data_mut()[first * row + page * PAGE + s..].as_mut_ptr(),
                     step: row,
                 };
-                // SAFETY: R queries of D numbers, and R rows of scores with all of the page's places, by the assertions;
-                // both widths divide a page.
+                // SAFETY: R queries of D numbers, and R rows of scores with all of the page's places, by the
+                // assertions; both widths divide a page.
                 s += unsafe {
                     match many_sums::<L, R>() {
                         true => score_columns::<L, N, R, 4>(q, keys, d, s, scale, place),
@@ -72,8 +72,8 @@ kernel! {
 /// `V` registers of a page's positions, from `s` on. Returns how many positions these are.
 ///
 /// # Safety
-/// `q` has `R` rows of `d` numbers; `keys` `[d, PAGE]` has `16 V` columns from `s` on, and so have the `R` rows of `place`,
-/// which no other thread uses.
+/// `q` has `R` rows of `d` numbers; `keys` `[d, PAGE]` has `16 V` columns from `s` on, and so have the `R` rows of
+/// `place`, which no other thread uses.
 #[inline(always)]
 unsafe fn score_columns<L: Lanes, N: Number, const R: usize, const V: usize>(
     q: Rows<*const f32>,

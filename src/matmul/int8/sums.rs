@@ -106,8 +106,8 @@ impl Kernel {
     }
 }
 
-/// Computes the sums of a full tile, `rounds` times, with numbers that stay in the L1 cache: what a core can do at best.
-/// Returns the number of operations. A multiplication and an addition are two.
+/// Computes the sums of a full tile, `rounds` times, with numbers that stay in the L1 cache: what a core can do at
+/// best. Returns the number of operations. A multiplication and an addition are two.
 pub fn busy(rounds: usize) -> usize {
     let kernel = Kernel::current();
     let (bytes, wide) = ([[1u8; K_BLOCK]; TILE_ROWS], [[1i16; K_BLOCK]; TILE_ROWS]);

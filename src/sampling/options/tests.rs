@@ -201,16 +201,16 @@ fn texts_and_json_say_the_same() {
     }
     assert_eq!(twice.stop, ["a", "b"], "each flag adds one");
     for (name, text, value, is) in [
-        ("top-k", "-3", json!("3"), "top-k is a whole number, at least 1"),
-        ("seed", "-1", json!(-1), "seed is u64, a whole number, from 0"),
-        ("temperature", "x", json!(1e300), "temperature is a number, above 0"),
-        ("logit-bias", "5", json!([5, 1]), "logit-bias is ID=VALUE"),
-        ("logit-bias", "x=1", json!("-1=1"), "logit-bias is ID=VALUE"),
-        ("logit-bias", "1=", json!([[5, 1, 1]]), "logit-bias is ID=VALUE"),
+        ("top-k", "-3", json!("3"), "top-k must be a whole number, at least 1"),
+        ("seed", "-1", json!(-1), "seed must be a whole number, from 0 to 2^64 - 1"),
+        ("temperature", "x", json!(1e300), "temperature must be a number, above 0"),
+        ("logit-bias", "5", json!([5, 1]), "logit-bias must be ID=VALUE"),
+        ("logit-bias", "x=1", json!("-1=1"), "logit-bias must be ID=VALUE"),
+        ("logit-bias", "1=", json!([[5, 1, 1]]), "logit-bias must be ID=VALUE"),
         ("bad-words", "x", json!([5]), ""),
         ("stop", "x", json!(5), ""),
-        ("ignore-eos", "1", json!(1), "ignore-eos is on or off"),
-        ("context-policy", "shift", json!("shift"), "context-policy is slide, stop or error"),
+        ("ignore-eos", "1", json!(1), "ignore-eos must be on or off"),
+        ("context-policy", "shift", json!("shift"), "context-policy must be slide, stop or error"),
     ] {
         let mut options = Options::sampled(1);
         match row(name).parse(&mut options, text, &encode) {

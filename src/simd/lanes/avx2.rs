@@ -101,8 +101,8 @@ impl Lanes for Avx2 {
         turned
     }
 
-    /// Halves of rows `r` and `r + 4` share a register, so that nothing crosses its middle: four registers hold eight rows of
-    /// four numbers, and eight shuffles turn them.
+    /// Halves of rows `r` and `r + 4` share a register, so that nothing crosses its middle: four registers hold eight
+    /// rows of four numbers, and eight shuffles turn them.
     #[inline(always)]
     unsafe fn turned(from: *const f32, step: usize) -> [Self; LANES] {
         // SAFETY: see `splat`, and the caller's promise.
@@ -130,8 +130,8 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn turned_bf16(from: *const u16, step: usize) -> [Self; LANES] {
-        // SAFETY: see `splat`. The first of two columns lies in the lower half of each 64 bits. With zeros below them, 16
-        // bits are the upper half of an f32.
+        // SAFETY: see `splat`. The first of two columns lies in the lower half of each 64 bits. With zeros below them,
+        // 16 bits are the upper half of an f32.
         unsafe {
             let zero = _mm256_setzero_si256();
             turned_pairs(from, step, |pair| {
@@ -155,8 +155,8 @@ impl Lanes for Avx2 {
     }
 }
 
-/// Sixteen rows of sixteen 16-bit numbers, turned. `widen` gets two neighbouring columns of eight rows: four rows of the
-/// first, four of the second, then the next four of each. It returns the two columns.
+/// Sixteen rows of sixteen 16-bit numbers, turned. `widen` gets two neighbouring columns of eight rows: four rows of
+/// the first, four of the second, then the next four of each. It returns the two columns.
 ///
 /// # Safety
 /// The processor has AVX2; the rows, `step` apart, can be read.

@@ -60,9 +60,9 @@ impl Lanes for Avx512 {
         Self(unsafe { _mm512_mul_ps(self.0, b.0) })
     }
 
-    /// The address of an element has eight bits: four of its row, four of its lane. Riffling rows `r` and `r + 8` together,
-    /// like two halves of a pack of cards, rotates every address by one bit. After four riffles, row and lane have changed
-    /// places.
+    /// The address of an element has eight bits: four of its row, four of its lane. Riffling rows `r` and `r + 8`
+    /// together, like two halves of a pack of cards, rotates every address by one bit. After four riffles, row and lane
+    /// have changed places.
     #[inline(always)]
     fn transpose(mut rows: [Self; LANES]) -> [Self; LANES] {
         // SAFETY: see `splat`.
