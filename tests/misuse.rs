@@ -352,9 +352,9 @@ fn matrices() {
     panics("more than usize::MAX", || Matrix::from_vec(usize::MAX, usize::MAX, vec![0.0]));
     panics("more than memory", || Matrix::zeros(1 << 40, 1 << 40));
     let mut x = Matrix::zeros(2, 3);
-    panics("a row outside", || x.row(2).len());
-    panics("a row far outside", || x.row(usize::MAX / 3 + 1).len());
-    panics("a row outside to write", || x.row_mut(7).fill(1.0));
+    says("a row outside", "row 2 of Matrix [2, 3]", || x.row(2).len());
+    says("a row far outside", "[2, 3]", || x.row(usize::MAX / 3 + 1).len());
+    says("a row outside to write", "row 7", || x.row_mut(7).fill(1.0));
     panics("rows outside", || x.select(&[0, 2]));
     panics("two shapes", || x.clone() + Matrix::zeros(3, 2));
     let norm = LayerNorm { weight: vec![1.0; 3], bias: vec![0.0; 3], eps: 1e-5 };

@@ -65,12 +65,20 @@ impl Matrix {
     }
 
     /// Row `i`. `[cols]`
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn row(&self, i: usize) -> &[f32] {
+        assert!(i < self.rows, "row {i} of {self:?}");
         &self.data[i * self.cols..][..self.cols]
     }
 
     /// Row `i`, to write. `[cols]`
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
+        assert!(i < self.rows, "row {i} of {self:?}");
         &mut self.data[i * self.cols..][..self.cols]
     }
 
