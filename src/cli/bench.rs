@@ -4,19 +4,19 @@ mod limits;
 
 use super::failure::Failure;
 use super::model::{CacheArgs, Common, ModelArgs};
+use super::report::{output, print_json, remark};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::random;
-use gpt2::kv_cache::KvCache;
-use gpt2::kv_cache::Sequence;
+use gpt2::kv_cache::{KvCache, Sequence};
 use gpt2::model::Gpt2;
 use gpt2::sampling::argmax;
 use gpt2::simd::Simd;
 use gpt2::tensor::Dtype;
 use gpt2::trace::NoTrace;
-use limits::{Limits, Measured, Meter, measure};
+use limits::{Limits, Meter, measure};
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::Instant;
 
 #[derive(clap::Args)]
@@ -98,58 +98,60 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         }
     };
     model.kv_cache_dtype = args.cache.kv_cache_dtype;
-    let n_positions = model.config.n_positions;
-    let mut meter = Meter::new(&model);
-    let repeat = usize::from(args.repeat);
-    let prefill = (args.prefill.iter())
-        .filter(|tokens| (1..=n_positions).contains(*tokens))
-        .map(|tokens| prefill(&model, *tokens, repeat, &mut meter))
-        .collect();
-    let decode = (args.decode.iter())
-        .filter(|(context, _)| context + STEPS <= n_positions)
-        .map(|(context, batch)| decode(&model, *context, *batch, repeat, &mut meter))
-        .collect();
-    let (threads, simd) = (rayon::current_num_threads(), Simd::current().name());
-    let limits = meter.limits();
-    let (dtype, kv_cache_dtype) = (model.wte.dtype().name(), model.kv_cache_dtype.name());
-    let report = Report { model: name, dtype, kv_cache_dtype, threads, simd, prefill, decode, limits };
-    let mut out = io::stdout().lock();
-    if args.json {
-        let line = serde_json::to_string(&report).map_err(|e| Failure::Work(e.to_string()))?;
-        return writeln!(out, "{line}").map_err(Failure::output);
+    let n = model.config.n_positions;
+    let (prompts, too_long): (Vec<usize>, Vec<usize>) =
+        args.prefill.iter().partition(|tokens| (1..=n).contains(*tokens));
+    let (contexts, too_deep): (Vec<_>, Vec<_>) =
+        args.decode.iter().partition(|(context, _)| context + STEPS <= n);
+    let too_long = too_long.iter().map(|tokens| format!("prefill {tokens}"));
+    let too_deep = too_deep.iter().map(|(context, batch)| format!("decode {context}x{batch}"));
+    let left_out: Vec<String> = too_long.chain(too_deep).collect();
+    if !left_out.is_empty() {
+        remark(format_args!(
+            "note: left out, because lengths go from 1 to the model's {n} positions and decoding adds {STEPS}: {}",
+            left_out.join(", ")
+        ));
     }
-    print(&report, &mut out).map_err(Failure::output)
+
+    let (mut meter, repeat) = (Meter::new(&model), usize::from(args.repeat));
+    let prefill = prompts.into_iter().map(|tokens| prefill(&model, tokens, repeat, &mut meter)).collect();
+    let decode = (contexts.into_iter())
+        .map(|(context, batch)| decode(&model, context, batch, repeat, &mut meter))
+        .collect();
+    let report = Report {
+        model: name,
+        dtype: model.wte.dtype().name(),
+        kv_cache_dtype: model.kv_cache_dtype.name(),
+        threads: rayon::current_num_threads(),
+        simd: Simd::current().name(),
+        prefill,
+        decode,
+        limits: meter.limits(),
+    };
+    if args.json { print_json(&report) } else { print(&report) }
 }
 
-fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
+fn print(report: &Report) -> Result<(), Failure> {
     let Report { model, dtype, kv_cache_dtype, threads, simd, prefill, decode, limits } = report;
+    let out = &mut output();
     writeln!(out, "{model}, {dtype}, keys and values {kv_cache_dtype}, {threads} threads, {simd}; medians")?;
-    write!(
-        out,
-        "this machine: reads {:.1} GB/s, {:.0} GFLOP/s f32",
-        limits.read_gb_per_s, limits.fma_gflops
-    )?;
-    match limits.int8_gops {
+    let Limits { read_gb_per_s, fma_gflops, int8_gops } = limits;
+    write!(out, "this machine: reads {read_gb_per_s:.1} GB/s, {fma_gflops:.0} GFLOP/s f32")?;
+    match int8_gops {
         Some(gops) => writeln!(out, ", {gops:.0} GOP/s int8, the peak below")?,
         None => writeln!(out)?,
     }
     writeln!(out, "\nprefill   tokens/s   GFLOP/s   of peak")?;
-    for p in prefill {
-        writeln!(
-            out,
-            "{:>7} {:>10.0} {:>9.0} {:>8.0} %",
-            p.tokens,
-            p.tokens_per_s,
-            p.gflops,
-            100.0 * p.of_peak
-        )?;
+    for Prefill { tokens, tokens_per_s, gflops, of_peak } in prefill {
+        let percent = 100.0 * of_peak;
+        writeln!(out, "{tokens:>7} {tokens_per_s:>10.0} {gflops:>9.0} {percent:>8.0} %")?;
     }
     writeln!(out, "\ncontext  batch  tokens/s      GB/s  of bandwidth")?;
-    for d in decode {
-        let (tokens, gb, of) = (d.tokens_per_s, d.gb_per_s, 100.0 * d.of_bandwidth);
-        writeln!(out, "{:>7} {:>6} {tokens:>9.1} {gb:>9.1} {of:>10.0} %", d.context, d.batch)?;
+    for Decode { context, batch, tokens_per_s, gb_per_s, of_bandwidth } in decode {
+        let percent = 100.0 * of_bandwidth;
+        writeln!(out, "{context:>7} {batch:>6} {tokens_per_s:>9.1} {gb_per_s:>9.1} {percent:>10.0} %")?;
     }
-    Ok(())
+    Ok(out.flush()?)
 }
 
 /// Ids spread over the vocabulary.
@@ -159,15 +161,12 @@ fn some_ids(model: &Gpt2, count: usize) -> Vec<TokenId> {
 
 fn prefill(model: &Gpt2, tokens: usize, repeat: usize, meter: &mut Meter) -> Prefill {
     let ids = some_ids(model, tokens);
-    let Measured { seconds, limit } = measure(
-        repeat,
-        || meter.peak(),
-        || {
-            let begin = Instant::now();
-            model.next_logits(&ids, &mut model.new_cache(), &mut NoTrace);
-            begin.elapsed().as_secs_f64()
-        },
-    );
+    let read = || {
+        let begin = Instant::now();
+        model.next_logits(&ids, &mut model.new_cache(), &mut NoTrace);
+        begin.elapsed().as_secs_f64()
+    };
+    let (seconds, limit) = measure(repeat, || meter.peak(), read);
     let c = &model.config;
     // A multiply-add counts as two operations, in f32 or int8. Attention: scores and mix over the visible positions.
     let blocks = 2 * tokens * c.n_layer * (4 * c.n_embd * c.n_embd + 2 * c.n_embd * c.n_inner);
@@ -187,20 +186,17 @@ fn decode(model: &Gpt2, context: usize, batch: usize, repeat: usize, meter: &mut
             cache
         })
         .collect();
-    let Measured { seconds, limit } = measure(
-        repeat,
-        || meter.bandwidth(),
-        || {
-            let mut newest = some_ids(model, batch);
-            caches.iter_mut().for_each(|cache| cache.truncate(context));
-            step(model, &mut caches, &mut newest); // warms up the threads
-            let begin = Instant::now();
-            for _ in 1..STEPS {
-                step(model, &mut caches, &mut newest);
-            }
-            begin.elapsed().as_secs_f64() / (STEPS - 1) as f64
-        },
-    );
+    let write = || {
+        let mut newest = some_ids(model, batch);
+        caches.iter_mut().for_each(|cache| cache.truncate(context));
+        step(model, &mut caches, &mut newest); // warms up the threads
+        let begin = Instant::now();
+        for _ in 1..STEPS {
+            step(model, &mut caches, &mut newest);
+        }
+        begin.elapsed().as_secs_f64() / (STEPS - 1) as f64
+    };
+    let (seconds, limit) = measure(repeat, || meter.bandwidth(), write);
     let kept =
         KvCache::bytes_for(&model.config, model.kv_cache_dtype, 64) / 64 * (context + STEPS / 2) * batch;
     let gb_per_s = (model.weight_bytes() + kept) as f64 / seconds / 1e9;

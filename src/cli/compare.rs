@@ -3,44 +3,34 @@
 mod table;
 
 use super::decoding::random_seed;
-use super::failure::Failure;
-use super::model::{CacheArgs, Common, ModelArgs};
-use super::report::{Speculated, json, note_slide};
+use super::failure::{Failure, usage};
+use super::model::{Common, at_least_1};
+use super::report::{Speculated, note_slide, print_json};
 use super::speculation::SpeculationArgs;
-use super::text::PromptArgs;
+use super::text::RunArgs;
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
-use gpt2::generate::{FinishReason, Generation, Options};
+use gpt2::generate::{FinishReason, Generation, Options, StopStrings, TextStream};
 use gpt2::search::{BeamSearch, Beams, Hypothesis};
 use serde::Serialize;
-use std::io::{self, Write};
+use std::iter::zip;
 
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    cache: CacheArgs,
-    #[command(flatten)]
-    prompt: PromptArgs,
+    run: RunArgs,
     /// Stop each continuation after this many tokens
     #[arg(long, value_name = "N", default_value_t = 24)]
     max_new_tokens: usize,
     /// Sample one continuation at each of these temperatures
-    #[arg(
-        long,
-        value_name = "T,T,...",
-        value_delimiter = ',',
-        default_value = "0.5,1,1.5",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "T,T,...", value_delimiter = ',', default_value = "0.5,1,1.5")]
     temperatures: Vec<f32>,
     /// Sample from the K most likely tokens
     #[arg(long, value_name = "K", default_value_t = 40)]
     top_k: usize,
     /// Search with B beams; 1 skips the beam search
-    #[arg(long, value_name = "B", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
-    num_beams: u64,
+    #[arg(long, value_name = "B", default_value_t = 4, value_parser = at_least_1())]
+    num_beams: usize,
     /// Seed of the random numbers, the same for each temperature [default: drawn at random]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -63,7 +53,7 @@ struct Report {
 }
 
 /// One continuation.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Run {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,79 +78,56 @@ struct Run {
 }
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
-    let lm = args.model.open_to_run(&args.cache)?;
+    let lm = args.run.open()?;
     let draft = args.speculation.open(&lm)?;
-    let prompt_ids = args.prompt.encode(&lm.bpe, true)?;
-    let seed = match args.seed {
-        Some(seed) => seed,
-        None => random_seed()?,
-    };
+    let prompt_ids = args.run.prompt.encode(&lm.bpe, true)?;
+    let seed = args.seed.map_or_else(random_seed, Ok)?;
     let greedy = Options::default().max_new_tokens(args.max_new_tokens).ignore_eos(args.ignore_eos);
     let sampled =
         |temperature| greedy.clone().sample(true).seed(seed).top_k(args.top_k).temperature(temperature);
     for temperature in &args.temperatures {
-        sampled(*temperature).check(&lm.model).map_err(|e| Failure::Usage(e.to_string()))?;
+        sampled(*temperature).check(&lm.model).map_err(usage)?;
     }
-
-    let num_beams = usize::try_from(args.num_beams).unwrap_or(usize::MAX);
-    let beams = Beams { num_beams, ..Beams::default() };
-    if num_beams > 1 {
-        beams.check(args.max_new_tokens).map_err(|e| Failure::Usage(e.to_string()))?;
+    let beams = Beams { num_beams: args.num_beams, ..Beams::default() };
+    if args.num_beams > 1 {
+        beams.check(args.max_new_tokens).map_err(usage)?;
     }
 
     let begin = |options: Options| Generation::new(&lm.model, &prompt_ids, options);
-    let mut slid = false; // whether the note about sliding was printed
-    let mut runs = vec![write(&lm, "greedy".into(), &mut begin(greedy.clone())?, &mut slid)?];
+    let mut runs = vec![write(&lm, "greedy".into(), begin(greedy.clone())?)?];
     for temperature in &args.temperatures {
-        let mut text = begin(sampled(*temperature))?;
-        let mut run = write(&lm, format!("T {temperature}"), &mut text, &mut slid)?;
-        run.temperature = Some(*temperature);
-        runs.push(run);
+        let run = write(&lm, format!("T {temperature}"), begin(sampled(*temperature))?)?;
+        runs.push(Run { temperature: Some(*temperature), ..run });
     }
-    if num_beams > 1 {
+    if args.num_beams > 1 {
         let mut search = BeamSearch::new(&lm.model, &prompt_ids, greedy.clone(), beams)?;
-        search.by_ref().try_for_each(|step| step.map(|_| ()))?;
-        note_slide(search.slides(), &mut slid, "", &lm.model);
+        search.by_ref().try_for_each(|step| step.map(drop))?;
+        note_slide(search.slides(), "", &lm.model);
         let Hypothesis { ids, logprobs, score, finish_reason, .. } = search.into_found()?.swap_remove(0);
-        let mut run = Run::new(&lm, format!("{num_beams} beams"), ids, logprobs, finish_reason)?;
-        run.score = Some(score);
-        runs.push(run);
+        let run = Run::new(&lm, format!("{} beams", args.num_beams), ids, logprobs, finish_reason);
+        runs.push(Run { score: Some(score), ..run });
     }
     let draft = args.speculation.or_lookup().draft(&lm.model, draft.as_ref())?;
-    runs.push(write(
-        &lm,
-        "speculative".into(),
-        &mut begin(greedy.clone())?.with_any_draft(draft),
-        &mut slid,
-    )?);
+    runs.push(write(&lm, "speculative".into(), begin(greedy.clone())?.with_any_draft(draft))?);
     let (greedy, others) = runs.split_at_mut(1);
-    others.iter_mut().for_each(|run| run.shared = shared(&run.ids, &greedy[0].ids));
+    for run in others {
+        run.shared = zip(&run.ids, &greedy[0].ids).take_while(|(own, greedy)| own == greedy).count();
+    }
 
     let report = Report { prompt_ids, seed, runs };
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    if args.json {
-        writeln!(out, "{}", json(&report)?).map_err(Failure::output)?;
-    } else {
-        table::print(&report, &lm.bpe, &mut out).map_err(Failure::output)?;
-    }
-    out.flush().map_err(Failure::output)
+    if args.json { print_json(&report) } else { table::print(&report, &lm.bpe) }
 }
 
 /// Generates a continuation to its end.
-fn write(
-    lm: &LanguageModel,
-    name: String,
-    text: &mut Generation<'_>,
-    slid: &mut bool,
-) -> Result<Run, Failure> {
+fn write(lm: &LanguageModel, name: String, mut text: Generation<'_>) -> Result<Run, Failure> {
     let (mut logprobs, mut passes) = (Vec::new(), Vec::new());
     while let Some(chosen) = text.next() {
         logprobs.push(chosen?.logprob);
         passes.extend(text.passes().map(|passes| passes.passes));
-        note_slide(text.slides(), slid, "", &lm.model);
+        note_slide(text.slides(), "", &lm.model);
     }
     let finish_reason = text.finish_reason().unwrap_or(FinishReason::Length);
-    let run = Run::new(lm, name, text.new_ids().to_vec(), logprobs, finish_reason)?;
+    let run = Run::new(lm, name, text.new_ids().to_vec(), logprobs, finish_reason);
     Ok(Run { passes, speculated: text.passes().map(Speculated::from), ..run })
 }
 
@@ -171,29 +138,20 @@ impl Run {
         ids: Vec<TokenId>,
         logprobs: Vec<f64>,
         finish_reason: FinishReason,
-    ) -> Result<Self, Failure> {
-        let known = ids.iter().copied().filter(|id| lm.bpe.token_bytes(*id).is_some());
+    ) -> Self {
         let sum = |sum: &mut f64, logprob: &f64| {
             *sum += logprob;
             Some(*sum)
         };
-        Ok(Self {
+        Self {
             name,
-            temperature: None,
-            score: None,
-            text: lm.bpe.decode_lossy(&known.collect::<Vec<_>>())?,
+            text: TextStream::new(&lm.bpe, StopStrings::default()).decode(&ids),
             finish_reason: finish_reason.name(),
             running: logprobs.iter().scan(0.0, sum).collect(),
             shared: ids.len(),
             ids,
             logprobs,
-            passes: Vec::new(),
-            speculated: None,
-        })
+            ..Self::default()
+        }
     }
-}
-
-/// How many leading tokens two texts share.
-fn shared(a: &[TokenId], b: &[TokenId]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

@@ -2,11 +2,11 @@
 
 use super::failure::Failure;
 use super::model::Common;
+use super::report::print;
 use gpt2::error::Error;
 use gpt2::format::safetensors::SafeTensors;
-use gpt2::inspect::diff::{Diff, Difference, Outcome, TOLERANCE, diff};
+use gpt2::inspect::diff::{Diff, Difference, Outcome, Side, TOLERANCE, diff};
 use serde_json::{Value, json};
-use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -41,10 +41,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let [a, b] = [SafeTensors::open(&args.a)?, SafeTensors::open(&args.b)?];
     let found = diff(&a, &b, args.tolerance)
         .map_err(|problem| Error::input(format!("{}, {}: {problem}", args.a.display(), args.b.display())))?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    if args.json { writeln!(out, "{}", report(&found)) } else { write!(out, "{found}") }
-        .and_then(|()| out.flush())
-        .map_err(Failure::output)?;
+    print(&if args.json { format!("{}\n", report(&found)) } else { found.to_string() })?;
     if found.first().is_some() { Err(Failure::Different) } else { Ok(()) }
 }
 
@@ -57,9 +54,7 @@ fn report(diff: &Diff) -> Value {
 }
 
 fn stage_report(stage: &Difference) -> Value {
-    let side = |side: &Option<gpt2::inspect::diff::Side>| {
-        side.as_ref().map(|side| json!({"dtype": side.dtype, "shape": side.shape}))
-    };
+    let side = |side: &Option<Side>| side.as_ref().map(|s| json!({"dtype": s.dtype, "shape": s.shape}));
     let mut report = json!({
         "name": stage.name, "a": side(&stage.a), "b": side(&stage.b), "beyond": stage.is_beyond(),
     });

@@ -1,6 +1,7 @@
 //! How an unsuccessful command ends: its message and exit code.
 
-use std::io;
+use gpt2::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Why a command stopped.
@@ -9,44 +10,50 @@ pub enum Failure {
     Work(String),
     /// Bad usage that Clap does not detect: exit code 2.
     Usage(String),
+    /// Standard output cannot be written: exit code 1, or 0 if its reader has closed the pipe.
+    Output(io::Error),
     /// Nothing failed, but the traces that were compared differ: exit code 1, without a message.
     Different,
     /// Ctrl-C: exit code 130.
     Interrupted,
-    /// The reader of the output has closed the pipe: exit code 0.
-    ClosedPipe,
 }
 
 /// Reports an option that the library refuses as bad usage.
-pub fn usage(error: gpt2::error::Error) -> Failure {
+pub fn usage(error: Error) -> Failure {
     Failure::Usage(error.to_string())
 }
 
-impl From<gpt2::error::Error> for Failure {
-    fn from(error: gpt2::error::Error) -> Self {
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
         Self::Work(error.to_string())
     }
 }
 
-impl Failure {
-    /// Converts a failed write to standard output.
-    pub fn output(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
-            _ => Self::Work(format!("standard output: {error}")),
-        }
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self::Work(message)
     }
+}
 
+/// An error without a name of a file comes from standard output: all others are an [`Error::Io`] first.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl Failure {
     /// Prints the message and returns the exit code.
     pub fn report(self) -> ExitCode {
         let (code, message) = match self {
             Self::Work(message) => (1, message),
             Self::Usage(message) => (2, message),
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+            Self::Output(error) => (1, format!("standard output: {error}")),
             Self::Different => return ExitCode::from(1),
             Self::Interrupted => return ExitCode::from(130),
-            Self::ClosedPipe => return ExitCode::SUCCESS,
         };
-        let _ = io::Write::write_all(&mut io::stderr(), format!("error: {message}\n").as_bytes());
+        let _ = io::stderr().write_all(format!("error: {message}\n").as_bytes());
         ExitCode::from(code)
     }
 }

@@ -2,11 +2,13 @@
 
 use super::failure::Failure;
 use super::model::{CacheArgs, Common, ModelArgs};
+use super::report::{output, print_json};
 use gpt2::checkpoint::LanguageModel;
 use gpt2::kv_cache::KvCache;
 use gpt2::simd::Simd;
-use serde_json::{Map, Value, json};
-use std::io::{self, BufWriter, Write};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Write;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -21,10 +23,7 @@ pub struct Args {
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let lm = args.model.open_to_run(&args.cache)?;
-    let table = table(&lm);
-    let mut out = BufWriter::new(io::stdout().lock());
-    let printed = if args.json { as_json(&lm, table, &mut out) } else { as_text(&lm, &table, &mut out) };
-    printed.and_then(|()| out.flush()).map_err(Failure::output)
+    if args.json { as_json(&lm) } else { as_text(&lm) }
 }
 
 /// Keys and values, in the order in which they are printed.
@@ -57,16 +56,16 @@ fn table(lm: &LanguageModel) -> Vec<(&'static str, Value)> {
     ]
 }
 
-fn as_json(lm: &LanguageModel, table: Vec<(&str, Value)>, out: &mut impl Write) -> io::Result<()> {
-    let mut report: Map<_, _> = table.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+fn as_json(lm: &LanguageModel) -> Result<(), Failure> {
     let tensors = lm.tensors.tensors.iter();
     let tensors = tensors.map(|(name, t)| json!({"name": name, "dtype": t.dtype, "shape": t.shape}));
-    report.insert("tensors".into(), tensors.collect());
-    writeln!(out, "{}", Value::Object(report))
+    let table = table(lm).into_iter().chain([("tensors", tensors.collect())]);
+    print_json(&table.collect::<BTreeMap<_, Value>>())
 }
 
-fn as_text(lm: &LanguageModel, table: &[(&str, Value)], out: &mut impl Write) -> io::Result<()> {
-    for (key, value) in table {
+fn as_text(lm: &LanguageModel) -> Result<(), Failure> {
+    let mut out = output();
+    for (key, value) in table(lm) {
         match value {
             Value::String(text) => writeln!(out, "{key:<32} {text}")?,
             value if key.ends_with("_bytes") => {
@@ -80,5 +79,5 @@ fn as_text(lm: &LanguageModel, table: &[(&str, Value)], out: &mut impl Write) ->
     for (name, t) in &lm.tensors.tensors {
         writeln!(out, "{:<44} {:<6} {:?}", name.escape_debug().to_string(), t.dtype, t.shape)?;
     }
-    Ok(())
+    Ok(out.flush()?)
 }

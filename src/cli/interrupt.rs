@@ -5,15 +5,26 @@ use gpt2::format::safetensors::remove_unfinished;
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Returns a flag that the first Ctrl-C sets, so that the current token is finished. The second ends the program.
-pub fn watch() -> Result<&'static AtomicBool, Failure> {
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on the first Ctrl-C only makes [`came`] true, so that the current token is finished. The second ends the
+/// program.
+pub fn watch() -> Result<(), Failure> {
     set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             end();
         }
-    })?;
-    Ok(&INTERRUPTED)
+    })
+}
+
+/// Whether Ctrl-C was pressed.
+pub fn came() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Ends the command if Ctrl-C was pressed.
+pub fn check() -> Result<(), Failure> {
+    if came() { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
 /// Ends the program at the first Ctrl-C.

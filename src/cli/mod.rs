@@ -73,11 +73,7 @@ pub fn main() -> ExitCode {
             None => (),
         }
     }
-    let color = match color.as_deref() {
-        Some("always") => ColorChoice::Always,
-        Some("never") => ColorChoice::Never,
-        _ => ColorChoice::Auto,
-    };
+    let color = color.and_then(|when| when.parse().ok()).unwrap_or(ColorChoice::Auto);
     let matches = with_negative_numbers(Cli::command()).color(color).try_get_matches();
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,

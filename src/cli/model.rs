@@ -1,7 +1,7 @@
 //! Arguments that several commands share: which model, how it runs, how much to print.
 
 use clap::ColorChoice;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use gpt2::checkpoint::{self, LanguageModel};
 use gpt2::tensor::Dtype;
 use std::path::PathBuf;
@@ -48,6 +48,11 @@ impl ModelArgs {
             None => Ok(gpt2::bpe::Bpe::gpt2()),
         }
     }
+}
+
+/// Parses a whole number of at least 1.
+pub fn at_least_1() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 /// How keys and values are stored.

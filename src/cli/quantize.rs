@@ -4,12 +4,11 @@ use super::failure::Failure;
 use super::interrupt;
 use super::model::{Common, ModelArgs};
 use super::progress;
-use super::report::remark;
+use super::report::{print, print_json, remark};
 use gpt2::checkpoint::{folder_of, save};
 use gpt2::error::Error;
 use gpt2::tensor::Dtype;
 use serde_json::json;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -62,7 +61,15 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         ));
     }
     let [before, after] = [&lm.model, &model].map(|model| model.weight_bytes());
-    print(args, &lm.name, before, after).map_err(Failure::output)
+    let (place, name) = (args.out.display(), &lm.name);
+    if args.json {
+        return print_json(&json!({
+            "model": name, "out": place.to_string(), "dtype": Dtype::I8.name(), "weight_bytes": after,
+            "weight_bytes_before": before,
+        }));
+    }
+    let [before, after] = [before, after].map(|bytes| bytes as f64 / 1e6);
+    print(&format!("{place}: {name} in int8, {after:.1} MB of weights instead of {before:.1}\n"))
 }
 
 /// Refuses an output that would overwrite the model.
@@ -73,22 +80,4 @@ fn refuse_the_model_itself(args: &Args, from: Option<&Path>, file: &Path) -> Res
         return Err(Error::file(file, "is the model itself; choose another path").into());
     }
     Ok(())
-}
-
-fn print(args: &Args, model: &str, before: usize, after: usize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let place = args.out.display();
-    if args.json {
-        let report = json!({
-            "model": model, "out": place.to_string(), "dtype": Dtype::I8.name(), "weight_bytes": after,
-            "weight_bytes_before": before,
-        });
-        return writeln!(out, "{report}");
-    }
-    writeln!(
-        out,
-        "{place}: {model} in int8, {:.1} MB of weights instead of {:.1}",
-        after as f64 / 1e6,
-        before as f64 / 1e6
-    )
 }

@@ -1,12 +1,15 @@
 //! What commands print: streamed text, JSON reports, timings and notes.
 
 use super::failure::Failure;
+use gpt2::checkpoint::LanguageModel;
 use gpt2::config::TokenId;
-use gpt2::generate::{Chosen, FinishReason, Generation, Passes};
+use gpt2::error::Result;
+use gpt2::generate::{Chosen, FinishReason, Generation, Options, Passes, StopStrings, TextStream};
 use gpt2::model::Gpt2;
 use gpt2::trace::Trace;
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 /// Prints a remark on standard error. A failed write is ignored; `eprintln!` would panic.
@@ -14,20 +17,47 @@ pub fn remark(line: std::fmt::Arguments) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
+/// Standard output with a buffer, to be flushed at the end.
+pub fn output() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::new(io::stdout().lock())
+}
+
 /// Writes to standard output and flushes it.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::output)
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
 }
 
-/// Serializes a value as one line of JSON.
-pub fn json(value: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(|e| Failure::Work(e.to_string()))
+/// Prints a value as one line of JSON.
+pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let mut out = output();
+    serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
 }
 
 /// A duration in milliseconds.
 pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
+}
+
+/// What all texts of a command share.
+pub struct Job<'a> {
+    pub lm: &'a LanguageModel,
+    pub options: Options,
+    /// How long the model took to load.
+    pub load: Duration,
+    pub json: bool,
+    /// Whether to print timings.
+    pub stats: bool,
+}
+
+impl<'a> Job<'a> {
+    /// Decodes new tokens up to a stop string.
+    pub fn stream(&self) -> Result<TextStream<'a>> {
+        Ok(TextStream::new(&self.lm.bpe, StopStrings::new(&self.options.stop)?))
+    }
 }
 
 /// A generated text, as `--json` prints it.
@@ -42,13 +72,6 @@ pub struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
     pub stats: Stats,
-}
-
-impl Report<'_> {
-    /// Prints the report as one line of JSON.
-    pub fn print(&self) -> Result<(), Failure> {
-        print(&format!("{}\n", json(self)?))
-    }
 }
 
 /// How long a text took, in milliseconds, and how many tokens were read and written.
@@ -120,16 +143,11 @@ impl Written {
     }
 
     /// The report of a finished text.
-    pub fn report<'p, T: Trace>(
-        self,
-        generation: &Generation<'_, T>,
-        prompt_ids: &'p [TokenId],
-        seed: u64,
-        load: Duration,
-    ) -> Report<'p> {
+    pub fn report<'g, T: Trace>(self, generation: &'g Generation<'_, T>, load: Duration) -> Report<'g> {
         let all = self.begin.elapsed();
         let first = self.first.unwrap_or(all);
         let ids = generation.new_ids().to_vec();
+        let prompt_ids = &generation.ids()[..generation.ids().len() - ids.len()];
         let stats = Stats {
             load_ms: ms(load),
             prefill_tokens: prompt_ids.len(),
@@ -138,19 +156,21 @@ impl Written {
             decode_ms: ms(all.saturating_sub(first)),
             speculated: generation.passes().map(Speculated::from),
         };
+        let (seed, score, Self { text, logprobs, .. }) = (generation.options().seed, None, self);
         let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length).name();
-        let Self { text, logprobs, .. } = self;
-        Report { prompt_ids, ids, text, seed, finish_reason, logprobs, score: None, stats }
+        Report { prompt_ids, ids, text, seed, finish_reason, logprobs, score, stats }
     }
 }
 
 /// Notes once, on standard error, that a text has outgrown the model's positions. `which` names it among several.
-pub fn note_slide(slides: usize, said: &mut bool, which: &str, model: &Gpt2) {
-    if slides > 0 && !*said {
-        *said = true;
-        remark(format_args!(
-            "note: the text{which} is longer than the model's {} positions; the newest half is kept and read again",
-            model.config.n_positions
-        ));
+pub fn note_slide(slides: usize, which: &str, model: &Gpt2) {
+    static NOTE: Once = Once::new();
+    if slides > 0 {
+        NOTE.call_once(|| {
+            remark(format_args!(
+                "note: the text{which} is longer than the model's {} positions; the newest half is kept and read again",
+                model.config.n_positions
+            ));
+        });
     }
 }

@@ -1,24 +1,21 @@
 //! `gpt2 score`: how likely a text is.
 
 use super::failure::{Failure, usage};
-use super::model::{CacheArgs, Common, ModelArgs};
+use super::model::Common;
 use super::progress;
-use super::text::PromptArgs;
+use super::report::output;
+use super::text::RunArgs;
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::score::{MeanNll, Windows, leading_eot, score_each};
 use indicatif::ProgressBar;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    cache: CacheArgs,
-    #[command(flatten)]
-    text: PromptArgs,
+    run: RunArgs,
     /// Number of tokens in a window, read in one pass [default: the model's n_positions]
     #[arg(long, value_name = "N")]
     window: Option<usize>,
@@ -34,8 +31,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
-    let lm = args.model.open_to_run(&args.cache)?;
-    let mut ids = args.text.encode(&lm.bpe, false)?;
+    let lm = args.run.open()?;
+    let mut ids = args.run.prompt.encode(&lm.bpe, false)?;
     let eot = args.leading_eot.then(|| leading_eot(&lm)).transpose()?;
     ids.splice(0..0, eot);
     let window = args.window.unwrap_or(lm.model.config.n_positions);
@@ -45,7 +42,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let on_screen = (args.json || common.verbose) && io::stdout().is_terminal(); // the tokens themselves show progress
     let bar = if on_screen { ProgressBar::hidden() } else { progress::steps(ids.len(), "tokens") };
     let mut mean = MeanNll::default();
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = output();
     let mut written = Ok(());
     score_each(&lm.model, &ids, windows, |i, logprob| {
         written = match (args.json, common.verbose) {
@@ -58,37 +55,32 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     bar.finish_and_clear();
-    written.map_err(Failure::output)?;
+    written?;
+    let tokens = ids.len();
     let Some(nll) = mean.get() else {
-        let count = ids.len();
-        return Err(Failure::Work(format!(
-            "nothing to score in {count} token(s): the first one has no context"
-        )));
+        return Err(format!("nothing to score in {tokens} token(s): the first one has no context").into());
     };
-    let mut print = || -> io::Result<()> {
-        let (tokens, Windows { window, stride }) = (ids.len(), windows);
-        if args.json {
-            let [nll, perplexity] = [nll, nll.exp()].map(|x| serde_json::json!(x)); // JSON has no infinity
-            write!(out, "],\"nll\":{nll},\"tokens\":{tokens},\"perplexity\":{perplexity},")?;
-            let leading_eot = eot.is_some();
-            writeln!(out, "\"window\":{window},\"stride\":{stride},\"leading_eot\":{leading_eot}}}")?;
-        } else {
-            let (tokens, scored) = (tokens - usize::from(eot.is_some()), mean.tokens());
-            let before = match eot {
-                Some(eot) => format!("after a leading end-of-text token ({eot})"),
-                None => "not including the first; no leading end-of-text token".into(),
-            };
-            writeln!(out, "{tokens} tokens, {scored} scored, {before}")?;
-            let how = match stride < window {
-                true => "each token once, with the most context",
-                false => "windows do not overlap, and the first token of each is not scored",
-            };
-            writeln!(out, "window {window}, stride {stride}: {how}")?;
-            writeln!(out, "{nll:.4} nats per token, perplexity {:.2}", nll.exp())?;
-        }
-        out.flush()
+    let Windows { window, stride } = windows;
+    if args.json {
+        let [nll, perplexity] = [nll, nll.exp()].map(|x| serde_json::json!(x)); // JSON has no infinity
+        write!(out, "],\"nll\":{nll},\"tokens\":{tokens},\"perplexity\":{perplexity},")?;
+        let leading_eot = eot.is_some();
+        writeln!(out, "\"window\":{window},\"stride\":{stride},\"leading_eot\":{leading_eot}}}")?;
+        return Ok(out.flush()?);
+    }
+    let (tokens, scored) = (tokens - usize::from(eot.is_some()), mean.tokens());
+    let before = match eot {
+        Some(eot) => format!("after a leading end-of-text token ({eot})"),
+        None => "not including the first; no leading end-of-text token".into(),
     };
-    print().map_err(Failure::output)
+    writeln!(out, "{tokens} tokens, {scored} scored, {before}")?;
+    let how = match stride < window {
+        true => "each token once, with the most context",
+        false => "windows do not overlap, and the first token of each is not scored",
+    };
+    writeln!(out, "window {window}, stride {stride}: {how}")?;
+    writeln!(out, "{nll:.4} nats per token, perplexity {:.2}", nll.exp())?;
+    Ok(out.flush()?)
 }
 
 /// Writes the next part of the JSON object, up to the score of token `i`. Scores are not stored: a text may have many

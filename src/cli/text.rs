@@ -1,11 +1,13 @@
 //! Where a command's text comes from: an argument, a file, a pipe, or token ids.
 
 use super::failure::Failure;
+use super::model::{CacheArgs, ModelArgs};
 use super::progress;
 use gpt2::bpe::{Bpe, TokenId};
+use gpt2::checkpoint::LanguageModel;
 use gpt2::error::Error;
 use std::ffi::OsString;
-use std::io::{IsTerminal, Read};
+use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 /// The text of a command.
@@ -32,6 +34,23 @@ pub struct PromptArgs {
     ids: Option<String>,
 }
 
+/// A model to run, and the text for it.
+#[derive(clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
+    #[command(flatten)]
+    pub prompt: PromptArgs,
+}
+
+impl RunArgs {
+    pub fn open(&self) -> gpt2::error::Result<LanguageModel> {
+        self.model.open_to_run(&self.cache)
+    }
+}
+
 impl TextArgs {
     /// The bytes of the text.
     pub fn read(&self) -> Result<Vec<u8>, Failure> {
@@ -41,12 +60,12 @@ impl TextArgs {
         if let Some(path) = &self.file {
             return read_all(std::fs::File::open(path).map_err(Error::io(path))?, path);
         }
-        if std::io::stdin().is_terminal() {
+        if io::stdin().is_terminal() {
             return Err(Failure::Usage(
                 "no text; give it as an argument, with --file, or through a pipe".into(),
             ));
         }
-        read_all(std::io::stdin(), Path::new("standard input"))
+        read_all(io::stdin(), Path::new("standard input"))
     }
 }
 
@@ -59,6 +78,31 @@ fn read_all(from: impl Read, name: &Path) -> Result<Vec<u8>, Failure> {
         return Err(Error::file(name, "longer than 1 GiB; give the text in parts").into());
     }
     Ok(text)
+}
+
+/// What [`read_line`] found.
+pub enum RawLine {
+    /// A line of any bytes, with its line break.
+    Whole(Vec<u8>),
+    /// A line that was skipped because it is too long.
+    TooLong,
+    /// A line that goes on and on: a device may never end.
+    Endless,
+    /// The end of the input.
+    End,
+}
+
+/// Reads a line. A line of more than `longest` bytes is skipped, if it has an end
+/// within the next `endless` bytes.
+pub fn read_line(input: &mut impl BufRead, longest: u64, endless: u64) -> io::Result<RawLine> {
+    let mut line = Vec::new();
+    let length = input.by_ref().take(longest).read_until(b'\n', &mut line)? as u64;
+    Ok(match length {
+        0 => RawLine::End,
+        _ if length < longest || line.ends_with(b"\n") => RawLine::Whole(line),
+        _ if input.by_ref().take(endless).skip_until(b'\n')? as u64 == endless => RawLine::Endless,
+        _ => RawLine::TooLong,
+    })
 }
 
 impl PromptArgs {
@@ -102,6 +146,14 @@ pub fn while_encoding<T>(text: &[u8], work: impl FnOnce() -> T) -> T {
 pub fn parse_ids(text: &str) -> Result<Vec<TokenId>, Failure> {
     let parts = text.split([',', ' ', '\t', '\r', '\n']).filter(|part| !part.is_empty());
     parts.map(|part| part.parse().map_err(|_| Failure::Work(format!("{part:?} is not a token id")))).collect()
+}
+
+/// Shortens a text to at most `most` characters, the last an ellipsis.
+pub fn shorten(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+        None => text.into(),
+    }
 }
 
 /// A token's text in quotes, with invisible characters escaped so that it fits on one line.

@@ -2,11 +2,12 @@
 
 use super::failure::Failure;
 use super::model::{Common, ModelArgs};
+use super::report::{output, print_json};
 use super::text::{TextArgs, encode, parse_ids, while_encoding};
 use gpt2::bpe::{Bpe, PieceMerges, TokenId};
 use gpt2::error::Error;
 use serde::Serialize;
-use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -40,46 +41,35 @@ struct Report {
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let bpe = args.model.tokenizer()?;
-    let text = args.text.read()?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    print(&bpe, &text, args, common.verbose, &mut out).map_err(Failure::output)
-}
-
-fn print(bpe: &Bpe, text: &[u8], args: &Args, verbose: bool, out: &mut impl Write) -> io::Result<()> {
-    let special = args.text.allow_special;
+    let (text, special) = (&args.text.read()?[..], args.text.allow_special);
+    let mut out = output();
     if args.merges {
         let pieces = while_encoding(text, || bpe.merges(text, special));
-        if args.json { print_json(&pieces, out)? } else { print_merges(bpe, &pieces, out)? }
-    } else if args.json || verbose {
+        return if args.json { print_json(&pieces) } else { print_merges(&bpe, &pieces, out) };
+    }
+    if args.json || common.verbose {
         let tokens = while_encoding(text, || bpe.tokens(text, special));
         if args.json {
-            let report = Report {
+            return print_json(&Report {
                 ids: tokens.iter().map(|t| t.id).collect(),
-                tokens: tokens.iter().map(|t| spelling(bpe, t.id)).collect(),
+                tokens: tokens.iter().map(|t| spelling(&bpe, t.id)).collect(),
                 offsets: tokens.iter().map(|t| [t.start, t.end]).collect(),
-            };
-            print_json(&report, out)?;
-        } else {
-            for t in tokens {
-                writeln!(out, "{:>6}  {:>6}..{:<6}  {}", t.id, t.start, t.end, spelling(bpe, t.id))?;
-            }
+            });
+        }
+        for t in tokens {
+            writeln!(out, "{:>6}  {:>6}..{:<6}  {}", t.id, t.start, t.end, spelling(&bpe, t.id))?;
         }
     } else {
-        for (i, id) in encode(bpe, text, special).iter().enumerate() {
+        for (i, id) in encode(&bpe, text, special).iter().enumerate() {
             write!(out, "{}{id}", if i == 0 { "" } else { " " })?;
         }
         writeln!(out)?;
     }
-    out.flush()
-}
-
-fn print_json(report: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, report)?;
-    writeln!(out)
+    Ok(out.flush()?)
 }
 
 /// Prints the symbols of each piece of the text, then each merge and the symbols after it.
-fn print_merges(bpe: &Bpe, pieces: &[PieceMerges], out: &mut impl Write) -> io::Result<()> {
+fn print_merges(bpe: &Bpe, pieces: &[PieceMerges], mut out: impl Write) -> Result<(), Failure> {
     let spell = |ids: &[TokenId]| ids.iter().map(|id| spelling(bpe, *id)).collect::<Vec<_>>().join(" ");
     for piece in pieces {
         writeln!(out, "{}", spell(&piece.symbols))?;
@@ -89,7 +79,7 @@ fn print_merges(bpe: &Bpe, pieces: &[PieceMerges], out: &mut impl Write) -> io::
             writeln!(out, "  {line:<40} {}", spell(&state))?;
         }
     }
-    Ok(())
+    Ok(out.flush()?)
 }
 
 /// A token as the vocabulary file spells it.
@@ -110,9 +100,9 @@ pub fn detokenize(args: &DetokenizeArgs) -> Result<(), Failure> {
     }
     let text = bpe.decode(&ids)?;
     let mut out = io::stdout().lock();
-    let end = if out.is_terminal() { "\n" } else { "" };
-    (out.write_all(&text))
-        .and_then(|()| out.write_all(end.as_bytes()))
-        .and_then(|()| out.flush())
-        .map_err(Failure::output)
+    out.write_all(&text)?;
+    if out.is_terminal() {
+        writeln!(out)?;
+    }
+    Ok(out.flush()?)
 }

@@ -1,11 +1,11 @@
 //! `gpt2 trace`: every stage of one forward pass.
 
 use super::decoding::ChoiceArgs;
-use super::failure::Failure;
+use super::failure::{Failure, usage};
 use super::interrupt;
-use super::model::{CacheArgs, Common, ModelArgs};
-use super::report::remark;
-use super::text::{PromptArgs, quoted};
+use super::model::Common;
+use super::report::{output, print_json, remark};
+use super::text::{RunArgs, quoted};
 use glob::Pattern;
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
@@ -16,7 +16,7 @@ use gpt2::sampling::Explanation;
 use gpt2::sampling::candidates::{Candidate, list};
 use gpt2::trace::{Digest, Place, Stage, Trace};
 use serde_json::{Value, json};
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// How many candidates of each distribution are shown.
@@ -35,11 +35,7 @@ Stage names (--list shows all): input_ids, transformer.wte, transformer.h.0.attn
 )]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    cache: CacheArgs,
-    #[command(flatten)]
-    prompt: PromptArgs,
+    run: RunArgs,
     /// Write the stages to a safetensors file
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -63,28 +59,24 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     if args.list {
         return list_stages();
     }
-    let lm = args.model.open_to_run(&args.cache)?;
-    let ids = args.prompt.encode(&lm.bpe, true)?;
+    let lm = args.run.open()?;
+    let ids = args.run.prompt.encode(&lm.bpe, true)?;
     let options = args.choice.over(Options::sampled(0).max_new_tokens(usize::MAX), &lm.bpe)?;
-    options.check(&lm.model).map_err(|e| Failure::Usage(e.to_string()))?;
+    options.check(&lm.model).map_err(usage)?;
 
     let names = select(args, &lm.model.config)?;
-    let mut view = View {
-        file: None,
-        lens: args.lens.map(|n| Lens::new(&lm.model, n)),
-        digests: (args.out.is_none() && args.lens.is_none()).then(Vec::new),
-        block: None,
-        names,
-    };
+    let lens = args.lens.map(|n| Lens::new(&lm.model, n));
+    let digests = (args.out.is_none() && args.lens.is_none()).then(Vec::new);
+    let mut view = View { file: None, lens, digests, block: None, names };
     if let Some(path) = &args.out {
         interrupt::end_at_once()?;
         view.file = Some(TraceFile::create(path)?.only(view.names.iter().cloned()));
     }
     let mut explanation = Explanation::new(CANDIDATES);
     let next_id = next_token_watched(&lm.model, &ids, &options, &mut view, &mut explanation)?;
+    let choice = explanation.json(|id| lm.bpe.decode_lossy(&[id]).unwrap_or_default());
     if let Some(file) = view.file.take() {
-        let choice = explanation.json(|id| lm.bpe.decode_lossy(&[id]).unwrap_or_default());
-        file.finish(&metadata(&lm, &ids, &options, &[vec![choice]]))?;
+        file.finish(&metadata(&lm, &ids, &options, &[vec![choice.clone()]]))?;
     }
     if next_id.is_none() {
         remark(format_args!("note: the logits are not finite numbers; no next token could be chosen"));
@@ -93,7 +85,22 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         let (name, stages) = (path.display(), view.names.len());
         remark(format_args!("{name}: {stages} stages of {} tokens", ids.len()));
     }
-    print(args, &lm, &ids, next_id, &view, &explanation).map_err(Failure::output)
+    if !args.json {
+        return print(&lm, &ids, &view, &explanation);
+    }
+    let mut report = json!({ "ids": ids, "next_id": next_id, "choice": choice });
+    if let Some(digests) = &view.digests {
+        report["stages"] = digests.iter().map(digest_json).collect();
+    }
+    if let Some(lens) = &view.lens {
+        let text = |id| lm.bpe.decode_lossy(&[id]).unwrap_or_default();
+        let candidate =
+            |c: &Candidate| json!({"id": c.id, "token": text(c.id), "probability": c.probability});
+        let position = |position: &Vec<_>| position.iter().map(candidate).collect::<Value>();
+        let block = |block: &Vec<_>| block.iter().map(position).collect::<Value>();
+        report["lens"] = lens.blocks.iter().map(block).collect();
+    }
+    print_json(&report)
 }
 
 /// The names that `--stages` selects, in forward order; all stages without it.
@@ -125,83 +132,64 @@ struct View<'m> {
 }
 
 impl View<'_> {
-    fn has(&self, name: &str) -> bool {
-        self.names.iter().any(|known| known == name)
+    fn has(&self, place: Place) -> bool {
+        self.names.contains(&place.to_string())
     }
 }
 
 impl Trace for View<'_> {
     fn wants(&self, stage: Stage) -> bool {
         let looks = self.file.is_some() || self.digests.is_some();
-        looks && self.has(&Place::new(stage, self.block).to_string())
+        looks && self.has(Place::new(stage, self.block))
     }
 
     fn enter_block(&mut self, i: Option<usize>) {
         self.block = i;
-        self.file.as_mut().into_iter().for_each(|file| file.enter_block(i));
+        self.file.iter_mut().for_each(|file| file.enter_block(i));
     }
 
     fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
-        let name = Place::new(stage, self.block).to_string();
+        let place = Place::new(stage, self.block);
+        let (picked, mut file) = (self.has(place), self.file.as_mut());
         if let (Some(i), Stage::Block, Some(lens)) = (self.block, stage, &mut self.lens) {
-            let logits = lens.read(values);
-            self.file
-                .as_mut()
-                .into_iter()
-                .for_each(|file| file.write(&Lens::name(i), &[logits.rows(), logits.cols()], logits.data()));
+            let (logits, name) = (lens.read(values), Lens::name(i));
+            file.iter_mut()
+                .for_each(|file| file.write(&name, &[logits.rows(), logits.cols()], logits.data()));
         }
-        let picked = self.has(&name);
-        if let Some(digests) = self.digests.as_mut().filter(|_| picked) {
-            digests.push(Digest::of_values(name, shape, values));
+        if let (Some(digests), true) = (&mut self.digests, picked) {
+            digests.push(Digest::of_values(place.to_string(), shape, values));
         }
-        self.file.as_mut().into_iter().for_each(|file| file.record(stage, shape, values));
+        file.iter_mut().for_each(|file| file.record(stage, shape, values));
     }
 
     fn record_ids(&mut self, stage: Stage, ids: &[u32]) {
         let place = Place::new(stage, None);
-        let picked = self.has(&place.to_string());
-        if let Some(digests) = self.digests.as_mut().filter(|_| picked) {
+        let picked = self.has(place);
+        if let (Some(digests), true) = (&mut self.digests, picked) {
             digests.push(Digest::of_ids(place, ids));
         }
-        self.file.as_mut().into_iter().for_each(|file| file.record_ids(stage, ids));
+        self.file.iter_mut().for_each(|file| file.record_ids(stage, ids));
     }
 }
 
+/// Prints the stages and the choice, and what the lens saw, as requested.
 fn print(
-    args: &Args,
     lm: &LanguageModel,
     ids: &[TokenId],
-    next_id: Option<TokenId>,
     view: &View<'_>,
     explanation: &Explanation,
-) -> io::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    if args.json {
-        let text = |id| lm.bpe.decode_lossy(&[id]).unwrap_or_default();
-        let mut report = json!({ "ids": ids, "next_id": next_id, "choice": explanation.json(text) });
-        if let Some(digests) = &view.digests {
-            report["stages"] = digests.iter().map(digest_json).collect();
-        }
-        if let Some(lens) = &view.lens {
-            let candidate =
-                |c: &Candidate| json!({"id": c.id, "token": text(c.id), "probability": c.probability});
-            let positions = |block: &Vec<Vec<_>>| -> Value {
-                block.iter().map(|candidates| candidates.iter().map(candidate).collect::<Value>()).collect()
-            };
-            report["lens"] = lens.blocks.iter().map(positions).collect();
-        }
-        writeln!(out, "{report}")?;
-    }
-    if let (Some(digests), false) = (&view.digests, args.json) {
+) -> Result<(), Failure> {
+    let mut out = output();
+    if let Some(digests) = &view.digests {
         writeln!(out, "{}", Digest::heading())?;
         digests.iter().try_for_each(|digest| writeln!(out, "{digest}"))?;
-        if view.has(Stage::NextId.describe().name) {
+        if view.has(Place::new(Stage::NextId, None)) {
             writeln!(out, "\nhow next_id was chosen")?;
             let lines = explanation.lines(|id| quoted(&lm.bpe, id));
             lines.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
         }
     }
-    if let (Some(lens), false) = (&view.lens, args.json) {
+    if let Some(lens) = &view.lens {
         for (t, id) in ids.iter().enumerate() {
             writeln!(out, "position {t}, after {}", quoted(&lm.bpe, *id))?;
             for (i, block) in lens.blocks.iter().enumerate() {
@@ -210,7 +198,7 @@ fn print(
             }
         }
     }
-    out.flush()
+    Ok(out.flush()?)
 }
 
 /// A digest as JSON, which has no infinity and no NaN: they become null.
@@ -223,17 +211,14 @@ fn digest_json(d: &Digest) -> Value {
 
 /// Prints the table of `--list`.
 fn list_stages() -> Result<(), Failure> {
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = output();
     let mut line = |name: &str, shape: &str, formula: &str, file: &str| {
         writeln!(out, "{name:<33} {shape:<15} {formula:<29} {file}")
     };
-    let mut print = || -> io::Result<()> {
-        line("stage", "shape", "formula", "file")?;
-        Stage::ALL.iter().try_for_each(|stage| {
-            let about = stage.describe();
-            line(about.name, about.shape, about.formula, about.file)
-        })?;
-        line("lens.{i} (with --lens)", "[T, n_vocab]", "ln_f(x) @ wte.T", "src/inspect/lens.rs")
-    };
-    print().and_then(|()| out.flush()).map_err(Failure::output)
+    line("stage", "shape", "formula", "file")?;
+    for about in Stage::ALL.map(Stage::describe) {
+        line(about.name, about.shape, about.formula, about.file)?;
+    }
+    line("lens.{i} (with --lens)", "[T, n_vocab]", "ln_f(x) @ wte.T", "src/inspect/lens.rs")?;
+    Ok(out.flush()?)
 }

@@ -12,7 +12,8 @@
 //! and Pratt (1977), which tracks the longest prefix of the string that the text ends with.
 
 use crate::bpe::{Bpe, StreamDecoder, TokenId};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::sampling::options::check_stop;
 
 /// Finds the first stop string in a text that arrives in pieces.
 ///
@@ -63,12 +64,9 @@ impl StopStrings {
     /// Watches for these strings.
     ///
     /// # Errors
-    /// [`Error::Input`] if a string is empty: every text would end before it began.
+    /// [`Error::Option`](crate::error::Error::Option) if a string is empty: every text would end before it began.
     pub fn new<S: AsRef<str>>(strings: impl IntoIterator<Item = S>) -> Result<Self> {
-        let pattern = |string: S| match string.as_ref() {
-            "" => Err(Error::input("stop: an empty text matches everywhere; give at least one character")),
-            string => Ok(Pattern::new(string)),
-        };
+        let pattern = |string: S| check_stop(string.as_ref()).map(|()| Pattern::new(string.as_ref()));
         let patterns = strings.into_iter().map(pattern).collect::<Result<_>>()?;
         Ok(Self { patterns, ..Self::default() })
     }
@@ -94,11 +92,6 @@ impl StopStrings {
         let waiting = self.patterns.iter().map(|p| p.matched).max().unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - waiting);
         std::mem::replace(&mut self.held, rest)
-    }
-
-    /// Whether there are no strings to watch for.
-    pub fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
     }
 
     /// Whether a stop string has been found.
@@ -136,6 +129,12 @@ impl<'a> TextStream<'a> {
     /// Whether a stop string has been found.
     pub fn stopped(&self) -> bool {
         self.stop.found()
+    }
+
+    /// The text of all these tokens.
+    pub fn decode(mut self, ids: &[TokenId]) -> String {
+        let text: String = ids.iter().map(|id| self.push(*id)).collect();
+        text + &self.finish()
     }
 
     /// Returns the text still held back after the last token.

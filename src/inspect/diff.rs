@@ -24,7 +24,7 @@ pub use compare::Compared;
 
 use crate::format::safetensors::{SafeTensors, Tensor};
 use crate::trace::Place;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The default tolerance, which suits two implementations in f32.
 pub const TOLERANCE: f64 = 1e-4;
@@ -124,54 +124,40 @@ impl Diff {
 /// # Errors
 /// A message that says why the files cannot be compared.
 pub fn diff(a: &SafeTensors, b: &SafeTensors, tolerance: f64) -> Result<Diff, String> {
-    let (a, b) = (by_place(a, "first")?, by_place(b, "second")?);
-    let mut keys: Vec<&Key> = a.keys().chain(b.keys().filter(|key| !a.contains_key(key))).collect();
-    keys.sort();
+    let (a, b) = (by_key(a, "first")?, by_key(b, "second")?);
+    let keys: BTreeSet<&Key> = a.keys().chain(b.keys()).collect();
     let side = |t: &Tensor| Side { dtype: t.dtype.clone(), shape: t.shape.clone() };
-    let stages: Vec<Difference> = (keys.into_iter())
-        .map(|key| {
-            let (a, b) = (a.get(key).copied(), b.get(key).copied());
-            let outcome = match (a, b) {
-                (Some(a), Some(b)) => compare::tensors(a, b, key.place, tolerance),
-                _ => Outcome::Alone,
-            };
-            let name = key.place.map_or_else(|| key.name.clone(), |place| place.to_string());
-            Difference { name, place: key.place, a: a.map(side), b: b.map(side), outcome }
-        })
-        .collect();
+    let stage = |key| {
+        let (place, name) = match key {
+            &Key::Stage(place) => (Some(place), place.to_string()),
+            Key::Other(name) => (None, name.clone()),
+        };
+        let (a, b) = (a.get(key).copied(), b.get(key).copied());
+        let outcome = match (a, b) {
+            (Some(a), Some(b)) => compare::tensors(a, b, place, tolerance),
+            _ => Outcome::Alone,
+        };
+        Difference { name, place, a: a.map(side), b: b.map(side), outcome }
+    };
+    let stages: Vec<Difference> = keys.into_iter().map(stage).collect();
     if stages.iter().all(|stage| stage.outcome == Outcome::Alone) {
         return Err("the two files have no stage in common; are both traces?".into());
     }
     Ok(Diff { stages, tolerance })
 }
 
-/// What identifies a tensor in both files: its place, or its name if it is not a stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Key {
-    place: Option<Place>,
-    name: String,
-}
-
-impl Ord for Key {
-    /// Stages in forward order, then other tensors.
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let order = |key: &Self| (key.place.is_none(), key.place, key.name.clone());
-        order(self).cmp(&order(other))
-    }
-}
-
-impl PartialOrd for Key {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
+/// What identifies a tensor in both files. Stages come first, in forward order.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Stage(Place),
+    Other(String),
 }
 
 /// The tensors of a file under their keys.
-fn by_place<'a>(file: &'a SafeTensors, which: &str) -> Result<BTreeMap<Key, &'a Tensor>, String> {
+fn by_key<'a>(file: &'a SafeTensors, which: &str) -> Result<BTreeMap<Key, &'a Tensor>, String> {
     let mut found = BTreeMap::new();
     for (name, tensor) in &file.tensors {
-        let place = Place::parse(name);
-        let key = Key { place, name: if place.is_some() { String::new() } else { name.clone() } };
+        let key = Place::parse(name).map_or_else(|| Key::Other(name.clone()), Key::Stage);
         if found.insert(key, tensor).is_some() {
             return Err(format!("the {which} file has {name:?} twice, with and without \"transformer.\""));
         }

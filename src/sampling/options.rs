@@ -263,9 +263,7 @@ impl Options {
         if self.bad_words.iter().any(Vec::is_empty) {
             return Err(Error::option("bad-words: an empty text cannot be banned; give at least one token"));
         }
-        if self.stop.iter().any(String::is_empty) {
-            return Err(Error::option("stop: an empty text matches everywhere; give at least one character"));
-        }
+        self.stop.iter().try_for_each(|string| check_stop(string))?;
         let (least, most) = (self.min_new_tokens, self.max_new_tokens);
         if least > most {
             return Err(Error::option(format!(
@@ -283,6 +281,14 @@ impl Options {
     /// The ids that end a text: none if end tokens are ignored.
     pub fn ends<'m>(&self, model: &'m Gpt2) -> &'m [TokenId] {
         if self.ignore_eos { &[] } else { &model.config.eos_token_ids }
+    }
+}
+
+/// Refuses an empty stop string.
+pub(crate) fn check_stop(string: &str) -> Result<()> {
+    match string {
+        "" => Err(Error::option("stop: an empty text matches everywhere; give at least one character")),
+        _ => Ok(()),
     }
 }
 

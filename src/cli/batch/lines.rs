@@ -1,18 +1,16 @@
 //! The lines of a file, read by a separate thread so that running texts need not wait for a slow pipe.
 
 use super::super::failure::Failure;
+use super::super::text::{RawLine, read_line};
 use gpt2::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// The longest accepted line, in bytes.
 const LONGEST: u64 = 16 << 20;
-/// The longest line that is skipped, in bytes: a device may never end.
-const ENDLESS: u64 = 1 << 30;
 
 /// A line that is not blank.
 pub struct Line {
@@ -52,61 +50,38 @@ impl Lines {
         Ok(Self { from })
     }
 
-    /// The next line, if it has arrived.
-    pub fn now(&mut self) -> Next {
-        match self.from.try_recv() {
-            Ok(line) => Next::from(line),
-            Err(TryRecvError::Empty) => Next::NotYet,
-            Err(TryRecvError::Disconnected) => Next::End(Ok(())),
+    /// The next line, if it arrives soon enough.
+    pub fn next(&mut self, patience: Duration) -> Next {
+        match self.from.recv_timeout(patience) {
+            Ok(Ok(line)) => Next::Line(line),
+            Ok(Err(error)) => Next::End(Err(error.into())),
+            Err(RecvTimeoutError::Timeout) => Next::NotYet,
+            Err(RecvTimeoutError::Disconnected) => Next::End(Ok(())),
         }
-    }
-
-    /// Waits for the next line; [`Next::NotYet`] after an interrupt.
-    pub fn wait(&mut self, interrupted: &AtomicBool) -> Next {
-        while !interrupted.load(Ordering::Relaxed) {
-            match self.from.recv_timeout(Duration::from_millis(50)) {
-                Ok(line) => return Next::from(line),
-                Err(RecvTimeoutError::Timeout) => (),
-                Err(RecvTimeoutError::Disconnected) => return Next::End(Ok(())),
-            }
-        }
-        Next::NotYet
-    }
-}
-
-impl From<Result<Line, Error>> for Next {
-    fn from(line: Result<Line, Error>) -> Self {
-        line.map_or_else(|error| Self::End(Err(error.into())), Self::Line)
     }
 }
 
 /// Sends every line that is not blank, until the receiver is gone.
 fn read(mut input: impl BufRead, name: &Path, to: &SyncSender<Result<Line, Error>>) -> Result<(), Error> {
     for number in 1.. {
-        let mut line = Vec::new();
-        let length = input.by_ref().take(LONGEST).read_until(b'\n', &mut line).map_err(Error::io(name))?;
-        let mut text = Ok(());
-        if length as u64 == LONGEST && line.last() != Some(&b'\n') {
-            line.clear();
-            let skipped = input.by_ref().take(ENDLESS).skip_until(b'\n').map_err(Error::io(name))?;
-            if skipped as u64 == ENDLESS {
-                return Err(Error::file(
-                    name,
-                    format!("line {number} is longer than 1 GiB; is this a text file?"),
-                ));
+        let text = match read_line(&mut input, LONGEST, 1 << 30).map_err(Error::io(name))? {
+            RawLine::Whole(mut line) => {
+                if number == 1 && line.starts_with(b"\xef\xbb\xbf") {
+                    line.drain(..3); // the byte order mark that some editors put before UTF-8
+                }
+                if line.trim_ascii().is_empty() {
+                    continue;
+                }
+                Ok(line)
             }
-            text = Err(format!("longer than {} MiB; give the prompt in parts", LONGEST >> 20));
-        }
-        if length == 0 {
-            break;
-        }
-        if number == 1 && line.starts_with(b"\xef\xbb\xbf") {
-            line.drain(..3); // the byte order mark that some editors put before UTF-8
-        }
-        if text.is_ok() && line.trim_ascii().is_empty() {
-            continue;
-        }
-        if to.send(Ok(Line { number, text: text.map(|()| line) })).is_err() {
+            RawLine::TooLong => Err(format!("longer than {} MiB; give the prompt in parts", LONGEST >> 20)),
+            RawLine::Endless => {
+                let problem = format!("line {number} is longer than 1 GiB; is this a text file?");
+                return Err(Error::file(name, problem));
+            }
+            RawLine::End => break,
+        };
+        if to.send(Ok(Line { number, text })).is_err() {
             break;
         }
     }

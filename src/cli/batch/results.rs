@@ -1,11 +1,12 @@
 //! The results of the lines, printed in the order of the lines, and the totals.
 
 use super::super::failure::Failure;
-use super::super::report::{Stats, json, ms, print, remark};
+use super::super::report::{Report, Stats, ms, print, remark};
 use gpt2::error::Error;
 use gpt2::generate::batch::Turn;
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::io;
 use std::time::Duration;
 
 /// The results that are not printed yet, and the totals of the batch.
@@ -26,6 +27,14 @@ pub struct Results {
     newest: Duration,
 }
 
+/// The result of a line that succeeded.
+#[derive(Serialize)]
+struct Good<'a> {
+    line: u64,
+    #[serde(flatten)]
+    report: Report<'a>,
+}
+
 /// The result of a line that failed.
 #[derive(Serialize)]
 struct Bad {
@@ -42,23 +51,24 @@ impl Results {
     }
 
     /// Stores the result of a line that succeeded, and counts its tokens.
-    pub fn good(&mut self, place: usize, result: String, prompt_tokens: usize, new_tokens: usize) {
-        self.prompt_tokens += prompt_tokens;
-        self.new_tokens += new_tokens;
-        self.put(place, result);
+    pub fn good(&mut self, place: usize, line: u64, report: Report<'_>) -> Result<(), Failure> {
+        self.prompt_tokens += report.prompt_ids.len();
+        self.new_tokens += report.ids.len();
+        self.put(place, &Good { line, report })
     }
 
     /// Stores the error of a line that failed, and reports it on standard error.
     pub fn bad(&mut self, place: usize, line: u64, error: &Error) -> Result<(), Failure> {
         self.failed += 1;
         remark(format_args!("line {line}: {error}"));
-        self.put(place, json(&Bad { line, error: error.to_string() })?);
-        Ok(())
+        self.put(place, &Bad { line, error: error.to_string() })
     }
 
-    fn put(&mut self, place: usize, result: String) {
-        self.bytes += result.len();
-        self.waiting[place - self.printed] = Some(result);
+    fn put(&mut self, place: usize, result: &impl Serialize) -> Result<(), Failure> {
+        let line = serde_json::to_string(result).map_err(io::Error::from)?;
+        self.bytes += line.len();
+        self.waiting[place - self.printed] = Some(line);
+        Ok(())
     }
 
     /// Prints the results up to the first that is not ready; with `all`, every result that is ready.
@@ -83,16 +93,14 @@ impl Results {
 
     /// Prints the totals on standard error.
     pub fn print_sums(&self, seed: u64, load: Duration) {
-        let (lines, tokens) = (self.lines, self.new_tokens);
-        let (prefill_ms, decode_ms) = (ms(self.prompts), ms(self.newest));
+        let (lines, decode_tokens) = (self.lines, self.new_tokens);
+        let [load_ms, prefill_ms, decode_ms] = [load, self.prompts, self.newest].map(ms);
         let (prefill_tokens, speculated) = (self.prompt_tokens, None);
-        let load_ms = ms(load);
-        Stats { load_ms, prefill_tokens, prefill_ms, decode_tokens: tokens, decode_ms, speculated }
-            .print(seed);
+        Stats { load_ms, prefill_tokens, prefill_ms, decode_tokens, decode_ms, speculated }.print(seed);
         let time = prefill_ms + decode_ms;
-        let speed = tokens as f64 / time.max(1e-6) * 1e3;
+        let speed = decode_tokens as f64 / time.max(1e-6) * 1e3;
         remark(format_args!(
-            "{lines} lines, {tokens} new tokens, {time:.1} ms, {speed:.0} new tokens/s in all"
+            "{lines} lines, {decode_tokens} new tokens, {time:.1} ms, {speed:.0} new tokens/s in all"
         ));
     }
 

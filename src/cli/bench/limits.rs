@@ -65,17 +65,16 @@ impl Meter {
     }
 }
 
-/// A repeated measurement: the median time in seconds, and the median of the limits measured right before each run.
-pub struct Measured {
-    pub seconds: f64,
-    pub limit: f64,
-}
-
-/// Repeats a measurement. A machine's speed drifts, so the limit is measured again before each run.
-pub fn measure(repeat: usize, mut limit: impl FnMut() -> f64, mut seconds: impl FnMut() -> f64) -> Measured {
+/// Repeats a measurement and returns the median time in seconds, and the median of the limits. A machine's speed
+/// drifts, so the limit is measured again before each run.
+pub fn measure(
+    repeat: usize,
+    mut limit: impl FnMut() -> f64,
+    mut seconds: impl FnMut() -> f64,
+) -> (f64, f64) {
     seconds(); // the first run pays for allocating memory
     let (limits, all) = (0..repeat).map(|_| (limit(), seconds())).unzip();
-    Measured { seconds: median(all), limit: median(limits) }
+    (median(all), median(limits))
 }
 
 fn median(mut numbers: Vec<f64>) -> f64 {

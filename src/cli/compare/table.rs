@@ -1,6 +1,8 @@
 //! The table of `gpt2 compare`, 80 columns wide.
 
-use super::super::report::Speculated;
+use super::super::failure::Failure;
+use super::super::report::{Speculated, output};
+use super::super::text::shorten;
 use super::{Report, Run};
 use gpt2::bpe::Bpe;
 use std::io::{self, Write};
@@ -14,37 +16,27 @@ const MOST_RUNS: usize = 5;
 /// Width of a run's name in columns.
 const INDENT: usize = 13;
 
-pub fn print(report: &Report, bpe: &Bpe, out: &mut impl Write) -> io::Result<()> {
+pub fn print(report: &Report, bpe: &Bpe) -> Result<(), Failure> {
+    let out = &mut output();
     let (greedy, others) = (&report.runs[0], &report.runs[1..]);
     let (drafted, sampled): (Vec<&Run>, Vec<&Run>) = others.iter().partition(|run| run.speculated.is_some());
     writeln!(out, "running log-probability in nats; = same token as greedy, > first that differs;")?;
     writeln!(out, "pass: the pass of the model that produced the token of the speculative text")?;
-    let mut rest = &sampled[..];
-    loop {
-        let (block, more) = rest.split_at(rest.len().min(MOST_RUNS - 1));
-        let columns: Vec<&Run> = [&[greedy], block].concat();
+    for block in sampled.chunks(MOST_RUNS - 1).chain(sampled.is_empty().then_some(&sampled[..])) {
         writeln!(out)?;
-        steps(&columns, &drafted, bpe, out)?;
-        rest = more;
-        if rest.is_empty() {
-            break;
-        }
+        steps(&[&[greedy], block].concat(), &drafted, bpe, out)?;
     }
     writeln!(out)?;
     for run in &report.runs {
-        paragraph(&format!("{}:", clip(&run.name, INDENT - 2)), &run.text, out)?;
+        paragraph(&format!("{}:", shorten(&run.name, INDENT - 2)), &run.text, out)?;
     }
     writeln!(out)?;
-    let heads = ["nats", "per token", "diverges at", "behind greedy", "by that choice"];
-    writeln!(
-        out,
-        "{:INDENT$}{:>7}{:>11}{:>13}{:>15}{:>16}",
-        "", heads[0], heads[1], heads[2], heads[3], heads[4]
-    )?;
+    writeln!(out, "{:INDENT$}   nats  per token  diverges at  behind greedy  by that choice", "")?;
     for run in &report.runs {
         facts(run, greedy, out)?;
     }
-    writeln!(out, "seed {}", report.seed)
+    writeln!(out, "seed {}", report.seed)?;
+    Ok(out.flush()?)
 }
 
 /// Prints one line per token, with one column per run.
@@ -56,7 +48,7 @@ fn steps(columns: &[&Run], drafted: &[&Run], bpe: &Bpe, out: &mut impl Write) ->
     let width = ((WIDTH - step - 5 * drafted.len()) / columns.len()).min(22);
     write!(out, "{:step$}", "")?;
     for run in columns {
-        write!(out, "  {:<1$}", clip(&run.name, width - 2), width - 2)?;
+        write!(out, "  {:<1$}", shorten(&run.name, width - 2), width - 2)?;
     }
     writeln!(out, "{}", if drafted.is_empty() { "" } else { " pass" })?;
     for i in 0..lines {
@@ -74,7 +66,7 @@ fn steps(columns: &[&Run], drafted: &[&Run], bpe: &Bpe, out: &mut impl Write) ->
                 _ => (' ', &token[..]),
             };
             let room = (width - 3).saturating_sub(number);
-            line += &format!(" {mark}{:<room$} {:>number$.1}", clip(token, room), run.running[i]);
+            line += &format!(" {mark}{:<room$} {:>number$.1}", shorten(token, room), run.running[i]);
         }
         for run in drafted {
             line += &run.passes.get(i).map_or(String::new(), |pass| format!(" {pass:>4}"));
@@ -82,14 +74,6 @@ fn steps(columns: &[&Run], drafted: &[&Run], bpe: &Bpe, out: &mut impl Write) ->
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
-}
-
-/// Shortens a text to `room` characters, the last an ellipsis.
-fn clip(text: &str, room: usize) -> String {
-    match text.char_indices().nth(room) {
-        Some(_) => text.chars().take(room.saturating_sub(1)).chain(['…']).collect(),
-        None => text.into(),
-    }
 }
 
 /// Prints a text wrapped to the table's width, with its own line breaks escaped.
@@ -123,7 +107,7 @@ fn pieces(word: &str, room: usize) -> impl Iterator<Item = &str> {
 
 /// Prints a run's totals and how it compares with the greedy text.
 fn facts(run: &Run, greedy: &Run, out: &mut impl Write) -> io::Result<()> {
-    let name = clip(&run.name, INDENT - 1);
+    let name = shorten(&run.name, INDENT - 1);
     if let Some(Speculated { drafted, accepted, .. }) = &run.speculated {
         let bits = |run: &Run| run.logprobs.iter().map(|l| l.to_bits()).collect::<Vec<_>>();
         let same = (&greedy.ids, bits(greedy)) == (&run.ids, bits(run));

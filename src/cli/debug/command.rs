@@ -6,7 +6,8 @@ use gpt2::generate::Options;
 use gpt2::inspect::debugger::Edit;
 use gpt2::sampling::options::Row;
 use std::ops::RangeInclusive;
-use words::{Word, count, number, one, range, split};
+pub use words::Word;
+use words::{count, number, one, range, split};
 
 /// A parsed command.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +17,9 @@ pub enum Command {
     Token(usize),
     Run(String),
     Continue,
-    Back(Back),
+    Back(usize),
+    BackToken(usize),
+    BackTo(String),
     Restart,
     Print(Print),
     Attention(Vec<usize>),
@@ -27,27 +30,12 @@ pub enum Command {
     Stages,
     Where,
     Set(Option<(&'static Row, String)>),
-    Force(Token),
-    Ablate(Edit),
-    AblateNone,
+    Force(Word),
+    /// Switches this part off, or all parts on.
+    Ablate(Option<Edit>),
     Undo,
     Help,
     Quit,
-}
-
-/// How far to go back.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Back {
-    Stages(usize),
-    Tokens(usize),
-    To(String),
-}
-
-/// A token, by id or by text.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Token {
-    Id(u32),
-    Text(String),
 }
 
 /// Which numbers of a stage to print.
@@ -141,17 +129,14 @@ pub fn parse(line: &str) -> Result<Command, String> {
         "block" => count(name, rest).map(Command::Block),
         "token" => count(name, rest).map(Command::Token),
         "run" => one(name, rest, "the name of a stage").map(|word| Command::Run(word.text.clone())),
-        "back" => back(rest).map(Command::Back),
+        "back" => back(rest),
         "print" => print(rest).map(Command::Print),
         "attention" => attention(rest),
         "candidates" => if rest.is_empty() { Ok(10) } else { count(name, rest) }.map(Command::Candidates),
         "lens" => if rest.is_empty() { Ok(5) } else { count(name, rest) }.map(Command::Lens),
         "set" if rest.is_empty() => Ok(Command::Set(None)),
         "set" => set(rest),
-        "force" => one(name, rest, "a token: its id, or its text in quotes").map(|word| {
-            let id = word.text.parse().ok().filter(|_| !word.quoted);
-            Command::Force(id.map_or_else(|| Token::Text(word.text.clone()), Token::Id))
-        }),
+        "force" => one(name, rest, "a token: its id, or its text in quotes").cloned().map(Command::Force),
         "ablate" => ablate(rest),
         "continue" => bare(Command::Continue),
         "restart" => bare(Command::Restart),
@@ -179,11 +164,11 @@ fn command(word: &str) -> Result<&'static str, String> {
     }
 }
 
-fn back(words: &[Word]) -> Result<Back, String> {
+fn back(words: &[Word]) -> Result<Command, String> {
     match words {
-        [first, rest @ ..] if first.text == "token" => count("back token", rest).map(Back::Tokens),
-        [stage] if stage.text.parse::<usize>().is_err() => Ok(Back::To(stage.text.clone())),
-        words => count("back", words).map(Back::Stages),
+        [first, rest @ ..] if first.text == "token" => count("back token", rest).map(Command::BackToken),
+        [stage] if stage.text.parse::<usize>().is_err() => Ok(Command::BackTo(stage.text.clone())),
+        words => count("back", words).map(Command::Back),
     }
 }
 
@@ -227,13 +212,13 @@ fn set(words: &[Word]) -> Result<Command, String> {
 fn ablate(words: &[Word]) -> Result<Command, String> {
     let texts: Vec<&str> = words.iter().map(|word| &*word.text).collect();
     let at = |i: usize| number(&words[i], "the number of a block or a head");
-    match texts[..] {
-        ["none"] => Ok(Command::AblateNone),
-        ["head", _, _] => Ok(Command::Ablate(Edit::Head { block: at(1)?, head: at(2)? })),
-        ["attention", _] => Ok(Command::Ablate(Edit::Attention { block: at(1)? })),
-        ["mlp", _] => Ok(Command::Ablate(Edit::Mlp { block: at(1)? })),
-        _ => Err("ablate needs head BLOCK HEAD, attention BLOCK, mlp BLOCK or none".into()),
-    }
+    Ok(Command::Ablate(match texts[..] {
+        ["none"] => None,
+        ["head", _, _] => Some(Edit::Head { block: at(1)?, head: at(2)? }),
+        ["attention", _] => Some(Edit::Attention { block: at(1)? }),
+        ["mlp", _] => Some(Edit::Mlp { block: at(1)? }),
+        _ => return Err("ablate needs head BLOCK HEAD, attention BLOCK, mlp BLOCK or none".into()),
+    }))
 }
 
 #[cfg(test)]

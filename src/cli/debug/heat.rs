@@ -1,7 +1,7 @@
 //! A head's attention weights drawn with characters: one line per query, one cell of two columns per key.
 
+use super::super::text::shorten;
 use gpt2::sampling::candidates::percent;
-use std::fmt::Write;
 
 /// The most queries, and the most keys, that are drawn.
 const MOST: usize = 40;
@@ -42,7 +42,7 @@ pub fn lines(weights: &[f32], keys: usize, names: &[String], color: bool, width:
         let position = past + row;
         let mut line = format!("{position:>4} {:<14}", shorten(&names[position], 13));
         for (key, weight) in weights[row * keys..][..keys].iter().enumerate().skip(first_key) {
-            let _ = write!(line, "{}", cell(*weight, key > position, color));
+            line += &cell(*weight, key > position, color);
         }
         lines.push(line + &end);
     }
@@ -64,7 +64,7 @@ fn scale(first: usize, keys: usize) -> String {
         let end = 2 * (key - first + 1);
         let (room, number) = (end - line.len(), key.to_string());
         if number.len() <= room {
-            let _ = write!(line, "{number:>room$}");
+            line += &format!("{number:>room$}");
         }
     }
     line
@@ -88,14 +88,6 @@ fn cell(weight: f32, after: bool, color: bool) -> String {
         _ => "\u{2588}\u{2588}",
     };
     shade.into()
-}
-
-/// Shortens a text to at most `most` characters.
-pub fn shorten(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.into();
-    }
-    text.chars().take(most - 1).chain(['\u{2026}']).collect()
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
 //! The source of commands: a terminal with editing and history, or a pipe with one command per line.
 
 use super::super::failure::Failure;
+use super::super::text::{self, RawLine};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use std::io::{self, BufRead, IsTerminal};
 
 /// The longest command, in bytes.
 const LONGEST: usize = 1 << 16;
-
-/// A line still unfinished after this many bytes is taken for a device without end.
-const ENDLESS: usize = 1 << 28;
 
 /// A source of commands.
 pub enum Input {
@@ -73,32 +71,11 @@ impl Input {
 
 /// Reads one line of any bytes and any length.
 fn read_line(from: &mut impl BufRead) -> io::Result<Line> {
-    let (mut line, mut read, mut too_long) = (Vec::new(), 0, false);
-    loop {
-        let part = match from.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            part => part?,
-        };
-        let end = part.iter().position(|byte| *byte == b'\n');
-        let length = end.unwrap_or(part.len());
-        read += part.len();
-        too_long |= line.len() + length > LONGEST;
-        if read > ENDLESS {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the line does not end"));
-        }
-        if !too_long {
-            line.extend_from_slice(&part[..length]);
-        }
-        let at_end = part.is_empty();
-        from.consume(length + usize::from(end.is_some()));
-        if end.is_some() || at_end {
-            break;
-        }
-    }
-    Ok(match (read, too_long) {
-        (0, _) => Line::End,
-        (_, true) => Line::NoCommand("a line longer than 64 KiB cannot be a command"),
-        (_, false) => Line::Command(String::from_utf8_lossy(&line).trim().into()),
+    Ok(match text::read_line(from, LONGEST as u64 + 1, 1 << 28)? {
+        RawLine::Whole(line) => Line::Command(String::from_utf8_lossy(&line).trim().into()),
+        RawLine::TooLong => Line::NoCommand("a line longer than 64 KiB cannot be a command"),
+        RawLine::Endless => return Err(io::Error::new(io::ErrorKind::InvalidData, "the line does not end")),
+        RawLine::End => Line::End,
     })
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::checkpoint;
-use crate::generate::ContextPolicy;
+use crate::generate::{ContextPolicy, FinishReason};
 use crate::kv_cache::KvCache;
 use crate::sampling::{History, NoWatch};
 use crate::trace::{NoTrace, Recorder, Stage};
@@ -20,12 +20,12 @@ fn session<'m>(lm: &'m LanguageModel, prompt: &[TokenId], max_new_tokens: usize)
     Session::new(lm, prompt, options(max_new_tokens), StopStrings::default()).expect("a prompt")
 }
 
-/// Walks to the end and returns the turn, name and hash of every stage.
+/// Walks to the end and returns the step, name and hash of every stage.
 fn walk(session: &mut Session<'_>) -> Vec<(usize, String, u64)> {
     let mut seen = Vec::new();
     loop {
         let digest = session.digest();
-        seen.push((session.turn_number(), digest.name.clone(), digest.hash));
+        seen.push((session.step_number(), digest.name.clone(), digest.hash));
         if !session.next_stage() {
             return seen;
         }
@@ -74,7 +74,7 @@ fn there_and_back_again() {
                 at -= 1;
                 let digest = session.digest();
                 assert_eq!(
-                    (session.turn_number(), &digest.name, digest.hash),
+                    (session.step_number(), &digest.name, digest.hash),
                     (seen[at].0, &seen[at].1, seen[at].2)
                 );
             }
@@ -91,17 +91,17 @@ fn numbers_are_computed_again_on_request() {
     loop {
         let places: Vec<Place> = session.places().collect();
         for place in places {
-            let stage = session.values(place).expect("a stage of this turn");
+            let stage = session.values(place).expect("a stage of this step");
             let digest = Digest::of(&stage);
-            let (_, expected) = session.turn().stages.iter().find(|(p, _)| *p == place).expect("the stage");
+            let (_, expected) = session.step().stages.iter().find(|(p, _)| *p == place).expect("the stage");
             assert_eq!(&digest, expected);
         }
         assert_eq!(session.values(Place::new(Stage::Block, Some(2))), None, "there are only blocks 0 and 1");
         assert_eq!(session.explain(5), *session.explanation());
-        let turn = session.turn_number();
-        while session.turn_number() == turn {
+        let step = session.step_number();
+        while session.step_number() == step {
             if !session.next_stage() {
-                assert_eq!((turn, session.new_ids().len()), (2, 3));
+                assert_eq!((step, session.new_ids().len()), (2, 3));
                 return;
             }
         }
@@ -112,11 +112,11 @@ fn numbers_are_computed_again_on_request() {
 fn the_last_lens_equals_the_model() {
     let lm = small();
     let mut session = session(&lm, &[3, 1, 4, 1, 5], 2);
-    while session.turn_number() == 0 {
+    while session.step_number() == 0 {
         let blocks = session.lens(5);
         assert_eq!((blocks.len(), blocks[1].len()), (2, 5));
         assert_eq!(blocks[1], session.explanation().model);
-        while session.next_stage() && session.turn_number() == 0 {}
+        while session.next_stage() && session.step_number() == 0 {}
     }
     assert_eq!(session.lens(5)[1], session.explanation().model);
 }
@@ -150,7 +150,7 @@ fn a_change_applies_from_here_on_and_can_be_undone() {
         let other = walk(&mut session);
         let first = plain.iter().zip(&other).find(|(a, b)| a != b).expect("a difference").0;
         assert_eq!(first.1, place.to_string(), "all stages before it are equal");
-        assert_eq!(session.settings().edits, [edit], "later turns inherit it");
+        assert_eq!(session.settings().edits, [edit], "later steps inherit it");
         back_to_the_start(&mut session);
         assert_eq!(walk(&mut session), other, "and keep it going back and forward");
         back_to_the_start(&mut session);
@@ -198,7 +198,7 @@ fn another_seed_is_another_draw() {
     session.change(with(&session, 5)).expect("a seed");
     assert_ne!(uniform(&session), before);
     session.change(with(&session, 4)).expect("a seed");
-    assert_eq!(uniform(&session), before, "turn n draws number n of its stream");
+    assert_eq!(uniform(&session), before, "step n draws number n of its stream");
     back_to_the_start(&mut session);
     assert_eq!(walk(&mut session), plain);
 }
@@ -239,7 +239,7 @@ fn every_kind_of_end() {
     assert!(Session::new(&lm, &[1; 64], strict(), StopStrings::default()).is_err());
     let mut filling = Session::new(&lm, &[1; 62], strict(), StopStrings::default()).expect("a prompt");
     let seen = walk(&mut filling);
-    assert_eq!((filling.turn_number(), filling.finish_reason()), (1, None));
+    assert_eq!((filling.step_number(), filling.finish_reason()), (1, None));
     assert!(filling.problem().is_some_and(|e| e.to_string().contains("64 positions")));
     back_to_the_start(&mut filling);
     assert!(filling.problem().is_none());
@@ -250,7 +250,7 @@ fn every_kind_of_end() {
     let eos = lm.model.config.eos_token_ids[0];
     ending.change(Settings { forced: Some(eos), ..ending.settings().clone() }).expect("a token");
     while ending.next_stage() {}
-    assert_eq!((ending.finish_reason(), ending.turn_number()), (Some(FinishReason::Eos), 0));
+    assert_eq!((ending.finish_reason(), ending.step_number()), (Some(FinishReason::Eos), 0));
     assert_eq!(ending.text(), "");
 
     drop((filling, ending));

@@ -8,7 +8,7 @@ use crate::trace::{Place, Stage};
 const MASKED: f64 = -1e4;
 
 /// The result of comparing the values of a stage.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Compared {
     /// How many values there are.
     pub values: usize,
@@ -49,34 +49,23 @@ pub fn tensors(a: &Tensor, b: &Tensor, place: Option<Place>, tolerance: f64) -> 
     let exact = numbers::is_integer(a) || numbers::is_integer(b);
     let limit = if exact { 0.0 } else { tolerance * largest };
 
-    let (mut values, mut beyond, mut max_abs, mut nan) = (0, 0, 0.0, [0, 0]);
-    let mut at = None; // index and values of the largest difference
+    let mut found = Compared { largest, ..Compared::default() };
+    let mut at = None; // the index of the largest difference
     numbers::for_each_piece(a, b, |start, a, b| {
-        values += a.len();
+        found.values += a.len();
         for (i, (a, b)) in a.iter().zip(b).enumerate() {
             let off = distance(masked(*a), masked(*b));
-            beyond += usize::from(off > limit);
-            nan[0] += usize::from(a.is_nan());
-            nan[1] += usize::from(b.is_nan());
-            if off > max_abs || at.is_none() {
-                (max_abs, at) = (off, Some((start + i, *a, *b)));
+            found.beyond += usize::from(off > limit);
+            found.nan[0] += usize::from(a.is_nan());
+            found.nan[1] += usize::from(b.is_nan());
+            if off > found.max_abs || at.is_none() {
+                (found.max_abs, found.a, found.b, at) = (off, *a, *b, Some(start + i));
             }
         }
     });
-    let (index, a_there, b_there) = at.unwrap_or((0, 0.0, 0.0));
-    let max_rel = if max_abs == 0.0 { 0.0 } else { max_abs / largest };
-    let index = if values == 0 { Vec::new() } else { unravel(index, &a.shape) };
-    Outcome::Values(Compared {
-        values,
-        beyond,
-        largest,
-        max_abs,
-        max_rel,
-        index,
-        a: a_there,
-        b: b_there,
-        nan,
-    })
+    found.max_rel = if found.max_abs == 0.0 { 0.0 } else { found.max_abs / largest };
+    found.index = at.map_or_else(Vec::new, |i| unravel(i, &a.shape));
+    Outcome::Values(found)
 }
 
 /// The shape without its leading axes of size 1.

@@ -51,15 +51,11 @@ impl Diff {
             None => self.agreement(),
             Some(first) => self.departure(first),
         };
-        // A jump in the stage that is already named adds nothing.
-        if let Some((stage, before, own)) =
-            self.jump().filter(|jump| self.first().is_none_or(|first| first.name != jump.0.name))
-        {
-            let [before, own] = [before, own].map(number);
-            text += &format!(
-                "  but the difference jumps from {before} to {own} in {}: look there first\n",
-                known(stage)
-            );
+        let named = |stage: &Difference| self.first().is_some_and(|first| first.name == stage.name);
+        if let Some((stage, before, own)) = self.jump().filter(|jump| !named(jump.0)) {
+            let ([before, own], stage) = ([before, own].map(number), known(stage));
+            text +=
+                &format!("  but the difference jumps from {before} to {own} in {stage}: look there first\n");
         }
         text += &self.lacks("B", "A", |stage| stage.b.is_none());
         text + &self.lacks("A", "B", |stage| stage.a.is_none())
@@ -68,22 +64,21 @@ impl Diff {
     /// The stages that one file lacks, in one line; a stage of all blocks is listed once.
     fn lacks(&self, which: &str, other: &str, lacks: impl Fn(&Difference) -> bool) -> String {
         const MOST: usize = 8;
-        let name = |stage: &Difference| match stage.place {
-            None => stage.name.escape_debug().to_string(),
+        let kind = |stage: &Difference| match stage.place {
+            None => name(stage),
             Some(place) => {
-                let (later, other) = (place.step > 0, place.sequence > 0);
-                let part = |name: &'static str, on: bool| if on { name } else { "" };
-                let (sequence, step) = (part("sequence.{n}.", other), part("step.{n}.", later));
+                let sequence = if place.sequence > 0 { "sequence.{n}." } else { "" };
+                let step = if place.step > 0 { "step.{n}." } else { "" };
                 format!("{sequence}{step}{}", place.stage.describe().name)
             }
         };
-        let missing: Vec<String> = self.stages.iter().filter(|stage| lacks(stage)).map(name).collect();
+        let missing: Vec<String> = self.stages.iter().filter(|stage| lacks(stage)).map(kind).collect();
         let mut names: Vec<&str> = Vec::new();
-        missing.iter().for_each(|name| {
+        for name in &missing {
             if !names.contains(&&**name) {
-                names.push(name)
+                names.push(name);
             }
-        });
+        }
         let more = names.len().saturating_sub(MOST);
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
         let list = names[..names.len() - more].join(", ");
@@ -96,18 +91,18 @@ impl Diff {
 
     fn agreement(&self) -> String {
         let compared = |stage: &Difference| match &stage.outcome {
-            Outcome::Values(c) => Some((c.max_rel, stage.name.clone())),
+            Outcome::Values(compared) => Some((compared.max_rel, name(stage))),
             _ => None,
         };
         let all: Vec<(f64, String)> = self.stages.iter().filter_map(compared).collect();
-        let worst = all.iter().max_by(|a, b| a.0.total_cmp(&b.0)).filter(|worst| worst.0 > 0.0);
-        let largest = match worst {
-            Some((rel, name)) => {
-                format!("the largest difference, {}, is in {}", number(*rel), name.escape_debug())
+        let largest = match all.iter().max_by(|a, b| a.0.total_cmp(&b.0)) {
+            Some((rel, stage)) if *rel > 0.0 => {
+                format!("the largest difference, {}, is in {stage}", number(*rel))
             }
-            None => "all values are equal".into(),
+            _ => "all values are equal".into(),
         };
-        format!("{} stages compared, none beyond {:e}: {largest}\n", all.len(), self.tolerance)
+        let stages = if all.len() == 1 { "stage" } else { "stages" };
+        format!("{} {stages} compared, none beyond {:e}: {largest}\n", all.len(), self.tolerance)
     }
 
     fn departure(&self, first: &Difference) -> String {
@@ -122,8 +117,7 @@ impl Diff {
 
     /// The stages between the last one that agrees and `first`. Only one file has them; the mistake may be in one.
     fn unseen_before(&self, first: &Difference) -> String {
-        let before: Vec<&Difference> =
-            self.stages.iter().take_while(|stage| stage.name != first.name).collect();
+        let before = self.stages.split(|stage| stage.name == first.name).next().unwrap_or_default();
         let agrees = before.iter().rposition(|stage| stage.outcome != Outcome::Alone);
         let unseen = &before[agrees.map_or(0, |i| i + 1)..];
         let which = |stage: &Difference| if stage.b.is_none() { "B" } else { "A" };
@@ -131,14 +125,10 @@ impl Diff {
             [] => String::new(),
             [one] => format!("  {} lacks {}\n", which(one), known(one)),
             [one, .., last] => {
-                let after =
-                    agrees.map_or(String::new(), |i| format!(" after {}, which agrees,", name(before[i])));
+                let after = agrees.map(|i| format!(" after {}, which agrees,", name(&before[i])));
+                let (after, n, which) = (after.unwrap_or_default(), unseen.len(), which(last));
                 let (from, to) = (name(one), name(last));
-                format!(
-                    "  or in one of the {} stages{after} that {} lacks: {from} to {to}\n",
-                    unseen.len(),
-                    which(last)
-                )
+                format!("  or in one of the {n} stages{after} that {which} lacks: {from} to {to}\n")
             }
         }
     }

@@ -188,7 +188,7 @@ fn missing_stages_are_listed() {
     let a = file(&names.map(|name| (name, one())));
     let b = file(&[("lm_head", one()), ("step.1.lm_head", one()), ("step.2.lm_head", one())]);
     let text = diff(&a, &b, TOLERANCE).expect("a stage").verdict();
-    assert!(text.starts_with("1 stages compared, none beyond"), "{text}");
+    assert!(text.starts_with("1 stage compared, none beyond"), "{text}");
     let lacks = "B lacks 5 stages that A has: transformer.h.{i}.attn.scores, transformer.ln_f, mine\n";
     assert!(text.contains(lacks), "{text}");
     assert!(text.contains("A lacks 2 stages that B has: step.{n}.lm_head\n"), "{text}");

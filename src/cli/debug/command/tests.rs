@@ -6,6 +6,10 @@ fn option(name: &str) -> &'static Row {
     options().find(|row| row.name == name).expect("an option")
 }
 
+fn word(text: &str, quoted: bool) -> Word {
+    Word { text: text.into(), quoted }
+}
+
 #[test]
 fn names_may_be_shortened() {
     for (line, command) in [
@@ -14,20 +18,20 @@ fn names_may_be_shortened() {
         ("next 3", Command::Next(3)),
         ("ne", Command::Next(1)),
         ("b 2", Command::Block(2)),
-        ("back", Command::Back(Back::Stages(1))),
-        ("k token", Command::Back(Back::Tokens(1))),
-        ("back token 3", Command::Back(Back::Tokens(3))),
-        ("back h.0.ln_1", Command::Back(Back::To("h.0.ln_1".into()))),
+        ("back", Command::Back(1)),
+        ("k token", Command::BackToken(1)),
+        ("back token 3", Command::BackToken(3)),
+        ("back h.0.ln_1", Command::BackTo("h.0.ln_1".into())),
         ("res", Command::Restart),
         ("run *.mlp.act", Command::Run("*.mlp.act".into())),
         ("a 1 2", Command::Attention(vec![1, 2])),
-        ("force 77", Command::Force(Token::Id(77))),
-        ("f \"77\"", Command::Force(Token::Text("77".into()))),
-        (r#"force " a\n\"b\\""#, Command::Force(Token::Text(" a\n\"b\\".into()))),
+        ("force 77", Command::Force(word("77", false))),
+        ("f \"77\"", Command::Force(word("77", true))),
+        (r#"force " a\n\"b\\""#, Command::Force(word(" a\n\"b\\", true))),
         ("temperature 0.5", Command::Set(Some((option("temperature"), "0.5".into())))),
         ("set top-k off", Command::Set(Some((option("top-k"), "off".into())))),
-        ("ablate head 3 1", Command::Ablate(Edit::Head { block: 3, head: 1 })),
-        ("ablate mlp 0", Command::Ablate(Edit::Mlp { block: 0 })),
+        ("ablate head 3 1", Command::Ablate(Some(Edit::Head { block: 3, head: 1 }))),
+        ("ablate mlp 0", Command::Ablate(Some(Edit::Mlp { block: 0 }))),
         ("?", Command::Help),
     ] {
         assert_eq!(parse(line), Ok(command), "{line}");

@@ -1,0 +1,86 @@
+//! Prints numbers of a stage.
+
+use super::super::failure::Failure;
+use super::super::text::shorten;
+use super::Stepper;
+use super::command::Print;
+use gpt2::bpe::TokenId;
+use gpt2::sampling::candidates::top;
+use gpt2::trace::{Recorded, Stage, number};
+use std::io::Write;
+use std::ops::RangeInclusive;
+
+/// How many rows and columns are shown by default.
+const ROWS: usize = 12;
+const COLUMNS: usize = 8;
+
+impl Stepper<'_> {
+    /// Prints the requested numbers of a stage.
+    pub fn show_numbers(&mut self, stage: &Recorded, print: &Print) -> Result<(), Failure> {
+        if stage.stage.is_ids() {
+            for id in &stage.ids {
+                writeln!(self.out, "  {id:>6} {}", self.text(*id))?;
+            }
+            return Ok(());
+        }
+        let in_heads = stage.shape.len() == 3;
+        let (heads, rows, width) = match stage.shape[..] {
+            [heads, rows, width] => (heads, rows, width),
+            [rows, width] => (1, rows, width),
+            _ => (1, 1, stage.values.len()),
+        };
+        if !in_heads && print.heads.is_some() {
+            return Err(format!("{} has no heads; leave out heads", stage.name()).into());
+        }
+        let shown_heads = within(print.heads.as_ref(), heads, usize::MAX, false, "head")?;
+        let shown_rows = within(print.rows.as_ref(), rows, ROWS, true, "row")?;
+        let most = if in_heads { ROWS } else { COLUMNS };
+        let cols = within(print.cols.as_ref(), width, most, in_heads, "column")?;
+        let names: Vec<String> = match self.session.read_ids() {
+            ids if ids.len() == rows => ids.iter().map(|id| shorten(&self.text(*id), 13)).collect(),
+            _ => vec![String::new(); rows],
+        };
+        write!(self.out, "{} {:?}", stage.name(), stage.shape)?;
+        match print.top {
+            Some(n) => writeln!(self.out, ": the {n} largest of each row")?,
+            None => writeln!(self.out, ": columns {} to {}", cols.start(), cols.end())?,
+        }
+        for head in shown_heads {
+            if in_heads {
+                writeln!(self.out, "  head {head}")?;
+            }
+            for row in shown_rows.clone() {
+                let values = &stage.values[(head * rows + row) * width..][..width];
+                let tokens = matches!(stage.stage, Stage::LmHead | Stage::Probs);
+                let named = |id: TokenId| if tokens { self.text(id) } else { format!("[{id}]") };
+                let shown = |x: &f32| number((*x).into());
+                let cells: String = match print.top {
+                    None => values[cols.clone()].iter().map(|x| format!(" {:>10}", shown(x))).collect(),
+                    Some(n) => (top(values, n).iter())
+                        .map(|c| format!(" {} {}", named(c.id), shown(&values[c.id as usize])))
+                        .collect(),
+                };
+                writeln!(self.out, "  {row:>4} {:<14}{cells}", names[row])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The requested range of `n` indices, or by default the first (or last) `most` of them.
+fn within(
+    asked: Option<&RangeInclusive<usize>>,
+    n: usize,
+    most: usize,
+    last: bool,
+    what: &str,
+) -> Result<RangeInclusive<usize>, String> {
+    match asked {
+        Some(range) if *range.end() < n => Ok(range.clone()),
+        Some(range) => {
+            Err(format!("there is no {what} {}; there are {n}, 0 to {}", range.end(), n.max(1) - 1))
+        }
+        None if last => Ok(n.saturating_sub(most)..=n.max(1) - 1),
+        None => Ok(0..=n.min(most).max(1) - 1),
+    }
+}
