@@ -4,6 +4,7 @@
 mod common;
 
 use common::{fixture, gpt2};
+use predicates::prelude::*;
 use serde_json::Value;
 
 fn report(arguments: &[&str]) -> Value {
@@ -48,6 +49,15 @@ fn a_table_for_people() {
     for part in ["tales-8m, bf16", "this machine: reads", "tokens/s", "of peak", "of bandwidth"] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let mut command = gpt2();
+    command.args(["bench", "--repeat", "1", "--prefill", "3,65", "--decode", "2x2,60x1", "--model"]);
+    let note = "note: left out, because lengths go from 1 to the model's 64 positions and decoding adds 16: \
+                prefill 65, decode 60x1\n";
+    command.arg(fixture("base")).assert().success().stderr(predicate::eq(note));
 }
 
 #[test]

@@ -13,10 +13,11 @@ use super::interrupt;
 use super::report::{Job, Written, note_slide};
 use gpt2::error::{Error, Result};
 use gpt2::generate::{Batch, Chosen, Generation};
-use lines::{Line, Lines, Next};
+use lines::Line;
 use request::Request;
 use results::Results;
 use std::path::Path;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// The most bytes of results that wait for an earlier line. Beyond it, no new line is read until that line is done.
@@ -35,14 +36,14 @@ struct Running<'a> {
 /// Processes the file, or standard input if `path` is `-`, with at most `size` texts at a time. A line's own options
 /// go before those of the job.
 pub fn run(job: &Job<'_>, path: &Path, size: usize, special: bool) -> std::result::Result<(), Failure> {
-    let mut lines = Lines::open(path)?;
+    let lines = lines::open(path)?;
     let mut batch = Batch::new(&job.lm.model);
     let (mut results, mut end) = (Results::default(), None);
     while !interrupt::came() {
         while end.is_none() && batch.len() < size && results.bytes < HELD {
             let patience = if batch.is_empty() { Duration::from_millis(50) } else { Duration::ZERO };
-            match lines.next(patience) {
-                Next::Line(line) => {
+            match lines.recv_timeout(patience) {
+                Ok(Ok(line)) => {
                     let place = results.expect();
                     match begin(job, &line, place, special) {
                         Ok(running) => batch.push(running),
@@ -50,8 +51,9 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, special: bool) -> std::resul
                     }
                     results.print(false)?;
                 }
-                Next::NotYet => break,
-                Next::End(result) => end = Some(result),
+                Ok(Err(error)) => end = Some(Err(error)),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => end = Some(Ok(())),
             }
         }
         if batch.is_empty() {

@@ -4,12 +4,12 @@ use super::decoding::DecodingArgs;
 use super::failure::{Failure, usage};
 use super::interrupt;
 use super::model::at_least_1;
-use super::report::{Job, Report, Stats, ms, note_slide, print, print_json, remark};
+use super::report::{Job, Report, Written, note_slide, print, print_json, remark};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gpt2::bpe::{Bpe, TokenId};
 use gpt2::generate::{FinishReason, Options};
-use gpt2::search::{BeamSearch, Beams, EarlyStopping, Tree};
-use serde::Serialize;
+use gpt2::search::{BeamSearch, Beams, EarlyStopping, Hypothesis, Tree};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 #[derive(clap::Args)]
@@ -40,12 +40,6 @@ pub struct BeamArgs {
     /// --json they are a separate object, {"tree": ...}
     #[arg(long, requires = "num_beams")]
     beam_tree: bool,
-}
-
-/// The tree, as `--json` prints it.
-#[derive(Serialize)]
-struct TreeReport<T> {
-    tree: T,
 }
 
 impl BeamArgs {
@@ -80,15 +74,15 @@ impl BeamArgs {
             num_return_sequences: wanted,
         };
         beams.check(options.max_new_tokens).map_err(usage)?;
-        let begin = Instant::now();
+        let mut written = Written::since(Instant::now());
         let mut search = BeamSearch::new(&lm.model, prompt_ids, options.clone(), beams)?;
         if !options.stop.is_empty() {
             search = search.stopping_at(&job.stream()?);
         }
-        let (mut tree, mut first) = (Tree::default(), None);
+        let mut tree = Tree::default();
         while let Some(step) = search.next() {
             let step = step?;
-            first.get_or_insert_with(|| begin.elapsed());
+            written.begins();
             note_slide(search.slides(), "", &lm.model);
             if self.beam_tree {
                 tree.push(&step);
@@ -98,41 +92,26 @@ impl BeamArgs {
             }
             interrupt::check()?;
         }
-        let (all, first) = (begin.elapsed(), first.unwrap_or_default());
-        let stats = Stats {
-            load_ms: ms(job.load),
-            prefill_tokens: prompt_ids.len(),
-            prefill_ms: ms(first),
-            decode_tokens: search.rows(), // of all beams
-            decode_ms: ms(all.saturating_sub(first)),
-            speculated: None,
-        };
+        let stats = written.stats(job.load, prompt_ids.len(), search.rows()); // the rows of all beams
         let found = search.into_found()?;
         if self.beam_tree && job.json {
-            print_json(&TreeReport { tree: tree.to_json(&lm.bpe, &found) })?;
+            print_json(&BTreeMap::from([("tree", tree.to_json(&lm.bpe, &found))]))?;
         }
         let count = found.len();
         if wanted > count {
             remark(format_args!("note: the search found {count} texts, not {wanted}"));
         }
         for (n, found) in found.into_iter().enumerate() {
-            let ends = usize::from(found.finish_reason == FinishReason::Eos);
-            let text = job.stream()?.decode(&found.ids[..found.ids.len() - ends]);
+            let Hypothesis { ids, logprobs, score, finish_reason, .. } = found;
+            let ends = usize::from(finish_reason == FinishReason::Eos);
+            let text = job.stream()?.decode(&ids[..ids.len() - ends]);
             if job.json {
-                print_json(&Report {
-                    prompt_ids,
-                    ids: found.ids,
-                    text,
-                    seed: options.seed,
-                    finish_reason: found.finish_reason.name(),
-                    logprobs: found.logprobs,
-                    score: Some(found.score),
-                    stats,
-                })?;
+                let (seed, finish_reason, score) = (options.seed, finish_reason.name(), Some(score));
+                print_json(&Report { prompt_ids, ids, text, seed, finish_reason, logprobs, score, stats })?;
                 continue;
             }
             if count > 1 || self.beam_tree {
-                print(&format!("=== {} of {count}, score {:.4} ===\n", n + 1, found.score))?;
+                print(&format!("=== {} of {count}, score {score:.4} ===\n", n + 1))?;
             }
             print(&format!("{text}\n"))?;
         }

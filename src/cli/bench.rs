@@ -1,10 +1,11 @@
 //! `gpt2 bench`: the speed of prefill and decoding, beside the machine's own limits.
 
 mod limits;
+mod report;
 
 use super::failure::Failure;
 use super::model::{CacheArgs, Common, ModelArgs};
-use super::report::{output, print_json, remark};
+use super::report::{print_json, remark};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::random;
@@ -14,9 +15,8 @@ use gpt2::sampling::argmax;
 use gpt2::simd::Simd;
 use gpt2::tensor::Dtype;
 use gpt2::trace::NoTrace;
-use limits::{Limits, Meter, measure};
-use serde::Serialize;
-use std::io::Write;
+use limits::{Meter, measure};
+use report::{Decode, Prefill, Report};
 use std::time::Instant;
 
 #[derive(clap::Args)]
@@ -45,35 +45,6 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Serialize)]
-struct Report {
-    model: String,
-    dtype: &'static str,
-    kv_cache_dtype: &'static str,
-    threads: usize,
-    simd: &'static str,
-    prefill: Vec<Prefill>,
-    decode: Vec<Decode>,
-    limits: Limits,
-}
-
-#[derive(Serialize)]
-struct Prefill {
-    tokens: usize,
-    tokens_per_s: f64,
-    gflops: f64,
-    of_peak: f64,
-}
-
-#[derive(Serialize)]
-struct Decode {
-    context: usize,
-    batch: usize,
-    tokens_per_s: f64,
-    gb_per_s: f64,
-    of_bandwidth: f64,
 }
 
 /// Decoding steps in one run: the first warms up, the others are timed together.
@@ -118,40 +89,10 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let decode = (contexts.into_iter())
         .map(|(context, batch)| decode(&model, context, batch, repeat, &mut meter))
         .collect();
-    let report = Report {
-        model: name,
-        dtype: model.wte.dtype().name(),
-        kv_cache_dtype: model.kv_cache_dtype.name(),
-        threads: rayon::current_num_threads(),
-        simd: Simd::current().name(),
-        prefill,
-        decode,
-        limits: meter.limits(),
-    };
-    if args.json { print_json(&report) } else { print(&report) }
-}
-
-fn print(report: &Report) -> Result<(), Failure> {
-    let Report { model, dtype, kv_cache_dtype, threads, simd, prefill, decode, limits } = report;
-    let out = &mut output();
-    writeln!(out, "{model}, {dtype}, keys and values {kv_cache_dtype}, {threads} threads, {simd}; medians")?;
-    let Limits { read_gb_per_s, fma_gflops, int8_gops } = limits;
-    write!(out, "this machine: reads {read_gb_per_s:.1} GB/s, {fma_gflops:.0} GFLOP/s f32")?;
-    match int8_gops {
-        Some(gops) => writeln!(out, ", {gops:.0} GOP/s int8, the peak below")?,
-        None => writeln!(out)?,
-    }
-    writeln!(out, "\nprefill   tokens/s   GFLOP/s   of peak")?;
-    for Prefill { tokens, tokens_per_s, gflops, of_peak } in prefill {
-        let percent = 100.0 * of_peak;
-        writeln!(out, "{tokens:>7} {tokens_per_s:>10.0} {gflops:>9.0} {percent:>8.0} %")?;
-    }
-    writeln!(out, "\ncontext  batch  tokens/s      GB/s  of bandwidth")?;
-    for Decode { context, batch, tokens_per_s, gb_per_s, of_bandwidth } in decode {
-        let percent = 100.0 * of_bandwidth;
-        writeln!(out, "{context:>7} {batch:>6} {tokens_per_s:>9.1} {gb_per_s:>9.1} {percent:>10.0} %")?;
-    }
-    Ok(out.flush()?)
+    let (dtype, kv_cache_dtype) = (model.wte.dtype().name(), model.kv_cache_dtype.name());
+    let (threads, simd, limits) = (rayon::current_num_threads(), Simd::current().name(), meter.limits());
+    let report = Report { model: name, dtype, kv_cache_dtype, threads, simd, prefill, decode, limits };
+    if args.json { print_json(&report) } else { report::print(&report) }
 }
 
 /// Ids spread over the vocabulary.

@@ -4,8 +4,8 @@ use super::failure::Failure;
 use super::model::Common;
 use super::report::print;
 use gpt2::error::Error;
-use gpt2::format::safetensors::SafeTensors;
-use gpt2::inspect::diff::{Diff, Difference, Outcome, Side, TOLERANCE, diff};
+use gpt2::format::safetensors::{SafeTensors, Tensor};
+use gpt2::inspect::diff::{Diff, Difference, Outcome, TOLERANCE, diff};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -54,7 +54,7 @@ fn report(diff: &Diff) -> Value {
 }
 
 fn stage_report(stage: &Difference) -> Value {
-    let side = |side: &Option<Side>| side.as_ref().map(|s| json!({"dtype": s.dtype, "shape": s.shape}));
+    let side = |side: &Option<Tensor>| side.as_ref().map(|s| json!({"dtype": s.dtype, "shape": s.shape}));
     let mut report = json!({
         "name": stage.name, "a": side(&stage.a), "b": side(&stage.b), "beyond": stage.is_beyond(),
     });

@@ -74,14 +74,10 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let prompt_ids = args.run.prompt.encode(&lm.bpe, true)?;
     let Job { options, .. } = &job;
     if common.verbose {
+        let (model, parameters, threads) = (&lm.name, lm.model.parameters(), rayon::current_num_threads());
+        let (simd, seed, tokens) = (Simd::current().name(), options.seed, prompt_ids.len());
         remark(format_args!(
-            "model {}, {} parameters, {} threads, {}, seed {}, {} prompt tokens",
-            lm.name,
-            lm.model.parameters(),
-            rayon::current_num_threads(),
-            Simd::current().name(),
-            options.seed,
-            prompt_ids.len()
+            "model {model}, {parameters} parameters, {threads} threads, {simd}, seed {seed}, {tokens} prompt tokens"
         ));
     }
     if args.debug {

@@ -120,11 +120,11 @@ impl Stats {
 
 /// A text so far: its pieces, its tokens' log-probabilities and its times.
 pub struct Written {
-    pub text: String,
-    pub logprobs: Vec<f64>,
-    pub begin: Instant,
+    text: String,
+    logprobs: Vec<f64>,
+    begin: Instant,
     /// The time until the first token.
-    pub first: Option<Duration>,
+    first: Option<Duration>,
 }
 
 impl Written {
@@ -133,29 +133,35 @@ impl Written {
         Self { text: String::new(), logprobs: Vec::new(), begin, first: None }
     }
 
+    /// Notes the time of the first token.
+    pub fn begins(&mut self) {
+        self.first.get_or_insert_with(|| self.begin.elapsed());
+    }
+
     /// Adds a token and returns the text that is now final.
     pub fn token<T: Trace>(&mut self, chosen: Chosen, generation: &mut Generation<'_, T>) -> String {
-        self.first.get_or_insert_with(|| self.begin.elapsed());
+        self.begins();
         self.logprobs.push(chosen.logprob);
         let piece = generation.take_text();
         self.text += &piece;
         piece
     }
 
-    /// The report of a finished text.
-    pub fn report<'g, T: Trace>(self, generation: &'g Generation<'_, T>, load: Duration) -> Report<'g> {
+    /// The times so far, with these numbers of tokens.
+    pub fn stats(&self, load: Duration, prefill_tokens: usize, decode_tokens: usize) -> Stats {
         let all = self.begin.elapsed();
         let first = self.first.unwrap_or(all);
+        let [load_ms, prefill_ms, decode_ms] = [load, first, all - first].map(ms);
+        Stats { load_ms, prefill_tokens, prefill_ms, decode_tokens, decode_ms, speculated: None }
+    }
+
+    /// The report of a finished text.
+    pub fn report<'g, T: Trace>(self, generation: &'g Generation<'_, T>, load: Duration) -> Report<'g> {
         let ids = generation.new_ids().to_vec();
         let prompt_ids = &generation.ids()[..generation.ids().len() - ids.len()];
-        let stats = Stats {
-            load_ms: ms(load),
-            prefill_tokens: prompt_ids.len(),
-            prefill_ms: ms(first),
-            decode_tokens: ids.len().saturating_sub(1),
-            decode_ms: ms(all.saturating_sub(first)),
-            speculated: generation.passes().map(Speculated::from),
-        };
+        let speculated = generation.passes().map(Speculated::from);
+        let stats = self.stats(load, prompt_ids.len(), ids.len().saturating_sub(1));
+        let stats = Stats { speculated, ..stats };
         let (seed, score, Self { text, logprobs, .. }) = (generation.options().seed, None, self);
         let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length).name();
         Report { prompt_ids, ids, text, seed, finish_reason, logprobs, score, stats }

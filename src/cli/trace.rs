@@ -1,5 +1,7 @@
 //! `gpt2 trace`: every stage of one forward pass.
 
+mod view;
+
 use super::decoding::ChoiceArgs;
 use super::failure::{Failure, usage};
 use super::interrupt;
@@ -14,10 +16,11 @@ use gpt2::generate::Options;
 use gpt2::inspect::{Lens, TraceFile, metadata, next_token_watched};
 use gpt2::sampling::Explanation;
 use gpt2::sampling::candidates::{Candidate, list};
-use gpt2::trace::{Digest, Place, Stage, Trace};
+use gpt2::trace::{Digest, Place, Stage};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
+use view::View;
 
 /// How many candidates of each distribution are shown.
 const CANDIDATES: usize = 5;
@@ -120,56 +123,6 @@ fn select(args: &Args, config: &Config) -> Result<Vec<String>, Failure> {
     }
     names.retain(|name| args.stages.iter().any(|glob| glob.matches(name)));
     Ok(names)
-}
-
-/// Passes each selected stage to the file or the table, and every block's output to the lens, as requested.
-struct View<'m> {
-    file: Option<TraceFile>,
-    lens: Option<Lens<'m>>,
-    digests: Option<Vec<Digest>>,
-    block: Option<usize>,
-    names: Vec<String>,
-}
-
-impl View<'_> {
-    fn has(&self, place: Place) -> bool {
-        self.names.contains(&place.to_string())
-    }
-}
-
-impl Trace for View<'_> {
-    fn wants(&self, stage: Stage) -> bool {
-        let looks = self.file.is_some() || self.digests.is_some();
-        looks && self.has(Place::new(stage, self.block))
-    }
-
-    fn enter_block(&mut self, i: Option<usize>) {
-        self.block = i;
-        self.file.iter_mut().for_each(|file| file.enter_block(i));
-    }
-
-    fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
-        let place = Place::new(stage, self.block);
-        let (picked, mut file) = (self.has(place), self.file.as_mut());
-        if let (Some(i), Stage::Block, Some(lens)) = (self.block, stage, &mut self.lens) {
-            let (logits, name) = (lens.read(values), Lens::name(i));
-            file.iter_mut()
-                .for_each(|file| file.write(&name, &[logits.rows(), logits.cols()], logits.data()));
-        }
-        if let (Some(digests), true) = (&mut self.digests, picked) {
-            digests.push(Digest::of_values(place.to_string(), shape, values));
-        }
-        file.iter_mut().for_each(|file| file.record(stage, shape, values));
-    }
-
-    fn record_ids(&mut self, stage: Stage, ids: &[u32]) {
-        let place = Place::new(stage, None);
-        let picked = self.has(place);
-        if let (Some(digests), true) = (&mut self.digests, picked) {
-            digests.push(Digest::of_ids(place, ids));
-        }
-        self.file.iter_mut().for_each(|file| file.record_ids(stage, ids));
-    }
 }
 
 /// Prints the stages and the choice, and what the lens saw, as requested.

@@ -48,21 +48,12 @@ pub struct Difference {
     pub name: String,
     /// Which stage it is; `None` for other tensors.
     pub place: Option<Place>,
-    /// Number type and shape in the first file, if it has the stage.
-    pub a: Option<Side>,
+    /// The stage in the first file, if it has it.
+    pub a: Option<Tensor>,
     /// The same for the second file.
-    pub b: Option<Side>,
+    pub b: Option<Tensor>,
     /// The result of the comparison.
     pub outcome: Outcome,
-}
-
-/// How one file holds a stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Side {
-    /// The number type as written in the file: `F32`, `I64`, ...
-    pub dtype: String,
-    /// The dimensions as written in the file.
-    pub shape: Vec<usize>,
 }
 
 /// The result of comparing a stage.
@@ -126,7 +117,6 @@ impl Diff {
 pub fn diff(a: &SafeTensors, b: &SafeTensors, tolerance: f64) -> Result<Diff, String> {
     let (a, b) = (by_key(a, "first")?, by_key(b, "second")?);
     let keys: BTreeSet<&Key> = a.keys().chain(b.keys()).collect();
-    let side = |t: &Tensor| Side { dtype: t.dtype.clone(), shape: t.shape.clone() };
     let stage = |key| {
         let (place, name) = match key {
             &Key::Stage(place) => (Some(place), place.to_string()),
@@ -137,7 +127,7 @@ pub fn diff(a: &SafeTensors, b: &SafeTensors, tolerance: f64) -> Result<Diff, St
             (Some(a), Some(b)) => compare::tensors(a, b, place, tolerance),
             _ => Outcome::Alone,
         };
-        Difference { name, place, a: a.map(side), b: b.map(side), outcome }
+        Difference { name, place, a: a.cloned(), b: b.cloned(), outcome }
     };
     let stages: Vec<Difference> = keys.into_iter().map(stage).collect();
     if stages.iter().all(|stage| stage.outcome == Outcome::Alone) {

@@ -1,13 +1,11 @@
 //! The lines of a file, read by a separate thread so that running texts need not wait for a slow pipe.
 
-use super::super::failure::Failure;
 use super::super::text::{RawLine, read_line};
 use gpt2::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// The longest accepted line, in bytes.
 const LONGEST: u64 = 16 << 20;
@@ -20,45 +18,19 @@ pub struct Line {
     pub text: Result<Vec<u8>, String>,
 }
 
-/// The answer to a request for the next line.
-pub enum Next {
-    Line(Line),
-    /// No line has arrived yet.
-    NotYet,
-    /// There are no more lines: the file has ended, or reading failed.
-    End(Result<(), Failure>),
-}
-
-/// Lines that are read on demand.
-pub struct Lines {
-    from: Receiver<Result<Line, Error>>,
-}
-
-impl Lines {
-    /// Opens a file, or standard input if `path` is `-`.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
-        let (to, from) = sync_channel(1); // reads one line ahead
-        let (name, input): (PathBuf, Box<dyn Read + Send>) = match path.to_str() {
-            Some("-") => ("standard input".into(), Box::new(io::stdin())),
-            _ => (path.into(), Box::new(File::open(path).map_err(Error::io(path))?)),
-        };
-        std::thread::spawn(move || {
-            if let Err(error) = read(BufReader::new(input), &name, &to) {
-                let _ = to.send(Err(error)); // the receiver may be gone
-            }
-        });
-        Ok(Self { from })
-    }
-
-    /// The next line, if it arrives soon enough.
-    pub fn next(&mut self, patience: Duration) -> Next {
-        match self.from.recv_timeout(patience) {
-            Ok(Ok(line)) => Next::Line(line),
-            Ok(Err(error)) => Next::End(Err(error.into())),
-            Err(RecvTimeoutError::Timeout) => Next::NotYet,
-            Err(RecvTimeoutError::Disconnected) => Next::End(Ok(())),
+/// Opens a file, or standard input if `path` is `-`. The channel closes when the file has ended.
+pub fn open(path: &Path) -> Result<Receiver<Result<Line, Error>>, Error> {
+    let (to, from) = sync_channel(1); // reads one line ahead
+    let (name, input): (PathBuf, Box<dyn Read + Send>) = match path.to_str() {
+        Some("-") => ("standard input".into(), Box::new(io::stdin())),
+        _ => (path.into(), Box::new(File::open(path).map_err(Error::io(path))?)),
+    };
+    std::thread::spawn(move || {
+        if let Err(error) = read(BufReader::new(input), &name, &to) {
+            let _ = to.send(Err(error)); // the receiver may be gone
         }
-    }
+    });
+    Ok(from)
 }
 
 /// Sends every line that is not blank, until the receiver is gone.

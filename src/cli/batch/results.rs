@@ -19,12 +19,8 @@ pub struct Results {
     printed: usize,
     lines: usize,
     failed: usize,
-    prompt_tokens: usize,
-    new_tokens: usize,
-    /// Time spent on prompt tokens. A turn's time is divided in proportion to the tokens of each kind that it read.
-    prompts: Duration,
-    /// Time spent on the newest token of each text.
-    newest: Duration,
+    /// A turn's time is divided in proportion to the tokens of each kind that it read.
+    sums: Stats,
 }
 
 /// The result of a line that succeeded.
@@ -52,8 +48,8 @@ impl Results {
 
     /// Stores the result of a line that succeeded, and counts its tokens.
     pub fn good(&mut self, place: usize, line: u64, report: Report<'_>) -> Result<(), Failure> {
-        self.prompt_tokens += report.prompt_ids.len();
-        self.new_tokens += report.ids.len();
+        self.sums.prefill_tokens += report.prompt_ids.len();
+        self.sums.decode_tokens += report.ids.len();
         self.put(place, &Good { line, report })
     }
 
@@ -86,21 +82,19 @@ impl Results {
     /// Adds the time of one turn.
     pub fn turn(&mut self, turn: Turn, time: Duration) {
         let all = turn.prompt_tokens + turn.newest_tokens;
-        let prompts = time.mul_f64(turn.prompt_tokens as f64 / all.max(1) as f64);
-        self.prompts += prompts;
-        self.newest += time - prompts;
+        let prompts = ms(time) * turn.prompt_tokens as f64 / all.max(1) as f64;
+        self.sums.prefill_ms += prompts;
+        self.sums.decode_ms += ms(time) - prompts;
     }
 
     /// Prints the totals on standard error.
     pub fn print_sums(&self, seed: u64, load: Duration) {
-        let (lines, decode_tokens) = (self.lines, self.new_tokens);
-        let [load_ms, prefill_ms, decode_ms] = [load, self.prompts, self.newest].map(ms);
-        let (prefill_tokens, speculated) = (self.prompt_tokens, None);
-        Stats { load_ms, prefill_tokens, prefill_ms, decode_tokens, decode_ms, speculated }.print(seed);
-        let time = prefill_ms + decode_ms;
-        let speed = decode_tokens as f64 / time.max(1e-6) * 1e3;
+        Stats { load_ms: ms(load), ..self.sums }.print(seed);
+        let (lines, tokens) = (self.lines, self.sums.decode_tokens);
+        let time = self.sums.prefill_ms + self.sums.decode_ms;
+        let speed = tokens as f64 / time.max(1e-6) * 1e3;
         remark(format_args!(
-            "{lines} lines, {decode_tokens} new tokens, {time:.1} ms, {speed:.0} new tokens/s in all"
+            "{lines} lines, {tokens} new tokens, {time:.1} ms, {speed:.0} new tokens/s in all"
         ));
     }
 

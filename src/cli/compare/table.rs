@@ -78,10 +78,8 @@ fn steps(columns: &[&Run], drafted: &[&Run], bpe: &Bpe, out: &mut impl Write) ->
 
 /// Prints a text wrapped to the table's width, with its own line breaks escaped.
 fn paragraph(name: &str, text: &str, out: &mut impl Write) -> io::Result<()> {
-    let visible: String = text
-        .chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect();
+    let visible = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    let visible: String = text.chars().map(visible).collect();
     let mut line = format!("{name:<INDENT$}");
     let mut used = INDENT;
     for word in visible.split_inclusive(' ') {

@@ -21,11 +21,8 @@ pub fn lines(weights: &[f32], keys: usize, names: &[String], color: bool, width:
     let past = keys - rows; // keys before the first of these queries
     let mut lines = Vec::new();
     if first_key > 0 || first_row > 0 {
-        lines.push(format!(
-            "the last {} queries of {rows}, the last {} keys of {keys}",
-            rows - first_row,
-            keys - first_key
-        ));
+        let (queries, shown) = (rows - first_row, keys - first_key);
+        lines.push(format!("the last {queries} queries of {rows}, the last {shown} keys of {keys}"));
     }
     lines.push(format!("{:MARGIN$}{}", "", scale(first_key, keys)));
     // All lines get the same kind of ending: the longest that fits on every line.

@@ -9,13 +9,8 @@ use std::io::{self, BufRead, IsTerminal};
 /// The longest command, in bytes.
 const LONGEST: usize = 1 << 16;
 
-/// A source of commands.
-pub enum Input {
-    /// A person types them.
-    Terminal(Box<DefaultEditor>),
-    /// A file or a program sends them.
-    Lines,
-}
+/// A source of commands: a person who types them, or else a file or a program that sends them.
+pub struct Input(Option<DefaultEditor>);
 
 /// What [`Input::read`] returns.
 pub enum Line {
@@ -31,28 +26,27 @@ impl Input {
     /// A terminal if both standard input and standard output are one, otherwise plain lines.
     pub fn new() -> Result<Self, Failure> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-            return Ok(Self::Lines);
+            return Ok(Self(None));
         }
-        let editor = DefaultEditor::new().map_err(|e| Failure::Work(format!("the terminal: {e}")))?;
-        Ok(Self::Terminal(Box::new(editor)))
+        let editor = DefaultEditor::new().map_err(|e| format!("the terminal: {e}"))?;
+        Ok(Self(Some(editor)))
     }
 
     /// Whether commands come from a terminal, which already shows them.
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Terminal(_))
+        self.0.is_some()
     }
 
     /// The width of the terminal in columns, if there is one.
     pub fn width(&mut self) -> Option<usize> {
-        let Self::Terminal(editor) = self else { return None };
+        let editor = self.0.as_mut()?;
         editor.dimensions().map(|(columns, _)| columns.into()).filter(|columns| *columns > 0)
     }
 
     /// The next command, without the spaces around it.
     pub fn read(&mut self) -> Result<Line, Failure> {
-        let Self::Terminal(editor) = self else {
-            return read_line(&mut io::stdin().lock())
-                .map_err(|e| Failure::Work(format!("standard input: {e}")));
+        let Some(editor) = &mut self.0 else {
+            return Ok(read_line(&mut io::stdin().lock()).map_err(|e| format!("standard input: {e}"))?);
         };
         match editor.readline("(gpt2) ") {
             Ok(line) => {
@@ -64,7 +58,7 @@ impl Input {
             Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 Ok(Line::NoCommand("the input is not UTF-8"))
             }
-            Err(error) => Err(Failure::Work(format!("the terminal: {error}"))),
+            Err(error) => Err(format!("the terminal: {error}").into()),
         }
     }
 }

@@ -14,6 +14,8 @@ use std::ops::RangeInclusive;
 const ROWS: usize = 12;
 const COLUMNS: usize = 8;
 
+type Range = RangeInclusive<usize>;
+
 impl Stepper<'_> {
     /// Prints the requested numbers of a stage.
     pub fn show_numbers(&mut self, stage: &Recorded, print: &Print) -> Result<(), Failure> {
@@ -32,10 +34,11 @@ impl Stepper<'_> {
         if !in_heads && print.heads.is_some() {
             return Err(format!("{} has no heads; leave out heads", stage.name()).into());
         }
-        let shown_heads = within(print.heads.as_ref(), heads, usize::MAX, false, "head")?;
-        let shown_rows = within(print.rows.as_ref(), rows, ROWS, true, "row")?;
-        let most = if in_heads { ROWS } else { COLUMNS };
-        let cols = within(print.cols.as_ref(), width, most, in_heads, "column")?;
+        let last = |n: usize, most: usize| n.saturating_sub(most)..=n.max(1) - 1;
+        let usual = if in_heads { last(width, ROWS) } else { 0..=width.clamp(1, COLUMNS) - 1 };
+        let shown_heads = within(&print.heads, heads, last(heads, heads), "head")?;
+        let shown_rows = within(&print.rows, rows, last(rows, ROWS), "row")?;
+        let cols = within(&print.cols, width, usual, "column")?;
         let names: Vec<String> = match self.session.read_ids() {
             ids if ids.len() == rows => ids.iter().map(|id| shorten(&self.text(*id), 13)).collect(),
             _ => vec![String::new(); rows],
@@ -67,20 +70,9 @@ impl Stepper<'_> {
     }
 }
 
-/// The requested range of `n` indices, or by default the first (or last) `most` of them.
-fn within(
-    asked: Option<&RangeInclusive<usize>>,
-    n: usize,
-    most: usize,
-    last: bool,
-    what: &str,
-) -> Result<RangeInclusive<usize>, String> {
-    match asked {
-        Some(range) if *range.end() < n => Ok(range.clone()),
-        Some(range) => {
-            Err(format!("there is no {what} {}; there are {n}, 0 to {}", range.end(), n.max(1) - 1))
-        }
-        None if last => Ok(n.saturating_sub(most)..=n.max(1) - 1),
-        None => Ok(0..=n.min(most).max(1) - 1),
-    }
+/// The requested range of `n` indices, or else the usual one.
+fn within(asked: &Option<Range>, n: usize, usual: Range, what: &str) -> Result<Range, String> {
+    let range = asked.clone().unwrap_or(usual);
+    let (end, last) = (*range.end(), n.max(1) - 1);
+    if end > last { Err(format!("there is no {what} {end}; there are {n}, 0 to {last}")) } else { Ok(range) }
 }

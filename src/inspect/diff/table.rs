@@ -1,13 +1,14 @@
 //! The comparison as a table, and the verdict in a few lines.
 
 use super::{Compared, Diff, Difference, Outcome};
+use crate::format::safetensors::Tensor;
 use crate::trace::number;
 use std::fmt;
 
 /// A line of the table.
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shape = |side: &Option<super::Side>| side.as_ref().map(|s| format!("{:?}", s.shape));
+        let shape = |side: &Option<Tensor>| side.as_ref().map(|s| format!("{:?}", s.shape));
         let (a, b) = (shape(&self.a).unwrap_or_default(), shape(&self.b).unwrap_or_default());
         write!(f, "{:<31} ", self.name.escape_debug().to_string())?;
         match &self.outcome {

@@ -1,5 +1,6 @@
 //! Each line gives a command, or an error that says what is wrong.
 
+use super::list::COMMANDS;
 use super::*;
 
 fn option(name: &str) -> &'static Row {
@@ -46,7 +47,7 @@ fn every_command_is_in_the_help_with_its_abbreviation() {
     let help = help();
     let mut shorts = Vec::new();
     for (name, short, _, about) in COMMANDS.iter().filter(|(name, ..)| *name != "?") {
-        assert_eq!(command(name), Ok(*name));
+        assert_eq!(full_name(name), Ok(*name));
         let names = if short.is_empty() { name.to_string() } else { format!("{name}, {short}") };
         assert!(
             help.lines().any(|line| line.starts_with(format!("  {names:<15}").trim_end()))
@@ -54,7 +55,7 @@ fn every_command_is_in_the_help_with_its_abbreviation() {
             "{name}"
         );
         if !short.is_empty() {
-            assert_eq!(command(short), Ok(*name));
+            assert_eq!(full_name(short), Ok(*name));
             assert!(!shorts.contains(short), "{short} is two commands");
             shorts.push(short);
         }
