@@ -92,8 +92,7 @@ pub enum RawLine {
     End,
 }
 
-/// Reads a line. A line of more than `longest` bytes is skipped, if it has an end
-/// within the next `endless` bytes.
+/// Reads a line. A line of more than `longest` bytes is skipped, if it ends within the next `endless` bytes.
 pub fn read_line(input: &mut impl BufRead, longest: u64, endless: u64) -> io::Result<RawLine> {
     let mut line = Vec::new();
     let length = input.by_ref().take(longest).read_until(b'\n', &mut line)? as u64;

@@ -13,33 +13,29 @@ pub struct Word {
 pub fn split(line: &str) -> Result<Vec<Word>, String> {
     let mut words = Vec::new();
     let mut rest = line.chars().peekable();
-    while let Some(first) = rest.next_if(|c| c.is_whitespace()).or_else(|| rest.peek().copied()) {
-        if first.is_whitespace() {
-            continue;
+    loop {
+        while rest.next_if(|c| c.is_whitespace()).is_some() {}
+        if rest.peek().is_none() {
+            return Ok(words);
         }
         let quoted = rest.next_if_eq(&'"').is_some();
-        let (mut text, mut closed) = (String::new(), !quoted);
-        while let Some(c) = rest.next_if(|c| quoted || !c.is_whitespace()) {
-            match c {
-                '"' if quoted => {
-                    closed = true;
-                    break;
-                }
-                '\\' if quoted => text.push(match rest.next() {
+        let mut text = String::new();
+        loop {
+            match rest.next_if(|c| quoted || !c.is_whitespace()) {
+                None if quoted => return Err("an opening quote is not closed".into()),
+                Some('"') if quoted => break,
+                Some('\\') if quoted => text.push(match rest.next() {
                     Some('n') => '\n',
                     Some('t') => '\t',
                     Some(c @ ('"' | '\\')) => c,
                     _ => return Err("after \\ only n, t, \" or \\ may follow".into()),
                 }),
-                c => text.push(c),
+                Some(c) => text.push(c),
+                None => break,
             }
-        }
-        if !closed {
-            return Err("an opening quote is not closed".into());
         }
         words.push(Word { text, quoted });
     }
-    Ok(words)
 }
 
 /// A number; `what` names it in the error.
