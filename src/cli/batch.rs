@@ -26,8 +26,6 @@ const HELD: usize = 64 << 20;
 /// The text of one line while it is generated.
 struct Running<'a> {
     line: u64,
-    /// Its index among the results.
-    place: usize,
     generation: Generation<'a>,
     written: Written,
     error: Option<Error>,
@@ -44,10 +42,11 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, special: bool) -> std::resul
             let patience = if batch.is_empty() { Duration::from_millis(50) } else { Duration::ZERO };
             match lines.recv_timeout(patience) {
                 Ok(Ok(line)) => {
-                    let place = results.expect();
-                    match begin(job, &line, place, special) {
+                    let number = line.number;
+                    results.expect(number);
+                    match begin(job, line, special) {
                         Ok(running) => batch.push(running),
-                        Err(error) => results.bad(place, line.number, &error)?,
+                        Err(error) => results.bad(number, &error)?,
                     }
                     results.print(false)?;
                 }
@@ -62,11 +61,11 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, special: bool) -> std::resul
         let begin = Instant::now();
         let turn = batch.step(Running::token);
         results.turn(turn, begin.elapsed());
-        for Running { line, place, generation, written, error } in batch.take_finished() {
+        for Running { line, generation, written, error } in batch.take_finished() {
             note_slide(generation.slides(), &format!(" of line {line}"), &job.lm.model);
             match error {
-                None => results.good(place, line, written.report(&generation, job.load))?,
-                Some(error) => results.bad(place, line, &error)?,
+                None => results.good(line, written.report(&generation, job.load))?,
+                Some(error) => results.bad(line, &error)?,
             }
         }
         results.print(false)?;
@@ -81,15 +80,14 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, special: bool) -> std::resul
 }
 
 /// Sets up a line's text, before its first token.
-fn begin<'a>(job: &Job<'a>, line: &Line, place: usize, special: bool) -> Result<Running<'a>> {
+fn begin<'a>(job: &Job<'a>, line: Line, special: bool) -> Result<Running<'a>> {
     let (lm, begin) = (job.lm, Instant::now());
-    let bytes = line.text.as_ref().map_err(|problem| Error::input(problem.clone()))?;
-    let request = Request::parse(bytes)?;
+    let request = Request::parse(&line.text?)?;
     let prompt_ids = request.prompt_ids(&lm.bpe, special)?;
     let options = request.options(&job.options, &lm.bpe)?;
     options.check(&lm.model)?;
     let (generation, written) = (lm.generation(&prompt_ids, options)?, Written::since(begin));
-    Ok(Running { line: line.number, place, generation, written, error: None })
+    Ok(Running { line: line.number, generation, written, error: None })
 }
 
 impl<'a> AsMut<Generation<'a>> for Running<'a> {

@@ -94,18 +94,14 @@ fn flag(row: &'static Row) -> Arg {
         None => help.into(),
     };
     let arg = Arg::new(row.name).long(row.name).help(help);
-    let only_when_drawn = Options::table().iter().filter(|row| row.only_when_drawn());
-    match (row.value, row.name) {
-        ("", "greedy") => {
-            arg.action(ArgAction::SetTrue).conflicts_with_all(only_when_drawn.map(|row| row.name))
-        }
-        ("", _) => arg.action(ArgAction::SetTrue),
-        (value, _) => arg
-            .value_name(value)
-            .action(if row.repeats() { ArgAction::Append } else { ArgAction::Set })
-            .value_parser(move |text: &str| {
-                // No model is open yet, so a text's tokens are unknown.
-                row.parse(&mut Options::default(), text, &|_| Vec::new()).map(|()| text.to_string())
-            }),
+    if row.value.is_empty() {
+        let drawn = Options::table().iter().filter(|other| row.name == "greedy" && other.only_when_drawn());
+        return arg.action(ArgAction::SetTrue).conflicts_with_all(drawn.map(|other| other.name));
     }
+    arg.value_name(row.value)
+        .action(if row.repeats() { ArgAction::Append } else { ArgAction::Set })
+        .value_parser(move |text: &str| {
+            // No model is open yet, so a text's tokens are unknown.
+            row.parse(&mut Options::default(), text, &|_| Vec::new()).map(|()| text.to_string())
+        })
 }

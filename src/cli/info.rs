@@ -66,13 +66,12 @@ fn as_json(lm: &LanguageModel) -> Result<(), Failure> {
 fn as_text(lm: &LanguageModel) -> Result<(), Failure> {
     let mut out = output();
     for (key, value) in table(lm) {
-        match value {
-            Value::String(text) => writeln!(out, "{key:<32} {text}")?,
-            value if key.ends_with("_bytes") => {
-                let megabytes = value.as_f64().unwrap_or_default() / 1e6;
-                writeln!(out, "{key:<32} {value}  ({megabytes:.1} MB)")?;
+        match (value.as_str(), value.as_f64()) {
+            (Some(text), _) => writeln!(out, "{key:<32} {text}")?,
+            (_, Some(bytes)) if key.ends_with("_bytes") => {
+                writeln!(out, "{key:<32} {value}  ({:.1} MB)", bytes / 1e6)?;
             }
-            value => writeln!(out, "{key:<32} {value}")?,
+            _ => writeln!(out, "{key:<32} {value}")?,
         }
     }
     writeln!(out, "\n{:<44} {:<6} shape", "tensor", "dtype")?;

@@ -15,7 +15,7 @@ pub struct Line {
     /// The line number from 1; blank lines count.
     pub number: u64,
     /// The bytes of the line, or the reason it is refused.
-    pub text: Result<Vec<u8>, String>,
+    pub text: Result<Vec<u8>, Error>,
 }
 
 /// Opens a file, or standard input if `path` is `-`. The channel closes when the file has ended.
@@ -46,7 +46,10 @@ fn read(mut input: impl BufRead, name: &Path, to: &SyncSender<Result<Line, Error
                 }
                 Ok(line)
             }
-            RawLine::TooLong => Err(format!("longer than {} MiB; give the prompt in parts", LONGEST >> 20)),
+            RawLine::TooLong => {
+                let most = LONGEST >> 20;
+                Err(Error::input(format!("longer than {most} MiB; give the prompt in parts")))
+            }
             RawLine::Endless => {
                 let problem = format!("line {number} is longer than 1 GiB; is this a text file?");
                 return Err(Error::file(name, problem));

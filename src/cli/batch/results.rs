@@ -5,18 +5,17 @@ use super::super::report::{Report, Stats, ms, print, remark};
 use gpt2::error::Error;
 use gpt2::generate::batch::Turn;
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
 /// The results that are not printed yet, and the totals of the batch.
 #[derive(Default)]
 pub struct Results {
-    /// One entry per line, from the first that is not printed; `None` until its result is ready.
-    waiting: VecDeque<Option<String>>,
+    /// The results of the lines, by number, from the first that is not printed; `None` until a result is ready.
+    waiting: BTreeMap<u64, Option<String>>,
     /// Bytes of the results in `waiting`.
     pub bytes: usize,
-    printed: usize,
     lines: usize,
     failed: usize,
     /// A turn's time is divided in proportion to the tokens of each kind that it read.
@@ -39,39 +38,37 @@ struct Bad {
 }
 
 impl Results {
-    /// Reserves the place of the next line's result.
-    pub fn expect(&mut self) -> usize {
+    /// Reserves the place of a line's result.
+    pub fn expect(&mut self, line: u64) {
         self.lines += 1;
-        self.waiting.push_back(None);
-        self.lines - 1
+        self.waiting.insert(line, None);
     }
 
     /// Stores the result of a line that succeeded, and counts its tokens.
-    pub fn good(&mut self, place: usize, line: u64, report: Report<'_>) -> Result<(), Failure> {
+    pub fn good(&mut self, line: u64, report: Report<'_>) -> Result<(), Failure> {
         self.sums.prefill_tokens += report.prompt_ids.len();
         self.sums.decode_tokens += report.ids.len();
-        self.put(place, &Good { line, report })
+        self.put(line, &Good { line, report })
     }
 
     /// Stores the error of a line that failed, and reports it on standard error.
-    pub fn bad(&mut self, place: usize, line: u64, error: &Error) -> Result<(), Failure> {
+    pub fn bad(&mut self, line: u64, error: &Error) -> Result<(), Failure> {
         self.failed += 1;
         remark(format_args!("line {line}: {error}"));
-        self.put(place, &Bad { line, error: error.to_string() })
+        self.put(line, &Bad { line, error: error.to_string() })
     }
 
-    fn put(&mut self, place: usize, result: &impl Serialize) -> Result<(), Failure> {
-        let line = serde_json::to_string(result).map_err(io::Error::from)?;
-        self.bytes += line.len();
-        self.waiting[place - self.printed] = Some(line);
+    fn put(&mut self, line: u64, result: &impl Serialize) -> Result<(), Failure> {
+        let result = serde_json::to_string(result).map_err(io::Error::from)?;
+        self.bytes += result.len();
+        self.waiting.insert(line, Some(result));
         Ok(())
     }
 
     /// Prints the results up to the first that is not ready; with `all`, every result that is ready.
     pub fn print(&mut self, all: bool) -> Result<(), Failure> {
-        while self.waiting.front().is_some_and(|result| all || result.is_some()) {
-            self.printed += 1;
-            if let Some(result) = self.waiting.pop_front().flatten() {
+        while let Some(first) = self.waiting.first_entry().filter(|first| all || first.get().is_some()) {
+            if let Some(result) = first.remove() {
                 self.bytes -= result.len();
                 print(&format!("{result}\n"))?;
             }
