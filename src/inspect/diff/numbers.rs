@@ -2,7 +2,6 @@
 
 use crate::format::safetensors::Tensor;
 use crate::tensor::{Bf16, F16, Number};
-use byteorder::{ByteOrder, LE};
 
 /// How many numbers a piece has.
 const PIECE: usize = 4096;
@@ -19,39 +18,41 @@ pub fn is_integer(tensor: &Tensor) -> bool {
 
 /// Calls `look` for each piece with the index of its first number and the numbers of `a` and `b`.
 pub fn for_each_piece(a: &Tensor, b: &Tensor, mut look: impl FnMut(usize, &[f64], &[f64])) {
-    let (Some((width_a, read_a)), Some((width_b, read_b))) = (reader(&a.dtype), reader(&b.dtype)) else {
+    let (Some((width_a, widen_a)), Some((width_b, widen_b))) = (reader(&a.dtype), reader(&b.dtype)) else {
         return;
     };
     let (mut wide_a, mut wide_b) = (Vec::with_capacity(PIECE), Vec::with_capacity(PIECE));
     let pieces = a.bytes.chunks(PIECE * width_a).zip(b.bytes.chunks(PIECE * width_b));
     for (i, (piece_a, piece_b)) in pieces.enumerate() {
-        wide_a.clear();
-        wide_b.clear();
-        wide_a.extend(piece_a.chunks_exact(width_a).map(read_a));
-        wide_b.extend(piece_b.chunks_exact(width_b).map(read_b));
+        widen_a(piece_a, &mut wide_a);
+        widen_b(piece_b, &mut wide_b);
         look(i * PIECE, &wide_a, &wide_b);
     }
 }
 
-/// Reads a number from its bytes.
-type Read = fn(&[u8]) -> f64;
+/// Converts the numbers in some bytes.
+type Widen = fn(&[u8], &mut Vec<f64>);
 
-/// The size of a number in bytes, and how to read it from little-endian bytes; `None` for types that cannot be
-/// compared. Integers above 2^53 are rounded; no id is that large.
-fn reader(dtype: &str) -> Option<(usize, Read)> {
+/// The size of a number in bytes, and how little-endian numbers are read; `None` for types that cannot be compared.
+/// Integers above 2^53 are rounded; no id is that large.
+fn reader(dtype: &str) -> Option<(usize, Widen)> {
+    fn each<const WIDTH: usize>(bytes: &[u8], wide: &mut Vec<f64>, number: impl Fn([u8; WIDTH]) -> f64) {
+        wide.clear();
+        wide.extend(bytes.as_chunks().0.iter().map(|x| number(*x)));
+    }
     Some(match dtype {
-        "F64" => (8, LE::read_f64),
-        "I64" => (8, |x| LE::read_i64(x) as f64),
-        "U64" => (8, |x| LE::read_u64(x) as f64),
-        "F32" => (4, |x| LE::read_f32(x).into()),
-        "I32" => (4, |x| LE::read_i32(x).into()),
-        "U32" => (4, |x| LE::read_u32(x).into()),
-        "F16" => (2, |x| F16::widen(LE::read_u16(x)).into()),
-        "BF16" => (2, |x| Bf16::widen(LE::read_u16(x)).into()),
-        "I16" => (2, |x| LE::read_i16(x).into()),
-        "U16" => (2, |x| LE::read_u16(x).into()),
-        "I8" => (1, |x| (x[0] as i8).into()),
-        "U8" => (1, |x| x[0].into()),
+        "F64" => (8, |bytes, wide| each(bytes, wide, f64::from_le_bytes)),
+        "I64" => (8, |bytes, wide| each(bytes, wide, |x| i64::from_le_bytes(x) as f64)),
+        "U64" => (8, |bytes, wide| each(bytes, wide, |x| u64::from_le_bytes(x) as f64)),
+        "F32" => (4, |bytes, wide| each(bytes, wide, |x| f32::from_le_bytes(x).into())),
+        "I32" => (4, |bytes, wide| each(bytes, wide, |x| i32::from_le_bytes(x).into())),
+        "U32" => (4, |bytes, wide| each(bytes, wide, |x| u32::from_le_bytes(x).into())),
+        "F16" => (2, |bytes, wide| each(bytes, wide, |x| F16::widen(u16::from_le_bytes(x)).into())),
+        "BF16" => (2, |bytes, wide| each(bytes, wide, |x| Bf16::widen(u16::from_le_bytes(x)).into())),
+        "I16" => (2, |bytes, wide| each(bytes, wide, |x| i16::from_le_bytes(x).into())),
+        "U16" => (2, |bytes, wide| each(bytes, wide, |x| u16::from_le_bytes(x).into())),
+        "I8" => (1, |bytes, wide| each(bytes, wide, |x| i8::from_le_bytes(x).into())),
+        "U8" => (1, |bytes, wide| each(bytes, wide, |x| u8::from_le_bytes(x).into())),
         _ => return None,
     })
 }
@@ -73,14 +74,16 @@ mod tests {
             ("I16", (-2i16).to_le_bytes().to_vec()),
             ("I8", (-2i8).to_le_bytes().to_vec()),
         ] {
-            let (width, read) = reader(dtype).expect("a type");
-            assert_eq!((width, read(&bytes)), (bytes.len(), -2.0), "{dtype}");
+            let ((width, widen), mut wide) = (reader(dtype).expect("a type"), Vec::new());
+            widen(&bytes, &mut wide);
+            assert_eq!((width, &wide[..]), (bytes.len(), &[-2.0][..]), "{dtype}");
         }
         for dtype in ["U64", "U32", "U16", "U8"] {
-            let (width, read) = reader(dtype).expect("a type");
+            let ((width, widen), mut wide) = (reader(dtype).expect("a type"), Vec::new());
             let mut bytes = vec![0; width];
             bytes[0] = 200;
-            assert_eq!(read(&bytes), 200.0, "{dtype}");
+            widen(&bytes, &mut wide);
+            assert_eq!(wide, [200.0], "{dtype}");
         }
         let tensor =
             |dtype: &str| Tensor { dtype: dtype.into(), shape: vec![], bytes: Bytes::from_static(&[]) };
