@@ -68,6 +68,11 @@ impl Error {
     }
 }
 
+/// An error of this `kind` unless something `holds`.
+pub(crate) fn ensure(holds: bool, kind: fn(String) -> Error, problem: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(kind(problem())) }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = match self {

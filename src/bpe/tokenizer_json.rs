@@ -3,23 +3,17 @@
 //! It describes any tokenizer. Only GPT-2's kind is taken; for any other the error names what is different. `truncation`
 //! and `padding` are settings of a caller, not part of the tokenizer; they are ignored, as `transformers` does.
 
-use std::path::Path;
-
+use super::builder::{Builder, quoted};
+use super::files::{parse, read, two_tokens};
+use super::vocabulary::Vocabulary;
+use crate::error::{Error, Result};
+use crate::format::Pairs;
 use serde::Deserialize;
 use serde_json::Value;
-
-use super::{
-    builder::{Builder, quoted},
-    files::{parse, read, two_tokens},
-    vocabulary::Vocabulary,
-};
-use crate::{
-    error::{Error, Result},
-    format::Pairs,
-};
+use std::path::Path;
 
 /// The vocabulary of a `tokenizer.json`.
-pub(super) fn tokenizer_json(path: &Path) -> Result<Vocabulary> {
+pub fn tokenizer_json(path: &Path) -> Result<Vocabulary> {
     let text = read(path)?;
     // in two passes: the tables of another kind of tokenizer have other types
     parse::<Settings>(path, &text)?.check().map_err(Error::in_file(path))?;

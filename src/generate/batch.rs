@@ -15,6 +15,8 @@
 //! joins and whatever else is in the batch. There is no padding. The prompt of a new text is read in parts, during the
 //! turns of the other texts.
 
+pub use super::text::Turn;
+
 use super::text::read;
 use super::{Chosen, Generation};
 use crate::error::Result;
@@ -57,15 +59,6 @@ struct Member<G> {
     logits: Option<usize>,
 }
 
-/// How many tokens a turn read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turn {
-    /// Tokens of prompts, of texts that slid, and of guesses.
-    pub prompt_tokens: usize,
-    /// Newest tokens: one for each text that had nothing else to read.
-    pub newest_tokens: usize,
-}
-
 impl<'m, G: AsMut<Generation<'m>> + Send> Batch<'m, G> {
     /// An empty batch.
     pub fn new(model: &'m Gpt2) -> Self {
@@ -105,11 +98,9 @@ impl<'m, G: AsMut<Generation<'m>> + Send> Batch<'m, G> {
         }
         let running = self.texts.iter_mut().map(|text| text.inner.as_mut()).filter(|text| text.wants_turn());
         let pass = read(self.model, running.map(|running| &mut running.text), &mut NoTrace);
-        let (mut turn, mut logits) = (Turn::default(), None);
-        if let Some(pass) = pass {
-            turn = Turn { prompt_tokens: pass.prompt_tokens, newest_tokens: pass.newest_tokens };
-            logits = (pass.hidden.rows() > 0).then(|| self.model.head(&pass.hidden, &mut NoTrace)); // [rows, V]
-        }
+        let (hidden, turn) = pass.unzip(); // [rows, C]
+        let hidden = hidden.filter(|hidden| hidden.rows() > 0);
+        let logits = hidden.map(|hidden| self.model.head(&hidden, &mut NoTrace)); // [rows, V]
         let mut rows = 0;
         for Member { inner, logits } in &mut self.texts {
             let generation = inner.as_mut();
@@ -126,7 +117,7 @@ impl<'m, G: AsMut<Generation<'m>> + Send> Batch<'m, G> {
                 each(inner, chosen);
             }
         });
-        turn
+        turn.unwrap_or_default()
     }
 
     /// Removes the finished texts and returns them in the order in which they joined.

@@ -1,4 +1,4 @@
-//! How does a stop string end a text if it may begin in one token and end in another?
+//! Why does a text end? And how does a stop string end it if it may begin in one token and end in another?
 //!
 //! A complete stop string ends the text just before it. Text that could still become a stop string is held back, so
 //! text that has been shown is never withdrawn.
@@ -8,11 +8,24 @@
 //! ```
 //!
 //! With several strings, the first to be complete ends the text; among those complete at the same byte, the longest
-//! does. So the result does not depend on token boundaries. Each string is matched by the automaton of Knuth, Morris
-//! and Pratt (1977), which tracks the longest prefix of the string that the text ends with.
+//! does. So the result does not depend on token boundaries.
 
 use crate::bpe::{Bpe, StreamDecoder, TokenId};
 use crate::error::{Error, Result};
+use crate::names::names;
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The text has `max_new_tokens` new tokens, or it fills all positions.
+    Length,
+    /// An end-of-text id was chosen.
+    Eos,
+    /// A stop string is complete.
+    Stop,
+}
+
+names!(FinishReason { Length: "length", Eos: "eos", Stop: "stop" });
 
 /// Finds the first stop string in a text that arrives in pieces.
 ///
@@ -26,37 +39,10 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct StopStrings {
-    patterns: Vec<Pattern>,
+    strings: Vec<String>,
     /// Text that was pushed but not shown: the longest suffix of the text that is a prefix of a stop string.
     held: String,
     found: bool,
-}
-
-/// One stop string, and how many of its first bytes the text ends with.
-#[derive(Clone, Debug)]
-struct Pattern {
-    bytes: Vec<u8>,
-    /// `border[i]`: the length of the longest proper prefix of the first `i + 1` bytes that is also their suffix.
-    border: Vec<usize>,
-    matched: usize,
-}
-
-impl Pattern {
-    fn new(string: &str) -> Self {
-        let mut pattern = Self { bytes: string.into(), border: vec![0; string.len()], matched: 0 };
-        for i in 1..string.len() {
-            pattern.border[i] = pattern.after(pattern.border[i - 1], pattern.bytes[i]);
-        }
-        pattern
-    }
-
-    /// How many bytes match after one more `byte`, if `matched` of them, but not all, matched before it.
-    fn after(&self, mut matched: usize, byte: u8) -> usize {
-        while matched > 0 && self.bytes[matched] != byte {
-            matched = self.border[matched - 1];
-        }
-        matched + usize::from(self.bytes[matched] == byte)
-    }
 }
 
 impl StopStrings {
@@ -65,12 +51,11 @@ impl StopStrings {
     /// # Errors
     /// [`Error::Input`] if a string is empty: every text would end before it began.
     pub fn new<S: AsRef<str>>(strings: impl IntoIterator<Item = S>) -> Result<Self> {
-        let pattern = |string: S| match string.as_ref() {
-            "" => Err(Error::input("stop: an empty text matches everywhere; give at least one character")),
-            string => Ok(Pattern::new(string)),
-        };
-        let patterns = strings.into_iter().map(pattern).collect::<Result<_>>()?;
-        Ok(Self { patterns, ..Self::default() })
+        let strings: Vec<String> = strings.into_iter().map(|string| string.as_ref().into()).collect();
+        if strings.iter().any(String::is_empty) {
+            return Err(Error::input("stop: an empty text matches everywhere; give at least one character"));
+        }
+        Ok(Self { strings, ..Self::default() })
     }
 
     /// Adds a piece and returns the text that is now certain: nothing once a stop string has been found.
@@ -78,27 +63,27 @@ impl StopStrings {
         if self.found {
             return String::new();
         }
-        let before = self.held.len();
+        let first = self.held.len() + 1;
         self.held.push_str(text);
-        for (i, byte) in text.bytes().enumerate() {
-            for pattern in &mut self.patterns {
-                pattern.matched = pattern.after(pattern.matched, byte);
-            }
-            let complete = self.patterns.iter().filter(|p| p.matched == p.bytes.len());
-            if let Some(longest) = complete.map(|p| p.matched).max() {
-                self.found = true;
-                self.held.truncate(before + i + 1 - longest);
-                return std::mem::take(&mut self.held);
-            }
+        let held = self.held.as_bytes();
+        let complete = |end: usize| {
+            let here = self.strings.iter().filter(|string| held[..end].ends_with(string.as_bytes()));
+            here.map(|string| end - string.len()).min() // the longest begins first
+        };
+        if let Some(begin) = (first..=held.len()).find_map(complete) {
+            self.found = true;
+            self.held.truncate(begin);
+            return std::mem::take(&mut self.held);
         }
-        let waiting = self.patterns.iter().map(|p| p.matched).max().unwrap_or(0);
-        let rest = self.held.split_off(self.held.len() - waiting);
+        let may_grow = |begin: &usize| self.strings.iter().any(|s| s.as_bytes().starts_with(&held[*begin..]));
+        let waits = (0..held.len()).find(may_grow).unwrap_or(held.len());
+        let rest = self.held.split_off(waits);
         std::mem::replace(&mut self.held, rest)
     }
 
     /// Whether there are no strings to watch for.
     pub fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
+        self.strings.is_empty()
     }
 
     /// Whether a stop string has been found.
@@ -108,7 +93,6 @@ impl StopStrings {
 
     /// Returns the text held back: once the text has ended, it can no longer become a stop string.
     pub fn finish(&mut self) -> String {
-        self.patterns.iter_mut().for_each(|pattern| pattern.matched = 0);
         std::mem::take(&mut self.held)
     }
 }

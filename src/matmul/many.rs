@@ -17,7 +17,7 @@
 
 use super::{Disjoint, K_BLOCK, odd_lines, pieces, start};
 use crate::simd::{LANES, Simd, kernel};
-use crate::tensor::{Matrix, Number};
+use crate::tensor::{Matrix, Number, Outputs};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -30,22 +30,14 @@ pub fn sgemm_fuses() -> bool {
     }
 }
 
-/// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
-pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
-    product(x, Stored::<N> { numbers: w, width: bias.len(), by_rows: false }, Some(bias), y);
-}
-
-/// y `[T, V]` = x `[T, C]` · wᵀ, w `[V, C]`
-pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
-    product(x, Stored::<N> { numbers: w, width: x.cols(), by_rows: true }, None, y);
-}
-
 /// Columns of 16-bit weights that are widened together: with 256 `k`, 512 KiB.
 const STRIPE: usize = 512;
 
-/// The loop above.
-fn product<N: Number>(x: &Matrix, w: Stored<'_, N>, bias: Option<&[f32]>, y: &mut Matrix) {
+/// y `[T, N]` = x `[T, K]` · w + bias `[N]`; w is `[K, N]`, or `[N, K]` where its rows are the outputs.
+pub fn product<N: Number>(x: &Matrix, w: &[N::Bits], outputs: Outputs, bias: Option<&[f32]>, y: &mut Matrix) {
     let (rows, n, depth) = (y.rows(), y.cols(), x.cols());
+    let by_rows = outputs == Outputs::Rows;
+    let w = Stored::<N> { numbers: w, width: if by_rows { depth } else { n }, by_rows };
     let out = Disjoint::new(y.data_mut());
     pieces(n, LANES).for_each(|piece| {
         let stripe = if w.is_f32() { piece.len() } else { STRIPE };

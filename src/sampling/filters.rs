@@ -113,8 +113,7 @@ fn drop_unlikely(x: &mut [f32], p: &[f32], limit: f32, keep: usize) {
 
 /// scores `[V]` -> log-probabilities `[1, V]`
 fn logarithms(x: &[f32]) -> Matrix {
-    let mut logs = Matrix::scratch(1, x.len());
-    logs.row_mut(0).copy_from_slice(x);
+    let mut logs = Matrix::of_row(x);
     log_probabilities(logs.row_mut(0));
     logs
 }

@@ -15,8 +15,9 @@ use super::choice::{Processor, Sampler};
 use super::watch::watched;
 use super::{Uniform, bans, filters, penalties, top_k};
 use crate::bpe::TokenId;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure};
 use crate::model::Gpt2;
+use crate::names::names;
 use crate::softmax::temperature;
 use kinds::Kind;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
@@ -245,34 +246,30 @@ impl Options {
         for row in TABLE {
             let value = row.write(self);
             let number = value.as_f64().or_else(|| value.as_str()?.parse().ok()); // inf and NaN are strings
-            in_range(row.name, number, row.range.within, row.range.says)?;
+            number.map_or(Ok(()), |number| in_range(row.name, number, row.range.within, row.range.says))?;
         }
         let size = model.config.vocab_size;
-        let known = |option: &str, id: TokenId| match (id as usize) < size {
-            true => Ok(()),
-            false => Err(Error::option(format!(
-                "{option}: token id {id} is not below the model's vocab_size {size}"
-            ))),
+        let known = |option: &str, id: TokenId| {
+            ensure((id as usize) < size, Error::Option, || {
+                format!("{option}: token id {id} is not below the model's vocab_size {size}")
+            })
         };
         for &(id, bias) in &self.logit_bias {
             known("logit-bias", id)?;
             let within = |bias| bias < f64::INFINITY; // -inf is a ban; NaN fails the comparison
-            in_range(&format!("logit-bias of id {id}:"), Some(bias.into()), within, "a number or -inf")?;
+            in_range(&format!("logit-bias of id {id}:"), bias.into(), within, "a number or -inf")?;
         }
         self.bad_words.iter().flatten().try_for_each(|id| known("bad-words", *id))?;
-        if self.bad_words.iter().any(Vec::is_empty) {
-            return Err(Error::option("bad-words: an empty text cannot be banned; give at least one token"));
-        }
-        if self.stop.iter().any(String::is_empty) {
-            return Err(Error::option("stop: an empty text matches everywhere; give at least one character"));
-        }
+        ensure(!self.bad_words.iter().any(Vec::is_empty), Error::Option, || {
+            "bad-words: an empty text cannot be banned; give at least one token".into()
+        })?;
+        ensure(!self.stop.iter().any(String::is_empty), Error::Option, || {
+            "stop: an empty text matches everywhere; give at least one character".into()
+        })?;
         let (least, most) = (self.min_new_tokens, self.max_new_tokens);
-        if least > most {
-            return Err(Error::option(format!(
-                "min-new-tokens {least} must be at most max-new-tokens, which is {most}"
-            )));
-        }
-        Ok(())
+        ensure(least <= most, Error::Option, || {
+            format!("min-new-tokens {least} must be at most max-new-tokens, which is {most}")
+        })
     }
 
     /// The random numbers of a text, from the first one on.
@@ -326,24 +323,7 @@ pub enum ContextPolicy {
     Error,
 }
 
-impl ContextPolicy {
-    /// All policies.
-    pub const ALL: [Self; 3] = [Self::Slide, Self::Stop, Self::Error];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Slide => "slide",
-            Self::Stop => "stop",
-            Self::Error => "error",
-        }
-    }
-
-    /// The policy with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|policy| policy.name() == name)
-    }
-}
+names!(ContextPolicy { Slide: "slide", Stop: "stop", Error: "error" });
 
 #[cfg(test)]
 mod tests;

@@ -82,9 +82,9 @@ pub(super) fn read_beams(model: &Gpt2, beams: &mut [&mut Beam<'_>]) -> Matrix {
     while done < beams.len() {
         // a pass finishes beams in order: the first ones get its budget
         let unread = beams[done..].iter_mut().map(|beam| &mut beam.text);
-        let pass = read(model, unread, &mut NoTrace).expect("something to read");
-        for row in 0..pass.hidden.rows() {
-            hidden.row_mut(done).copy_from_slice(pass.hidden.row(row));
+        let (read, _) = read(model, unread, &mut NoTrace).expect("something to read");
+        for row in 0..read.rows() {
+            hidden.row_mut(done).copy_from_slice(read.row(row));
             done += 1;
         }
     }

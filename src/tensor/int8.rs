@@ -17,8 +17,7 @@
 
 use super::{Dtype, Weights};
 use crate::format::Bytes;
-use crate::simd::LANES;
-use crate::simd::kernel;
+use crate::simd::{LANES, kernel};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -40,6 +39,16 @@ pub enum Outputs {
     Cols,
 }
 
+impl Outputs {
+    /// N and K of a matrix `[rows, cols]`: the number of outputs, and of the products that each sums.
+    pub(crate) fn split(self, rows: usize, cols: usize) -> (usize, usize) {
+        match self {
+            Self::Rows => (rows, cols),
+            Self::Cols => (cols, rows),
+        }
+    }
+}
+
 /// What eight-bit numbers need besides their bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Channels {
@@ -51,6 +60,7 @@ pub(super) struct Channels {
 /// Eight-bit weights as they lie in memory, for N outputs that are sums of K products.
 #[derive(Clone, Copy)]
 pub(crate) struct Int8<'a> {
+    outputs: Outputs,
     /// K
     pub depth: usize,
     /// `[N / 16, K / 4, 16, 4]`
@@ -76,6 +86,13 @@ impl<'a> Int8<'a> {
         let q = self.panel(n / LANES)[k / GROUP * LINE + n % LANES * GROUP + k % GROUP];
         f32::from(q) * self.scales[n]
     }
+
+    /// Row `i` as f32: q * scale, each product rounded once. `[cols]`
+    pub(super) fn read_row(&self, i: usize, row: &mut [f32]) {
+        for (j, x) in row.iter_mut().enumerate() {
+            *x = if self.outputs == Outputs::Rows { self.get(j, i) } else { self.get(i, j) };
+        }
+    }
 }
 
 impl Weights {
@@ -89,7 +106,7 @@ impl Weights {
     /// # Panics
     /// If there are not as many bytes and scales as the shape needs.
     pub fn int8(rows: usize, cols: usize, outputs: Outputs, panels: Bytes, scales: Vec<f32>) -> Self {
-        let (n, depth) = split(rows, cols, outputs);
+        let (n, depth) = outputs.split(rows, cols);
         let bytes = Self::int8_shape(n, depth).iter().try_fold(1usize, |bytes, n| bytes.checked_mul(*n));
         assert_eq!(Some(panels.len()), bytes, "bytes of all panels");
         assert_eq!(scales.len(), n, "one scale per output");
@@ -104,7 +121,7 @@ impl Weights {
         if self.dtype == Dtype::I8 {
             return self.clone();
         }
-        let (n, depth) = split(self.rows, self.cols, outputs);
+        let (n, depth) = outputs.split(self.rows, self.cols);
         let wide = self.to_f32();
         let (step_k, step_n) = if outputs == Outputs::Rows { (1, depth) } else { (n, 1) };
         let mut panels = vec![0i8; Self::int8_shape(n, depth).iter().product()];
@@ -128,7 +145,7 @@ impl Weights {
     /// The shape of the tensor that holds these numbers, if they have eight bits. `[N / 16, K / 4, 16, 4]`
     pub(crate) fn panel_shape(&self) -> [usize; 4] {
         let outputs = self.channels.as_ref().map_or(Outputs::Cols, |channels| channels.outputs);
-        let (n, depth) = split(self.rows, self.cols, outputs);
+        let (n, depth) = outputs.split(self.rows, self.cols);
         Self::int8_shape(n, depth)
     }
 
@@ -142,26 +159,11 @@ impl Weights {
         &self.bytes
     }
 
-    pub(super) fn as_int8<'a>(&'a self, channels: &'a Channels) -> Int8<'a> {
-        let (_, depth) = split(self.rows, self.cols, channels.outputs);
-        Int8 { depth, panels: bytemuck::cast_slice(&self.bytes), scales: &channels.scales }
-    }
-
-    /// Row `i` as f32: q * scale, each product rounded once. `[cols]`
-    pub(super) fn read_int8_row(&self, channels: &Channels, i: usize, row: &mut [f32]) {
-        let w = self.as_int8(channels);
-        match channels.outputs {
-            Outputs::Rows => row.iter_mut().enumerate().for_each(|(k, x)| *x = w.get(k, i)),
-            Outputs::Cols => row.iter_mut().enumerate().for_each(|(n, x)| *x = w.get(i, n)),
-        }
-    }
-}
-
-/// N and K of a matrix.
-fn split(rows: usize, cols: usize, outputs: Outputs) -> (usize, usize) {
-    match outputs {
-        Outputs::Rows => (rows, cols),
-        Outputs::Cols => (cols, rows),
+    /// The numbers and their scales, if they have eight bits.
+    pub(crate) fn as_int8(&self) -> Option<Int8<'_>> {
+        let &Channels { outputs, ref scales } = self.channels.as_ref()?;
+        let (_, depth) = outputs.split(self.rows, self.cols);
+        Some(Int8 { outputs, depth, panels: bytemuck::cast_slice(&self.bytes), scales })
     }
 }
 

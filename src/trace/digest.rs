@@ -67,11 +67,7 @@ impl Digest {
         let per_value = 1.0 / count.max(1) as f64;
         let mean = finite().sum::<f64>() * per_value; // in f64 and in order: the same everywhere
         let std = (finite().map(|x| (x - mean) * (x - mean)).sum::<f64>() * per_value).sqrt();
-        let (min, max) = if count == 0 {
-            (f64::NAN, f64::NAN)
-        } else {
-            (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max))
-        };
+        let (min, max) = (finite().fold(f64::NAN, f64::min), finite().fold(f64::NAN, f64::max)); // NaN of nothing
         let (shape, first) = (shape.to_vec(), values().take(FIRST).collect());
         Self { name, shape, mean, std, min, max, first, not_finite: all - count, hash }
     }

@@ -12,7 +12,7 @@ pub fn product(x: &Matrix, w: Int8<'_>, bias: &[f32]) -> Matrix {
             let panel = w.panel(n / 16);
             let mut sum = 0.0f32;
             for (b, start) in (0..x.cols()).step_by(BLOCK).enumerate() {
-                let (scale, zero) = rows.steps(t, b).get(0);
+                let (scale, zero) = rows.step(t, b);
                 let factors = (start..(start + BLOCK).min(x.cols())).map(|k| {
                     (
                         i64::from(rows.row(t)[k]),

@@ -14,8 +14,7 @@
 
 use super::super::K_BLOCK;
 use super::sums::Row;
-use crate::simd::LANES;
-use crate::simd::kernel;
+use crate::simd::{LANES, kernel};
 use crate::tensor::{GROUP, Matrix};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -40,23 +39,6 @@ pub struct Rows {
     wide: Matrix,
     /// `[T, 2 * blocks]`: scale and zero of each block, side by side
     steps: Matrix,
-}
-
-/// The scales and zeros of one block, for several rows.
-#[derive(Clone, Copy)]
-pub struct Steps<'a> {
-    data: &'a [f32],
-    /// From one row to the next.
-    row: usize,
-}
-
-impl Steps<'_> {
-    /// Scale and zero of row `r`.
-    #[inline(always)]
-    pub fn get(&self, r: usize) -> (f32, i32) {
-        let [scale, zero]: [f32; 2] = *self.data[r * self.row..].first_chunk().expect("scale and zero");
-        (scale, zero as i32)
-    }
 }
 
 impl Rows {
@@ -105,10 +87,11 @@ impl Rows {
         Row { bytes: &self.row(t)[k.clone()], wide: if wide.is_empty() { wide } else { &wide[k] } }
     }
 
-    /// Scale and zero of block `b`, from row `t` on.
-    pub fn steps(&self, t: usize, b: usize) -> Steps<'_> {
-        let row = self.steps.cols();
-        Steps { data: &self.steps.data()[t * row + 2 * b..], row }
+    /// Scale and zero of block `b` of row `t`.
+    #[inline(always)]
+    pub fn step(&self, t: usize, b: usize) -> (f32, i32) {
+        let steps = self.steps.row(t);
+        (steps[2 * b], steps[2 * b + 1] as i32)
     }
 }
 
@@ -194,7 +177,7 @@ mod tests {
                     let got = Rows::quantize(&x, true);
                     for (b, block) in x.row(0).chunks(BLOCK).enumerate() {
                         let (scale, zero, q) = by_definition(block);
-                        let (got_scale, got_zero) = got.steps(0, b).get(0);
+                        let (got_scale, got_zero) = got.step(0, b);
                         assert_eq!((got_scale, got_zero as f32), (scale, zero), "{simd:?} {len}");
                         assert_eq!(&got.row(0)[b * BLOCK..][..block.len()], q, "{simd:?} {len}");
                         let wide: Vec<i16> = q.iter().map(|q| i16::from(*q) - zero as i16).collect();
@@ -217,7 +200,7 @@ mod tests {
     fn numbers_at_the_ends_of_the_range() {
         let quantized = |x: &[f32]| {
             let rows = Rows::quantize(&Matrix::from_vec(1, x.len(), x.to_vec()), false);
-            let (scale, zero) = rows.steps(0, 0).get(0);
+            let (scale, zero) = rows.step(0, 0);
             (scale, zero, rows.row(0).to_vec())
         };
         under_each(|_| {

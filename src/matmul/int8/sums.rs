@@ -17,8 +17,7 @@ mod avx2;
 mod vnni;
 
 use crate::matmul::K_BLOCK;
-use crate::simd::LANES;
-use crate::simd::Simd;
+use crate::simd::{LANES, Simd};
 use crate::tensor::{GROUP, LINE};
 
 /// Panels that are multiplied together.

@@ -2,7 +2,7 @@
 
 use super::kinds::Given;
 use super::{Encode, Options};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure};
 use crate::sampling::{History, Watch};
 use serde_json::Value;
 
@@ -134,18 +134,10 @@ impl Row {
     }
 }
 
-/// Checks that a value, if there is one, is within its range.
+/// Checks that a value is within its range.
 ///
 /// # Errors
 /// [`Error::Option`] that names the option and its range.
-pub(crate) fn in_range(
-    name: &str,
-    value: Option<f64>,
-    within: impl Fn(f64) -> bool,
-    range: &str,
-) -> Result<()> {
-    match value {
-        Some(value) if !within(value) => Err(Error::option(format!("{name} {value} must be {range}"))),
-        _ => Ok(()),
-    }
+pub(crate) fn in_range(name: &str, value: f64, within: impl Fn(f64) -> bool, range: &str) -> Result<()> {
+    ensure(within(value), Error::Option, || format!("{name} {value} must be {range}"))
 }

@@ -13,7 +13,7 @@
 use super::Guesser;
 use crate::bpe::Bpe;
 use crate::config::TokenId;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure};
 use crate::generate::View;
 use crate::generate::text::{Text, read_all_but_newest, read_to_end};
 use crate::model::Gpt2;
@@ -45,11 +45,11 @@ impl<'m> DraftModel<'m> {
     /// [`Error::Input`] if their vocabularies differ in size.
     pub fn new(model: &'m Gpt2, of: &Gpt2) -> Result<Self> {
         let (ours, theirs) = (model.config.vocab_size, of.config.vocab_size);
-        if ours != theirs {
-            return Err(Error::input(format!(
+        ensure(ours == theirs, Error::Input, || {
+            format!(
                 "the draft model has {ours} tokens but the model has {theirs}; use a draft with the same vocabulary"
-            )));
-        }
+            )
+        })?;
         Ok(Self { model, text: Text::new(model, &[]), q: Vec::new() })
     }
 
