@@ -19,6 +19,7 @@ pub mod batch;
 mod check;
 pub mod draft;
 mod generation;
+mod rewind;
 pub mod stop;
 pub mod text;
 
@@ -27,8 +28,8 @@ pub use batch::Batch;
 pub use check::check_ids;
 pub(crate) use check::check_prompt;
 pub use draft::{Draft, Passes, Rejection, View};
-pub(crate) use generation::Mark;
 pub use generation::Pieces;
+pub(crate) use rewind::Mark;
 pub use stop::{FinishReason, StopStrings, TextStream};
 pub use text::Text;
 

@@ -22,48 +22,39 @@ use std::ops::Range;
 /// # Panics
 /// If the rows of `qkv` are not the new positions of the cache's sequences, or the heads do not divide C.
 pub fn each_head(qkv: &Matrix, cache: &LayerCache, n_head: usize, work: impl Fn(Part<'_>) + Sync) -> Matrix {
-    let c = qkv.cols() / 3;
-    let batch = Batch { qkv, sequences: cache.sequences(), layer: cache.layer(), d: c / n_head };
-    let t: usize = batch.sequences.iter().map(|sequence| sequence.ids.len()).sum();
-    assert_eq!((qkv.rows(), qkv.cols()), (t, 3 * n_head * batch.d), "qkv [T, 3C], C = H * D");
+    let (sequences, layer) = (cache.sequences(), cache.layer());
+    let (step, c, d) = (qkv.cols(), qkv.cols() / 3, qkv.cols() / 3 / n_head);
+    let t: usize = sequences.iter().map(|sequence| sequence.ids.len()).sum();
+    assert_eq!((qkv.rows(), step), (t, 3 * n_head * d), "qkv [T, 3C], C = H * D");
+    let groups: usize = sequences.iter().map(groups_of).sum();
     let mut mixed = Matrix::scratch(t, c);
-    let (out, groups) = (Disjoint::new(mixed.data_mut()), batch.groups());
-    (0..n_head * groups).into_par_iter().for_each(|i| work(batch.part(i / groups, i % groups, &out)));
+    let out = Disjoint::new(mixed.data_mut());
+    (0..n_head * groups).into_par_iter().for_each(|i| {
+        let (h, (row, first, Sequence { ids, cache })) = (i / groups, group(sequences, i % groups));
+        let rows = row..row + (ids.len() - first).min(heads::ROWS);
+        let queries = &qkv.data()[row * step + h * d..];
+        let (head, past) = (cache.head(layer, h), cache.len() + first);
+        work(Part { h, rows, past, queries, step, head, out: &out });
+    });
     mixed // [T, C]
 }
 
-/// What all parts read.
-struct Batch<'a> {
-    qkv: &'a Matrix,
-    sequences: &'a [Sequence<'a>],
-    layer: usize,
-    /// D
-    d: usize,
+/// The number of groups of a sequence.
+fn groups_of(sequence: &Sequence<'_>) -> usize {
+    sequence.ids.len().div_ceil(heads::ROWS)
 }
 
-impl Batch<'_> {
-    /// The number of groups.
-    fn groups(&self) -> usize {
-        self.sequences.iter().map(|s| s.ids.len().div_ceil(heads::ROWS)).sum()
-    }
-
-    /// Head `h` of group `i`.
-    fn part<'a>(&'a self, h: usize, mut i: usize, out: &'a Disjoint<'a>) -> Part<'a> {
-        let mut row = 0;
-        for Sequence { ids, cache } in self.sequences {
-            let first = i * heads::ROWS;
-            if first < ids.len() {
-                let (row, step) = (row + first, self.qkv.cols());
-                let rows = row..row + (ids.len() - first).min(heads::ROWS);
-                let queries = &self.qkv.data()[row * step + h * self.d..];
-                let (past, head) = (cache.len() + first, cache.head(self.layer, h));
-                return Part { h, rows, past, queries, step, head, out };
-            }
-            i -= ids.len().div_ceil(heads::ROWS);
-            row += ids.len();
+/// The first row of group `i` of all sequences, which of its sequence's new positions this is, and the sequence.
+fn group<'a, 'b>(sequences: &'a [Sequence<'b>], mut i: usize) -> (usize, usize, &'a Sequence<'b>) {
+    let mut row = 0;
+    for sequence in sequences {
+        if i < groups_of(sequence) {
+            return (row + i * heads::ROWS, i * heads::ROWS, sequence);
         }
-        unreachable!("a group of the batch")
+        i -= groups_of(sequence);
+        row += sequence.ids.len();
     }
+    unreachable!("a group of the batch")
 }
 
 /// One head, and r new positions of one sequence.

@@ -128,12 +128,8 @@ impl Settings {
             (is_off(&model.byte_fallback), "byte_fallback".into()),
             (is_off(&model.ignore_merges), "ignore_merges".into()),
         ];
-        match conditions.into_iter().find(|(holds, _)| !holds) {
-            Some((_, what)) => {
-                Err(format!("not GPT-2's byte-level BPE: it has {what}, which is not supported"))
-            }
-            None => Ok(()),
-        }
+        let Some((_, what)) = conditions.into_iter().find(|(holds, _)| !holds) else { return Ok(()) };
+        Err(format!("not GPT-2's byte-level BPE: it has {what}, which is not supported"))
     }
 }
 

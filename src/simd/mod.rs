@@ -76,11 +76,9 @@ impl Simd {
             return Ok(Self::detect());
         };
         (here.iter().copied().find(|simd| asked == simd.name())).ok_or_else(|| {
-            Error::input(format!(
-                "GPT2_SIMD={}: not an instruction set of this machine; it has {}",
-                asked.to_string_lossy(),
-                here.iter().map(|simd| simd.name()).collect::<Vec<_>>().join(", ")
-            ))
+            let names = here.iter().map(|simd| simd.name()).collect::<Vec<_>>().join(", ");
+            let asked = asked.to_string_lossy();
+            Error::input(format!("GPT2_SIMD={asked}: not an instruction set of this machine; it has {names}"))
         })
     }
 

@@ -40,10 +40,8 @@ impl std::str::FromStr for Dtype {
     /// The number type of this [`name`](Dtype::name).
     fn from_str(name: &str) -> Result<Self> {
         Self::from_name(name).ok_or_else(|| {
-            Error::input(format!(
-                "{name:?} is no number type; there are {}",
-                Self::ALL.map(Self::name).join(", ")
-            ))
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::input(format!("{name:?} is no number type; there are {names}"))
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::kinds::Given;
 use super::{Encode, Options};
-use crate::error::{Error, Result, ensure};
+use crate::error::{Error, Result};
 use crate::sampling::{History, Watch};
 use serde_json::Value;
 
@@ -132,12 +132,4 @@ impl Row {
     pub fn write(&self, options: &Options) -> Value {
         (self.write)(options)
     }
-}
-
-/// Checks that a value is within its range.
-///
-/// # Errors
-/// [`Error::Option`] that names the option and its range.
-pub(crate) fn in_range(name: &str, value: f64, within: impl Fn(f64) -> bool, range: &str) -> Result<()> {
-    ensure(within(value), Error::Option, || format!("{name} {value} must be {range}"))
 }

@@ -120,12 +120,10 @@ fn read_bytes(model: &Gpt2) -> usize {
 /// [`Error::Input`] that names the first id that differs.
 pub fn same_tokens(draft: &Bpe, model: &Bpe) -> Result<()> {
     let size = draft.vocab_size().max(model.vocab_size()) as TokenId;
-    match (0..size).find(|id| draft.token_bytes(*id) != model.token_bytes(*id)) {
-        Some(id) => Err(Error::input(format!(
-            "the draft model's tokenizer differs: token {id} is {:?} in the draft and {:?} in the model",
-            draft.token_text(id).unwrap_or_default(),
-            model.token_text(id).unwrap_or_default()
-        ))),
-        None => Ok(()),
-    }
+    let differs = |id: &TokenId| draft.token_bytes(*id) != model.token_bytes(*id);
+    let Some(id) = (0..size).find(differs) else { return Ok(()) };
+    let [draft, model] = [draft, model].map(|bpe| bpe.token_text(id).unwrap_or_default());
+    Err(Error::input(format!(
+        "the draft model's tokenizer differs: token {id} is {draft:?} in the draft and {model:?} in the model"
+    )))
 }
