@@ -206,7 +206,7 @@ impl Bpe {
         while let Some((rank, i)) =
             (ids.windows(2).enumerate()).filter_map(|(i, pair)| Some((rank(pair)?, i))).min()
         {
-            ids[i] = self.vocabulary.merged(rank);
+            ids[i] = self.vocabulary.merged[rank as usize];
             ids.remove(i + 1);
         }
         ids

@@ -57,11 +57,6 @@ impl Error {
         move |problem| Self::File { path, problem }
     }
 
-    /// An [`Error::Option`].
-    pub fn option(problem: impl Into<String>) -> Self {
-        Self::Option(problem.into())
-    }
-
     /// An [`Error::Input`].
     pub fn input(problem: impl Into<String>) -> Self {
         Self::Input(problem.into())

@@ -112,9 +112,8 @@ pub fn score_each(
             let scored = start..(start + ROWS).min(end);
             let before = scored.clone().map(|i| i - 1 - begin); // row i - 1 predicts token i
             let logits = model.head(&hidden.select(&before.collect::<Vec<_>>()), &mut NoTrace); // [rows, V]
-            let rows = scored.into_par_iter().enumerate();
-            let found: Vec<(usize, f64)> =
-                rows.map(|(row, i)| (i, log_softmax(logits.row(row), ids[i] as usize))).collect();
+            let logprob = |(row, i): (usize, usize)| (i, log_softmax(logits.row(row), ids[i] as usize));
+            let found: Vec<(usize, f64)> = scored.into_par_iter().enumerate().map(logprob).collect();
             for (i, logprob) in found {
                 ensure(logprob.is_finite(), Error::Input, || {
                     format!("the score of token {i} is not a finite number; the model's weights are damaged")

@@ -107,7 +107,7 @@ impl<'v> Merger<'v> {
                 continue; // stale: one of the two symbols has changed since
             }
             let right = self.symbols[left.next as usize];
-            let merged = self.vocabulary.merged(rank);
+            let merged = self.vocabulary.merged[rank as usize];
             observe(Merge { rank, left: left.id, right: right.id, merged, at: at as usize });
             self.symbols[left.next as usize].rank = NO_PAIR; // the right symbol is gone
             self.symbols[at as usize] = Symbol { id: merged, next: right.next, ..left };
@@ -175,7 +175,7 @@ mod tests {
         let vocabulary = &Bpe::gpt2().vocabulary;
         let (mut merger, mut ids) = (Merger::new(vocabulary), Vec::new());
         for rank in 0..50_000 {
-            let id = vocabulary.merged(rank);
+            let id = vocabulary.merged[rank as usize];
             let mut last = None;
             ids.clear();
             let piece = vocabulary.token_bytes(id).expect("a token");

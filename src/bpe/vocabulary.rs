@@ -112,12 +112,6 @@ impl Vocabulary {
     pub fn rank(&self, left: TokenId, right: TokenId) -> Option<u32> {
         self.ranks.get(&pair(left, right)).copied()
     }
-
-    /// The token that the merge of this rank makes.
-    #[inline]
-    pub fn merged(&self, rank: u32) -> TokenId {
-        self.merged[rank as usize]
-    }
 }
 
 /// Two ids as one key.

@@ -1,4 +1,4 @@
-//! The methods of [`Generation`] beside the loop: construction, state, and going back a step.
+//! The methods of [`Generation`] beside the loop: construction and state.
 
 use super::text::read_all_but_newest;
 use super::{
@@ -14,8 +14,8 @@ impl<'m> Generation<'m> {
     /// Begins after `prompt`.
     ///
     /// # Errors
-    /// [`Error::Input`] if the prompt is empty, is too long for the context policy, or has an id outside the model's
-    /// vocabulary; [`Error::Option`] if an option is out of range.
+    /// [`Error::Input`](crate::error::Error::Input) if the prompt is empty, is too long for the context policy, or has an
+    /// id outside the model's vocabulary; [`Error::Option`](crate::error::Error::Option) if an option is out of range.
     pub fn new(model: &'m Gpt2, prompt: &[TokenId], options: Options) -> Result<Self> {
         Self::with_trace(model, prompt, options, NoTrace)
     }
@@ -72,9 +72,9 @@ impl<'m, T: Trace> Generation<'m, T> {
         self
     }
 
-    /// Accepts drawn guesses by the ratio of their probabilities ([`Rejection`]) instead of by equality with the text's
-    /// own draw. More guesses are accepted, but the result is a different text from the same distribution. This has no
-    /// effect with a custom [`Sampler`](crate::sampling::Sampler).
+    /// Accepts drawn guesses by the ratio of their probabilities ([`Rejection`](super::Rejection)) instead of by equality
+    /// with the text's own draw. More guesses are accepted, but the result is a different text from the same
+    /// distribution. This has no effect with a custom [`Sampler`](crate::sampling::Sampler).
     pub fn with_rejection(mut self, rejection: bool) -> Self {
         self.rejection = rejection && self.options.sampler.is_none();
         self

@@ -4,7 +4,7 @@
 //! ids    .. forgotten .. | read: in the cache | unread
 //! ```
 //!
-//! [`read`] makes the model read the newest ids of many texts in one pass. Everything else builds on it: a single text
+//! [`read()`] makes the model read the newest ids of many texts in one pass. Everything else builds on it: a single text
 //! is a batch of one, a beam is a text that forks, and a guess is read together with the text it may continue.
 
 mod read;

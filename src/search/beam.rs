@@ -69,7 +69,7 @@ pub struct BeamSearch<'m> {
 }
 
 /// Beams that compete with each other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Group<'m> {
     /// The best beam first.
     running: Vec<Beam<'m>>,
@@ -94,10 +94,9 @@ impl<'m> BeamSearch<'m> {
             "num-beam-groups: groups of beams cannot be combined with sampling; leave out one of the two"
                 .into()
         })?;
-        let (root, finished) = (Beam::new(Text::new(model, prompt)), Finished::new(beams.group_size()));
-        let group =
-            || Group { running: vec![root.clone()], finished: finished.clone(), closed: longest == 0 };
-        let mut groups: Vec<Group<'m>> = (0..beams.num_beam_groups).map(|_| group()).collect();
+        let running = vec![Beam::new(Text::new(model, prompt))];
+        let group = Group { running, finished: Finished::new(beams.group_size()), closed: longest == 0 };
+        let mut groups = vec![group; beams.num_beam_groups];
         if longest == 0 {
             let (ids, logprobs, score, finish_reason) = (vec![], vec![], 0.0, FinishReason::Length);
             groups[0].finished.insert(Hypothesis { ids, logprobs, score, finish_reason, group: 0, rank: 0 });

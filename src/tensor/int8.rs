@@ -81,16 +81,16 @@ impl<'a> Int8<'a> {
         &self.panels[p * bytes..][..bytes]
     }
 
-    /// The weight `w[k, n]`: q * scale.
-    fn get(&self, k: usize, n: usize) -> f32 {
-        let q = self.panel(n / LANES)[k / GROUP * LINE + n % LANES * GROUP + k % GROUP];
-        f32::from(q) * self.scales[n]
+    /// The number `q[k, n]`. The weight is q * scale.
+    pub fn q(&self, k: usize, n: usize) -> i8 {
+        self.panel(n / LANES)[k / GROUP * LINE + n % LANES * GROUP + k % GROUP]
     }
 
     /// Row `i` as f32: q * scale, each product rounded once. `[cols]`
     pub(super) fn read_row(&self, i: usize, row: &mut [f32]) {
         for (j, x) in row.iter_mut().enumerate() {
-            *x = if self.outputs == Outputs::Rows { self.get(j, i) } else { self.get(i, j) };
+            let (k, n) = if self.outputs == Outputs::Rows { (j, i) } else { (i, j) };
+            *x = f32::from(self.q(k, n)) * self.scales[n];
         }
     }
 }

@@ -98,7 +98,7 @@ impl Row {
     /// # Errors
     /// [`Error::Option`] that describes the accepted values.
     pub fn parse(&self, options: &mut Options, text: &str, encode: Encode<'_>) -> Result<()> {
-        let problem = || Error::option(format!("{} must be {}", self.name, self.values()));
+        let problem = || Error::Option(format!("{} must be {}", self.name, self.values()));
         (self.set)(options, Given::Text(text), encode).ok_or_else(problem)
     }
 
