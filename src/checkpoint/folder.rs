@@ -118,10 +118,9 @@ fn file_config(path: &Path, folder: &Path, tensors: &SafeTensors) -> Result<Conf
 fn tokenizer(folder: &Path) -> Result<Bpe> {
     let [vocab, merges, tokenizer] =
         ["vocab.json", "merges.txt", "tokenizer.json"].map(|name| folder.join(name));
-    for path in [&vocab, &merges, &tokenizer] {
-        if path.exists() && !path.is_file() {
-            return Err(Error::file(path, "is not a plain file"));
-        }
+    let not_plain = |path: &&PathBuf| path.exists() && !path.is_file();
+    if let Some(path) = [&vocab, &merges, &tokenizer].into_iter().find(not_plain) {
+        return Err(Error::file(path, "is not a plain file"));
     }
     match (vocab.exists(), merges.exists()) {
         (true, true) => Bpe::from_files(&vocab, &merges),

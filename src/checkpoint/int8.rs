@@ -55,18 +55,13 @@ pub fn scale_name(name: &str) -> String {
 /// What is wrong with the tensor or its scales, in a sentence that names it.
 pub fn weights(tensors: &SafeTensors, name: &str, spec: &Spec, outputs: Outputs) -> Result<Weights, String> {
     let (tensor, [rows, cols]) = (&tensors.tensors[name], spec.matrix());
-    match tensors.metadata.get(VERSION_KEY).map(String::as_str) {
-        Some(VERSION) => {}
-        Some(other) => {
-            return Err(format!(
-                "{VERSION_KEY} is {other:?}; this program reads {VERSION:?}: quantize the model again"
-            ));
-        }
-        None => {
-            return Err(format!(
-                "tensor {name:?} is stored as I8, and __metadata__ has no {VERSION_KEY}; only files of gpt2 quantize are read"
-            ));
-        }
+    let version = tensors.metadata.get(VERSION_KEY).ok_or_else(|| {
+        format!("tensor {name:?} is stored as I8, and __metadata__ has no {VERSION_KEY}; only files of gpt2 quantize are read")
+    })?;
+    if version != VERSION {
+        return Err(format!(
+            "{VERSION_KEY} is {version:?}; this program reads {VERSION:?}: quantize the model again"
+        ));
     }
     let (n, depth) = outputs.split(rows, cols);
     let shape = Weights::int8_shape(n, depth);

@@ -94,20 +94,22 @@ pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
 
 /// Both products: which file computes one depends on the number of rows and on the type of the weights.
 fn product(x: &Matrix, w: &Weights, outputs: Outputs, bias: Option<&[f32]>) -> Matrix {
-    let mut y = Matrix::scratch(x.rows(), outputs.split(w.rows(), w.cols()).0);
-    if w.rows() * w.cols() == 0 {
-        (0..y.rows()).for_each(|t| start(y.row_mut(t), bias)); // nothing to share out
-    } else if let Some(w) = w.as_int8() {
+    let is_empty = w.rows() * w.cols() == 0;
+    if let Some(w) = w.as_int8().filter(|_| !is_empty) {
         return int8::product(x, w, bias);
-    } else {
-        let by_sgemm = x.rows() > FEW && many::sgemm_fuses();
-        with_number!(w.dtype(), N => match (by_sgemm, outputs) {
-            (true, _) => many::product::<N>(x, w.numbers::<N>(), outputs, bias, &mut y),
-            (false, Outputs::Cols) => few::affine::<N>(x, w.numbers::<N>(), bias, &mut y),
-            (false, Outputs::Rows) => few::product_by_rows::<N>(x, w.numbers::<N>(), &mut y),
-        });
     }
-    y
+    let mut y = Matrix::scratch(x.rows(), outputs.split(w.rows(), w.cols()).0);
+    if is_empty {
+        (0..y.rows()).for_each(|t| start(y.row_mut(t), bias)); // nothing to share out
+        return y;
+    }
+    let by_sgemm = x.rows() > FEW && many::sgemm_fuses();
+    with_number!(w.dtype(), N => match (by_sgemm, outputs) {
+        (true, _) => many::product::<N>(x, w.numbers::<N>(), outputs, bias, &mut y),
+        (false, Outputs::Cols) => few::affine::<N>(x, w.numbers::<N>(), bias, &mut y),
+        (false, Outputs::Rows) => few::product_by_rows::<N>(x, w.numbers::<N>(), &mut y),
+    });
+    y // [T, N]
 }
 
 /// Cuts `len` into one piece per thread. Each is a multiple of `unit`, except the last.
