@@ -38,7 +38,7 @@
 //! | `bpe/files.rs`, `tokenizer_json.rs`, `builder.rs` | how is it read and checked? |
 //! | `bpe/cache.rs`, `hash.rs` | what makes ordinary text fast? |
 //! | `bpe/added.rs` | where is `<\|endoftext\|>`? |
-//! | `bpe/stream.rs` | how is text decoded while it is being generated? |
+//! | `bpe/decode.rs`, `stream.rs` | how do tokens become text, also while it is being generated? |
 //!
 //! The result equals that of OpenAI's tiktoken (`gpt2`) and of Hugging Face's tokenizers on every text. The
 //! character classes are those of Unicode 16.0. Bytes that are not UTF-8 are kept as they are: `decode` of
@@ -48,6 +48,7 @@ mod added;
 mod builder;
 mod cache;
 mod class;
+mod decode;
 mod files;
 mod hash;
 mod merge;
@@ -57,23 +58,16 @@ mod symbols;
 mod tokenizer_json;
 mod vocabulary;
 
-use std::{
-    fmt,
-    path::Path,
-    sync::{Arc, LazyLock},
-};
-
-use serde::Serialize;
-
-use self::{
-    cache::Cache, merge::Merger, split::split, tokenizer_json::tokenizer_json, vocabulary::Vocabulary,
-};
-pub use self::{
-    merge::{Merge, PieceMerges},
-    stream::StreamDecoder,
-};
+pub use self::merge::{Merge, PieceMerges};
+pub use self::stream::StreamDecoder;
 pub use crate::config::TokenId;
-use crate::error::{Error, Result};
+
+use self::tokenizer_json::tokenizer_json;
+use self::{cache::Cache, merge::Merger, split::split, vocabulary::Vocabulary};
+use crate::error::Result;
+use serde::Serialize;
+use std::sync::{Arc, LazyLock};
+use std::{fmt, path::Path};
 
 /// GPT-2's merges, as OpenAI published them.
 const GPT2_MERGES: &str = include_str!("../data/tales-8m/merges.txt");
@@ -116,14 +110,6 @@ pub struct Token {
     pub end: usize,
 }
 
-/// What a text is cut into.
-enum Piece<'t> {
-    /// Of the pattern, for the merges.
-    Plain(&'t [u8]),
-    /// An added token, like `<|endoftext|>`.
-    Added(TokenId, &'t [u8]),
-}
-
 impl Bpe {
     /// GPT-2's own vocabulary, which is part of this library.
     pub fn gpt2() -> Self {
@@ -135,7 +121,7 @@ impl Bpe {
     /// A vocabulary in GPT-2's two files, `vocab.json` and `merges.txt`. Ids may have any order, and gaps.
     ///
     /// # Errors
-    /// [`Error::Io`] if a file cannot be read; [`Error::File`] if the two are no byte-level BPE. The message says where,
+    /// [`Error::Io`](crate::error::Error::Io) if a file cannot be read; [`Error::File`](crate::error::Error::File) if the two are no byte-level BPE. The message says where,
     /// and what to do.
     pub fn from_files(vocab: &Path, merges: &Path) -> Result<Self> {
         let texts = [files::read(vocab)?, files::read(merges)?];
@@ -149,14 +135,14 @@ impl Bpe {
     /// A vocabulary in the one file of HF's `tokenizers`, `tokenizer.json`.
     ///
     /// # Errors
-    /// As [`Bpe::from_files`]; and [`Error::File`] if it describes another kind of tokenizer than GPT-2's.
+    /// As [`Bpe::from_files`]; and [`Error::File`](crate::error::Error::File) if it describes another kind of tokenizer than GPT-2's.
     pub fn from_tokenizer_json(path: &Path) -> Result<Self> {
         Ok(Self { vocabulary: Arc::new(tokenizer_json(path)?) })
     }
 
     /// The number of ids: one more than the largest. In a vocabulary with gaps, some stand for nothing.
     pub fn vocab_size(&self) -> usize {
-        self.vocabulary.size()
+        self.vocabulary.spans.len()
     }
 
     /// The token between documents, `<|endoftext|>`.
@@ -187,51 +173,22 @@ impl Bpe {
 
     /// Every merge on the way to the tokens of a text, piece by piece.
     pub fn merges(&self, text: &[u8], allow_special: bool) -> Vec<PieceMerges> {
-        let (mut merger, mut ids) = (Merger::default(), Vec::new());
+        let (mut merger, mut ids) = (Merger::new(&self.vocabulary), Vec::new());
         let (mut all, mut start) = (Vec::new(), 0);
-        self.pieces(text, allow_special, |piece| {
+        self.pieces(text, allow_special, |piece, added| {
             let mut merges = Vec::new();
-            let (bytes, symbols) = match piece {
-                Piece::Added(id, content) => (content, vec![id]),
-                Piece::Plain(piece) => {
-                    let observe = |merge: Merge| merges.push(Merge { at: start + merge.at, ..merge });
-                    merger.merge(&self.vocabulary, piece, &mut ids, observe);
-                    (piece, piece.iter().map(|&byte| self.vocabulary.byte_id(byte)).collect())
+            let observe = |merge: Merge| merges.push(Merge { at: start + merge.at, ..merge });
+            let symbols = match added {
+                Some(id) => vec![id],
+                None => {
+                    merger.merge(piece, &mut ids, observe);
+                    self.byte_ids(piece)
                 }
             };
-            all.push(PieceMerges { start, end: start + bytes.len(), symbols, merges });
-            start += bytes.len();
+            all.push(PieceMerges { start, end: start + piece.len(), symbols, merges });
+            start += piece.len();
         });
         all
-    }
-
-    /// The bytes that the tokens stand for. Spaces stay as they are.
-    ///
-    /// # Errors
-    /// [`Error::Input`] if the vocabulary lacks an id: the message names it and its place in `ids`.
-    pub fn decode(&self, ids: &[TokenId]) -> Result<Vec<u8>> {
-        self.vocabulary.decode(ids).map_err(|place| self.unknown_id(ids[place], place))
-    }
-
-    /// The text that the tokens stand for. A broken character becomes U+FFFD, as with Python's
-    /// `errors="replace"`.
-    ///
-    /// # Errors
-    /// As [`Bpe::decode`].
-    pub fn decode_lossy(&self, ids: &[TokenId]) -> Result<String> {
-        let text = String::from_utf8(self.decode(ids)?);
-        Ok(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
-    }
-
-    /// The bytes of a token: `b" once"`.
-    #[inline]
-    pub fn token_bytes(&self, id: TokenId) -> Option<&[u8]> {
-        self.vocabulary.token_bytes(id)
-    }
-
-    /// The spelling of a token in vocabulary files: `"Ġonce"`.
-    pub fn token_text(&self, id: TokenId) -> Option<String> {
-        self.vocabulary.token_text(id)
     }
 
     /// The tokens of one piece, by the rule itself: of all adjacent pairs merge the one that is first in the list, the
@@ -244,12 +201,12 @@ impl Bpe {
     /// assert_eq!(bpe.merge_plain(b" lower"), bpe.encode(" lower"));
     /// ```
     pub fn merge_plain(&self, piece: &[u8]) -> Vec<TokenId> {
-        let mut ids: Vec<TokenId> = piece.iter().map(|byte| self.vocabulary.byte_id(*byte)).collect();
+        let mut ids = self.byte_ids(piece);
         let rank = |pair: &[TokenId]| self.vocabulary.rank(pair[0], pair[1]);
         while let Some((rank, i)) =
             (ids.windows(2).enumerate()).filter_map(|(i, pair)| Some((rank(pair)?, i))).min()
         {
-            ids[i] = self.vocabulary.merged(rank);
+            ids[i] = self.vocabulary.merged[rank as usize];
             ids.remove(i + 1);
         }
         ids
@@ -258,65 +215,39 @@ impl Bpe {
     /// The tokens of a text.
     fn ids(&self, text: &[u8], allow_special: bool) -> Vec<TokenId> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
-        let (mut merger, mut cache) = (Merger::default(), Cache::new(text.len()));
-        self.pieces(text, allow_special, |piece| match piece {
-            Piece::Added(id, _) => ids.push(id),
-            Piece::Plain(piece) => {
-                cache.append(piece, &mut ids, |ids| merger.merge(&self.vocabulary, piece, ids, |_| ()));
-            }
+        let (mut merger, mut cache) = (Merger::new(&self.vocabulary), Cache::new(text.len()));
+        self.pieces(text, allow_special, |piece, added| match added {
+            Some(id) => ids.push(id),
+            None => cache.append(piece, &mut ids, |ids| merger.merge(piece, ids, |_| ())),
         });
         ids
     }
 
-    /// Cuts a text at its added tokens, and what is between them by the pattern.
-    fn pieces<'t>(&self, text: &'t [u8], allow_special: bool, mut each: impl FnMut(Piece<'t>)) {
+    /// The tokens of a piece before any merge: one for each byte.
+    fn byte_ids(&self, piece: &[u8]) -> Vec<TokenId> {
+        piece.iter().map(|&byte| self.vocabulary.byte_id(byte)).collect()
+    }
+
+    /// Cuts a text at its added tokens, and what is between them by the pattern. `each` gets every piece, and the id of
+    /// one that is an added token, like `<|endoftext|>`.
+    fn pieces<'t>(
+        &self,
+        text: &'t [u8],
+        allow_special: bool,
+        mut each: impl FnMut(&'t [u8], Option<TokenId>),
+    ) {
         let mut rest = text;
         loop {
             let found = self.vocabulary.added.find(rest, allow_special);
             let (plain, from_token) = rest.split_at(found.map_or(rest.len(), |(at, _)| at));
-            split(plain).for_each(|piece| each(Piece::Plain(piece)));
+            split(plain).for_each(|piece| each(piece, None));
             let Some((_, token)) = found else { return };
             let (content, after) = from_token.split_at(token.content.len());
-            each(Piece::Added(token.id, content));
+            each(content, Some(token.id));
             rest = after;
         }
-    }
-
-    /// The error for an id that the vocabulary lacks.
-    fn unknown_id(&self, id: TokenId, place: usize) -> Error {
-        let (number, size) = (place + 1, self.vocab_size());
-        Error::input(format!(
-            "id {id}, number {number} of the list, is not a token: the vocabulary has {size} ids"
-        ))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gpt2s_own_files_are_recognised() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/tales-8m");
-        let read =
-            Bpe::from_files(&folder.join("vocab.json"), &folder.join("merges.txt")).expect("GPT-2's files");
-        assert!(Arc::ptr_eq(&read.vocabulary, &Bpe::gpt2().vocabulary));
-    }
-
-    #[test]
-    fn gpt2s_merges_as_ids_are_its_files() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/tales-8m");
-        let [vocab, merges] = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
-        let files =
-            files::vocab_and_merges((&vocab, GPT2_VOCAB), (&merges, GPT2_MERGES)).expect("GPT-2's files");
-        let own = Bpe::gpt2().vocabulary;
-        assert_eq!(files.ranks.len(), 50_000);
-        assert!(own.ranks == files.ranks && own.merged == files.merged);
-        assert_eq!((own.byte_ids, own.end_of_text), (files.byte_ids, files.end_of_text));
-        assert_eq!(own.size(), files.size());
-        for id in 0..own.size() as TokenId {
-            assert_eq!(own.token_bytes(id), files.token_bytes(id));
-            assert_eq!(own.token_text(id), files.token_text(id));
-        }
-    }
-}
+mod tests;

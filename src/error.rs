@@ -57,15 +57,15 @@ impl Error {
         move |problem| Self::File { path, problem }
     }
 
-    /// An [`Error::Option`].
-    pub fn option(problem: impl Into<String>) -> Self {
-        Self::Option(problem.into())
-    }
-
     /// An [`Error::Input`].
     pub fn input(problem: impl Into<String>) -> Self {
         Self::Input(problem.into())
     }
+}
+
+/// An error of this `kind` unless something `holds`.
+pub(crate) fn ensure(holds: bool, kind: fn(String) -> Error, problem: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(kind(problem())) }
 }
 
 impl fmt::Display for Error {

@@ -16,19 +16,21 @@
 //! user's settings; [`stop`] finds stop strings, which may end inside a token.
 
 pub mod batch;
+mod check;
 pub mod draft;
-mod finish;
 mod generation;
+mod rewind;
 pub mod stop;
 pub mod text;
 
 pub use crate::sampling::{ContextPolicy, Options};
 pub use batch::Batch;
+pub use check::check_ids;
+pub(crate) use check::check_prompt;
 pub use draft::{Draft, Passes, Rejection, View};
-pub use finish::FinishReason;
-pub(crate) use generation::{Mark, check_prompt};
-pub use generation::{Pieces, check_ids};
-pub use stop::{StopStrings, TextStream};
+pub use generation::Pieces;
+pub(crate) use rewind::Mark;
+pub use stop::{FinishReason, StopStrings, TextStream};
 pub use text::Text;
 
 use crate::config::TokenId;
@@ -131,23 +133,18 @@ impl<'m, T: Trace> Generation<'m, T> {
     fn end(&mut self, logits: &Matrix, first: usize, watch: &mut dyn Watch) -> Result<()> {
         let guess = self.guess.take().unwrap_or_default();
         self.text.take_back(guess.len());
-        let (mut right, mut result) = (0, Ok(()));
-        for k in 0..=guess.len() {
-            match self.choose(logits.row(first + k), self.rejection(&guess, k), watch) {
-                Ok(chosen) => self.ready.push_back(chosen),
-                Err(error) => {
-                    result = Err(error);
-                    break;
-                }
+        let mut right = 0; // how many guessed tokens are what is chosen
+        let result = loop {
+            let rejection = self.rejection(&guess, right);
+            if let Err(error) = self.choose(logits.row(first + right), rejection, watch) {
+                break Err(error);
             }
-            if guess.get(k) != self.text.ids().last() {
-                break;
+            let is_right = guess.get(right) == self.text.ids().last();
+            right += usize::from(is_right);
+            if !is_right || self.finished.is_some() {
+                break Ok(());
             }
-            right += 1;
-            if self.finished.is_some() {
-                break;
-            }
-        }
+        };
         self.text.forget(guess.len() - right);
         let Passes { passes, tokens, drafted, accepted } = &mut self.passes;
         *passes += 1;
@@ -160,26 +157,15 @@ impl<'m, T: Trace> Generation<'m, T> {
         result
     }
 
-    /// logits `[V]` of the last position -> the next token and its piece of the text. The token joins the text.
-    fn choose(
-        &mut self,
-        logits: &[f32],
-        rejection: Option<Rejection>,
-        watch: &mut dyn Watch,
-    ) -> Result<(Chosen, String)> {
-        let mut scores = Matrix::scratch(1, logits.len());
-        let scores = scores.row_mut(0); // [V]
-        scores.copy_from_slice(logits);
+    /// logits `[V]` of the last position -> the next token. It joins the text, and waits to be returned.
+    fn choose(&mut self, logits: &[f32], rejection: Option<Rejection>, watch: &mut dyn Watch) -> Result<()> {
+        let mut scores = Matrix::of_row(logits); // [1, V]
         let (ids, prompt_len) = (self.text.ids(), self.text.prompt_len());
         let history = History { ids, prompt_len, eos: self.options.ends(self.model) };
         let u = self.uniform.at((ids.len() - prompt_len) as u64);
-        let id = match rejection {
-            None => self.options.choose(scores, &history, u, &mut self.trace, watch),
-            Some(rejection) => {
-                let options = self.options.clone().sampler(Arc::new(rejection));
-                options.choose(scores, &history, u, &mut self.trace, watch)
-            }
-        };
+        let with_rejection = rejection.map(|rule| self.options.clone().sampler(Arc::new(rule)));
+        let options = with_rejection.as_ref().unwrap_or(&self.options);
+        let id = options.choose(scores.row_mut(0), &history, u, &mut self.trace, watch);
         let id = self.forced.take().or(id);
 
         let logprob = id.map_or(f64::NAN, |id| log_softmax(logits, id as usize));
@@ -189,11 +175,11 @@ impl<'m, T: Trace> Generation<'m, T> {
         };
         self.trace.record_ids(Stage::NextId, &[id]);
         self.text.push(id);
-        let ends = self.options.ends(self.model);
-        let long_enough = self.is_long_enough();
+        let (ends, long_enough) = (self.options.ends(self.model), self.is_long_enough());
         let (end, piece) = end_with(id, ends, self.stream.as_mut(), long_enough);
         self.finished = end;
-        Ok((Chosen { id, logprob }, piece))
+        self.ready.push_back((Chosen { id, logprob }, piece));
+        Ok(())
     }
 
     /// Returns the next waiting token, or the error after the last one.
@@ -220,26 +206,22 @@ impl<T: Trace> Iterator for Generation<'_, T> {
 pub(crate) fn end_with(
     id: TokenId,
     ends: &[TokenId],
-    stream: Option<&mut TextStream<'_>>,
+    mut stream: Option<&mut TextStream<'_>>,
     long_enough: bool,
 ) -> (Option<FinishReason>, String) {
     let ends_here = ends.contains(&id);
-    let mut piece = String::new();
-    let mut stops = false;
-    if let Some(stream) = stream {
-        if !ends_here {
-            piece = stream.push(id);
-        }
-        stops = stream.stopped();
-        if ends_here || stops || long_enough {
-            piece += &stream.finish();
-        }
-    }
-    let reason = match (ends_here, stops) {
-        (true, _) => Some(FinishReason::Eos),
-        (_, true) => Some(FinishReason::Stop),
+    let mut piece = match &mut stream {
+        Some(stream) if !ends_here => stream.push(id),
+        _ => String::new(),
+    };
+    let reason = match &stream {
+        _ if ends_here => Some(FinishReason::Eos),
+        Some(stream) if stream.stopped() => Some(FinishReason::Stop),
         _ => long_enough.then_some(FinishReason::Length),
     };
+    if let (Some(stream), Some(_)) = (stream, reason) {
+        piece += &stream.finish();
+    }
     (reason, piece)
 }
 

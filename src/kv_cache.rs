@@ -16,8 +16,7 @@
 //! when they enter the cache; finite values stay finite. Attention reads only the cache, also for the new positions, so
 //! the two lines above still give the same bits; they are not the bits of an f32 cache.
 
-use crate::config::Config;
-use crate::config::TokenId;
+use crate::config::{Config, TokenId};
 use crate::tensor::{Dtype, Head, Matrix, PAGE, Page};
 use rayon::prelude::*;
 use std::fmt;
@@ -115,7 +114,7 @@ impl KvCache {
 
     /// What head `h` of `layer` reads.
     pub(crate) fn head(&self, layer: usize, h: usize) -> Head<'_> {
-        Head::new(&self.layers[layer], h, self.head_size, self.dtype)
+        Head { pages: &self.layers[layer], h, d: self.head_size, dtype: self.dtype }
     }
 }
 

@@ -42,12 +42,10 @@ impl LayerNorm {
     /// # Panics
     /// If `weight` or `bias` is not `[C]`.
     pub fn forward(&self, x: &Matrix) -> Matrix {
-        assert!(
-            [&self.weight, &self.bias].iter().all(|b| b.len() == x.cols()),
-            "x [T, C], weight [C], bias [C]"
-        );
-        let mut y = Matrix::scratch(x.rows(), x.cols());
-        let rows = x.data().par_chunks(x.cols()).zip(y.data_mut().par_chunks_mut(x.cols()));
+        let c = x.cols();
+        assert_eq!([self.weight.len(), self.bias.len()], [c, c], "x [T, C], weight [C], bias [C]");
+        let mut y = Matrix::scratch(x.rows(), c);
+        let rows = x.data().par_chunks(c).zip(y.data_mut().par_chunks_mut(c));
         rows.with_min_len(16).for_each(|(x, y)| normalise(x, &self.weight, &self.bias, self.eps, y));
         y // [T, C]
     }

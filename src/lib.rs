@@ -136,6 +136,7 @@ pub mod inspect;
 pub mod linear;
 pub mod math;
 pub mod matmul;
+mod names;
 pub mod quantize;
 pub mod simd;
 pub mod tensor;

@@ -17,7 +17,7 @@
 
 use crate::checkpoint::LanguageModel;
 use crate::config::TokenId;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure};
 use crate::generate::check_ids;
 use crate::generate::text::{Text, read_to_end};
 use crate::model::Gpt2;
@@ -50,20 +50,13 @@ impl Windows {
     /// # Errors
     /// [`Error::Input`] that names the range.
     pub fn check(self, model: &Gpt2) -> Result<()> {
-        let most = model.config.n_positions;
-        if self.window < 2 || self.window > most {
-            return Err(Error::input(format!(
-                "window {} must be from 2 to the model's n_positions, {most}",
-                self.window
-            )));
-        }
-        if self.stride == 0 || self.stride > self.window {
-            return Err(Error::input(format!(
-                "stride {} must be from 1 to the window, {}",
-                self.stride, self.window
-            )));
-        }
-        Ok(())
+        let (Self { window, stride }, most) = (self, model.config.n_positions);
+        ensure((2..=most).contains(&window), Error::Input, || {
+            format!("window {window} must be from 2 to the model's n_positions, {most}")
+        })?;
+        ensure((1..=window).contains(&stride), Error::Input, || {
+            format!("stride {stride} must be from 1 to the window, {window}")
+        })
     }
 }
 
@@ -101,9 +94,7 @@ pub fn score_each(
 ) -> Result<()> {
     check_ids(model, ids)?;
     windows.check(model)?;
-    if ids.is_empty() {
-        return Err(Error::input("there is no text to score"));
-    }
+    ensure(!ids.is_empty(), Error::Input, || "there is no text to score".into())?;
     let mut begin = 0;
     let mut next = 1; // the first token that is not scored yet
     while next < ids.len() {
@@ -121,15 +112,12 @@ pub fn score_each(
             let scored = start..(start + ROWS).min(end);
             let before = scored.clone().map(|i| i - 1 - begin); // row i - 1 predicts token i
             let logits = model.head(&hidden.select(&before.collect::<Vec<_>>()), &mut NoTrace); // [rows, V]
-            let rows = scored.into_par_iter().enumerate();
-            let found: Vec<(usize, f64)> =
-                rows.map(|(row, i)| (i, log_softmax(logits.row(row), ids[i] as usize))).collect();
+            let logprob = |(row, i): (usize, usize)| (i, log_softmax(logits.row(row), ids[i] as usize));
+            let found: Vec<(usize, f64)> = scored.into_par_iter().enumerate().map(logprob).collect();
             for (i, logprob) in found {
-                if !logprob.is_finite() {
-                    return Err(Error::input(format!(
-                        "the score of token {i} is not a finite number; the model's weights are damaged"
-                    )));
-                }
+                ensure(logprob.is_finite(), Error::Input, || {
+                    format!("the score of token {i} is not a finite number; the model's weights are damaged")
+                })?;
                 if each(i, Some(logprob)).is_break() {
                     return Ok(());
                 }

@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["tensor"],
     &["math", "format"],
     &["simd"],
-    &["error"],
+    &["error", "names"],
 ];
 
 /// The same for the files of the command line, whose `mod.rs` is above them all.

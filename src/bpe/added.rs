@@ -6,16 +6,16 @@ use crate::config::TokenId;
 
 /// A token that is found by its spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct AddedToken {
-    pub(super) content: Vec<u8>,
-    pub(super) id: TokenId,
+pub struct AddedToken {
+    pub content: Vec<u8>,
+    pub id: TokenId,
     /// Found only where special tokens are allowed.
-    pub(super) special: bool,
+    pub special: bool,
 }
 
 /// All added tokens of a vocabulary, in the order of their bytes.
 #[derive(Clone)]
-pub(super) struct AddedTokens {
+pub struct AddedTokens {
     tokens: Vec<AddedToken>,
     /// For each byte, whether a token begins with it.
     first: [bool; 256],
@@ -24,19 +24,16 @@ pub(super) struct AddedTokens {
 
 impl AddedTokens {
     /// `tokens` in any order; none is empty.
-    pub(super) fn new(mut tokens: Vec<AddedToken>) -> Self {
+    pub fn new(mut tokens: Vec<AddedToken>) -> Self {
         tokens.sort_by(|a, b| a.content.cmp(&b.content));
         let mut first = [false; 256];
-        tokens
-            .iter()
-            .filter_map(|token| token.content.first())
-            .for_each(|&byte| first[usize::from(byte)] = true);
+        tokens.iter().for_each(|token| first[usize::from(token.content[0])] = true);
         let all_special = tokens.iter().all(|token| token.special);
         Self { tokens, first, all_special }
     }
 
     /// The next added token in `text`, and where it begins.
-    pub(super) fn find(&self, text: &[u8], allow_special: bool) -> Option<(usize, &AddedToken)> {
+    pub fn find(&self, text: &[u8], allow_special: bool) -> Option<(usize, &AddedToken)> {
         if self.all_special && !allow_special {
             return None;
         }
@@ -52,12 +49,9 @@ impl AddedTokens {
             let low = alike.partition_point(|token| token.content.get(i) < Some(byte));
             let high = alike.partition_point(|token| token.content.get(i) <= Some(byte));
             alike = &alike[low..high];
-            match alike.first() {
-                None => break,
-                Some(token) if token.content.len() == i + 1 && (allow_special || !token.special) => {
-                    longest = Some(token);
-                }
-                Some(_) => (),
+            let Some(token) = alike.first() else { break };
+            if token.content.len() == i + 1 && (allow_special || !token.special) {
+                longest = Some(token);
             }
         }
         longest

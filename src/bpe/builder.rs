@@ -8,12 +8,11 @@
 use rayon::prelude::*;
 use std::{borrow::Cow, collections::HashMap};
 
-use super::{
-    added::{AddedToken, AddedTokens},
-    hash::Seeds,
-    symbols::{SYMBOLS, byte_of},
-    vocabulary::{BLOCK, END_OF_TEXT, Kind, Span, Vocabulary, pair},
-};
+use super::added::{AddedToken, AddedTokens};
+use super::decode::BLOCK;
+use super::hash::Fold;
+use super::symbols::{SYMBOLS, byte_of};
+use super::vocabulary::{END_OF_TEXT, Kind, Span, Vocabulary, pair};
 use crate::config::TokenId;
 
 /// Ids are below this. The largest vocabularies have about a quarter of a million tokens.
@@ -23,7 +22,7 @@ const MOST_IDS: usize = 1 << 24;
 const LONGEST_ADDED: usize = 1024;
 
 /// `text` in quotes for an error message, cut where it is long.
-pub(super) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     match text.char_indices().nth(40) {
         None => format!("`{text}`"),
         Some((end, _)) => format!("`{}...`", &text[..end]),
@@ -31,15 +30,15 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// A vocabulary while its files are read. An error says what is wrong with a file.
-pub(super) struct Builder<'a> {
+pub struct Builder<'a> {
     vocabulary: Vocabulary,
-    ids: HashMap<&'a str, TokenId, Seeds>,           // by spelling
-    added: HashMap<&'a str, (TokenId, bool), Seeds>, // by spelling; whether special
+    ids: HashMap<&'a str, TokenId, Fold>,           // by spelling
+    added: HashMap<&'a str, (TokenId, bool), Fold>, // by spelling; whether special
 }
 
 impl<'a> Builder<'a> {
     /// Starts with the spellings and ids of tokens.
-    pub(super) fn new(tokens: &'a [(String, u64)]) -> Result<Self, String> {
+    pub fn new(tokens: &'a [(String, u64)]) -> Result<Self, String> {
         let vocabulary = Vocabulary {
             bytes: Vec::new(),
             spans: Vec::new(),
@@ -49,7 +48,7 @@ impl<'a> Builder<'a> {
             added: AddedTokens::new(Vec::new()),
             end_of_text: None,
         };
-        let ids = HashMap::with_capacity_and_hasher(tokens.len(), Seeds::default());
+        let ids = HashMap::with_capacity_and_hasher(tokens.len(), Fold::default());
         let mut builder = Self { vocabulary, ids, added: HashMap::default() };
         for (text, id) in tokens {
             let symbols = text.chars().all(|c| byte_of(c).is_some());
@@ -96,7 +95,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The merges in order, each with its number in the file; an error calls it a `unit`.
-    pub(super) fn merges<'m>(
+    pub fn merges<'m>(
         &mut self,
         unit: &str,
         merges: impl Iterator<Item = Result<(usize, [&'m str; 2]), String>>,
@@ -129,7 +128,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A token that is found by its spelling, not by merges.
-    pub(super) fn added(&mut self, content: &'a str, id: u64, special: bool) -> Result<(), String> {
+    pub fn added(&mut self, content: &'a str, id: u64, special: bool) -> Result<(), String> {
         let name = quoted(content);
         if content.is_empty() {
             return Err(format!("the added token {id} is empty: remove it"));
@@ -157,7 +156,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The vocabulary.
-    pub(super) fn finish(mut self) -> Vocabulary {
+    pub fn finish(mut self) -> Vocabulary {
         self.vocabulary.end_of_text = self.ids.get(END_OF_TEXT).copied();
         if let Some(id) = self.vocabulary.end_of_text {
             self.added.entry(END_OF_TEXT).or_insert((id, true));
@@ -172,18 +171,19 @@ impl<'a> Builder<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Bpe;
     use super::*;
 
     #[test]
     fn tokens_longer_than_a_block_decode_whole() {
         let mut tokens: Vec<_> = SYMBOLS.iter().map(|symbol| symbol.to_string()).zip(0..).collect();
         tokens.extend((1..40).map(|len| "x".repeat(len + 1)).zip(256..));
-        let vocabulary = Builder::new(&tokens).expect("sound").finish();
+        let bpe = Bpe { vocabulary: Builder::new(&tokens).expect("sound").finish().into() };
         let ids: Vec<_> = (256..295).chain([0]).chain((256..295).rev()).collect();
         let expected: Vec<_> =
-            ids.iter().flat_map(|&id| vocabulary.token_bytes(id).expect("a token")).copied().collect();
-        assert_eq!(vocabulary.decode(&ids), Ok(expected));
-        assert_eq!(vocabulary.decode(&[0, 295]), Err(1));
-        assert_eq!(vocabulary.decode(&[]), Ok(vec![]));
+            ids.iter().flat_map(|&id| bpe.token_bytes(id).expect("a token")).copied().collect();
+        assert_eq!(bpe.decode(&ids).expect("tokens"), expected);
+        assert!(bpe.decode(&[0, 295]).is_err_and(|error| error.to_string().contains("id 295, number 2")));
+        assert!(bpe.decode(&[]).is_ok_and(|text| text.is_empty()));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::hash::BuildHasher;
 
-use super::hash::Seeds;
+use super::hash::Fold;
 use crate::config::TokenId;
 
 /// At most this many pieces are remembered.
@@ -22,27 +22,22 @@ struct Slot<'t> {
 }
 
 /// The pieces of one text seen so far.
-pub(super) struct Cache<'t> {
+pub struct Cache<'t> {
     slots: Vec<Slot<'t>>, // a power of two
-    seeds: Seeds,
+    hasher: Fold,
 }
 
 impl<'t> Cache<'t> {
     /// A cache for a text of `len` bytes.
-    pub(super) fn new(len: usize) -> Self {
+    pub fn new(len: usize) -> Self {
         let slots = (len / 4).clamp(1, MOST_SLOTS).next_power_of_two();
-        Self { slots: vec![Slot::default(); slots], seeds: Seeds::default() }
+        Self { slots: vec![Slot::default(); slots], hasher: Fold::default() }
     }
 
     /// Appends the tokens of `piece` to `ids`: a copy of earlier ones, or else what `merge` appends.
     #[inline]
-    pub(super) fn append(
-        &mut self,
-        piece: &'t [u8],
-        ids: &mut Vec<TokenId>,
-        merge: impl FnOnce(&mut Vec<TokenId>),
-    ) {
-        let place = self.seeds.hash_one(piece) as usize & (self.slots.len() - 1);
+    pub fn append(&mut self, piece: &'t [u8], ids: &mut Vec<TokenId>, merge: impl FnOnce(&mut Vec<TokenId>)) {
+        let place = self.hasher.hash_one(piece) as usize & (self.slots.len() - 1);
         let slot = &mut self.slots[place];
         if slot.piece != piece {
             let first = ids.len();

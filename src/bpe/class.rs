@@ -8,7 +8,7 @@ use unicode_general_category::{GeneralCategory as Category, get_general_category
 
 /// What GPT-2's pattern distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub enum Class {
     /// `\p{L}`
     Letter,
     /// `\p{N}`
@@ -35,7 +35,7 @@ impl Class {
 
     /// The class and the length in bytes of the character at `at`; `None` at the end of the text.
     #[inline(always)]
-    pub(super) fn at(text: &[u8], at: usize) -> Option<(Self, usize)> {
+    pub fn at(text: &[u8], at: usize) -> Option<(Self, usize)> {
         match ASCII[usize::from(*text.get(at)?)] {
             Some(class) => Some((class, 1)),
             None => Some(beyond_ascii(&text[at..])),

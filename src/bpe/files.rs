@@ -6,24 +6,18 @@
 //!
 //! Files are not trusted: whatever they hold, the result is a vocabulary that works or an error of one line.
 
-use std::{fs::File, io::Read, path::Path};
-
+use super::builder::{Builder, quoted};
+use super::vocabulary::Vocabulary;
+use crate::error::{Error, Result};
+use crate::format::Pairs;
 use serde::Deserialize;
-
-use super::{
-    builder::{Builder, quoted},
-    vocabulary::Vocabulary,
-};
-use crate::{
-    error::{Error, Result},
-    format::Pairs,
-};
+use std::{fs::File, io::Read, path::Path};
 
 /// A vocabulary file is at most this long. GPT-2's has 1 MB, the largest known about 30 MB.
 const MOST_BYTES: u64 = 256 << 20;
 
 /// `vocab.json` and `merges.txt`, each with its path.
-pub(super) fn vocab_and_merges(vocab: (&Path, &str), merges: (&Path, &str)) -> Result<Vocabulary> {
+pub fn vocab_and_merges(vocab: (&Path, &str), merges: (&Path, &str)) -> Result<Vocabulary> {
     let Pairs(tokens) = parse(vocab.0, vocab.1)?;
     let mut builder = Builder::new(&tokens).map_err(Error::in_file(vocab.0))?;
     let lines = (1..)
@@ -39,13 +33,13 @@ pub(super) fn vocab_and_merges(vocab: (&Path, &str), merges: (&Path, &str)) -> R
 }
 
 /// The two tokens of `a b`.
-pub(super) fn two_tokens(merge: &str) -> Option<[&str; 2]> {
+pub fn two_tokens(merge: &str) -> Option<[&str; 2]> {
     let (left, right) = merge.split_once(' ')?;
     (!left.is_empty() && !right.is_empty() && !right.contains(' ')).then_some([left, right])
 }
 
 /// A whole file of text.
-pub(super) fn read(path: &Path) -> Result<String> {
+pub fn read(path: &Path) -> Result<String> {
     let file = File::open(path).map_err(Error::io(path))?;
     let mut len = file.metadata().map_err(Error::io(path))?.len();
     let mut bytes = Vec::new();
@@ -67,7 +61,7 @@ pub(super) fn read(path: &Path) -> Result<String> {
 }
 
 /// The JSON of a file.
-pub(super) fn parse<'a, T: Deserialize<'a>>(path: &Path, text: &'a str) -> Result<T> {
+pub fn parse<'a, T: Deserialize<'a>>(path: &Path, text: &'a str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
         let (line, column, message) = (error.line(), error.column(), error.to_string());
         let what = message.trim_end_matches(&format!(" at line {line} column {column}"));

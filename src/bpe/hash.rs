@@ -4,42 +4,34 @@
 //! multiplication per 8 bytes, and one at the end. Its factor and its start are drawn when the process starts, so that
 //! no file can hold keys that all fall into one place. Results never depend on them.
 
-use std::{
-    collections::hash_map::RandomState,
-    hash::{BuildHasher, Hasher},
-    sync::LazyLock,
-};
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::LazyLock;
 
-/// The two random numbers of a process.
+/// The hash of what has been written so far. At first these are the two random numbers of the process.
 #[derive(Clone, Copy)]
-pub(super) struct Seeds {
-    start: u64,
+pub struct Fold {
+    state: u64,
     multiplier: u64,
 }
 
-impl Default for Seeds {
+impl Default for Fold {
     fn default() -> Self {
-        static SEEDS: LazyLock<Seeds> = LazyLock::new(|| {
+        static SEEDS: LazyLock<Fold> = LazyLock::new(|| {
             let random = RandomState::new();
-            Seeds { start: random.hash_one(0), multiplier: random.hash_one(1) | 1 }
+            Fold { state: random.hash_one(0), multiplier: random.hash_one(1) | 1 }
         });
         *SEEDS
     }
 }
 
-impl BuildHasher for Seeds {
-    type Hasher = Fold;
+impl BuildHasher for Fold {
+    type Hasher = Self;
 
     #[inline]
-    fn build_hasher(&self) -> Fold {
-        Fold { state: self.start, multiplier: self.multiplier }
+    fn build_hasher(&self) -> Self {
+        *self
     }
-}
-
-/// The hash of what has been written so far.
-pub(super) struct Fold {
-    state: u64,
-    multiplier: u64,
 }
 
 /// The 128-bit product, its two halves folded into one.
@@ -90,7 +82,7 @@ mod tests {
 
     #[test]
     fn similar_keys_have_different_hashes() {
-        let seeds = Seeds::default();
+        let seeds = Fold::default();
         let numbers = (0..100_000u64).map(|n| seeds.hash_one(n));
         let texts = (0..100_000).map(|n| seeds.hash_one(format!("token {n}").as_bytes()));
         let zeros = (0..1000).map(|n| seeds.hash_one(vec![0u8; n].as_slice()));
@@ -104,19 +96,18 @@ mod tests {
     fn low_bits_spread() {
         for i in 0..200 {
             let seeds = match i {
-                0 => Seeds::default(),
-                _ => Seeds {
-                    start: Seeds::default().hash_one(i),
-                    multiplier: Seeds::default().hash_one(!i) | 1,
-                },
+                0 => Fold::default(),
+                _ => {
+                    Fold { state: Fold::default().hash_one(i), multiplier: Fold::default().hash_one(!i) | 1 }
+                }
             };
-            let Seeds { start, multiplier } = seeds;
+            let Fold { state, multiplier } = seeds;
             for shift in [0, 16, 32] {
                 let mut counts = [0u32; 256];
                 (0..65_536u64).for_each(|n| counts[seeds.hash_one(n << shift) as usize % 256] += 1);
                 assert!(
                     counts.iter().all(|&count| (128..512).contains(&count)),
-                    "{start:#x} {multiplier:#x} {shift}: {counts:?}"
+                    "{state:#x} {multiplier:#x} {shift}: {counts:?}"
                 );
             }
         }

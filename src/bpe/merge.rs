@@ -77,32 +77,29 @@ struct Symbol {
 const NO_PAIR: u32 = u32::MAX;
 
 /// Merges piece after piece, in the same memory.
-#[derive(Default)]
-pub(super) struct Merger {
+pub struct Merger<'v> {
+    vocabulary: &'v Vocabulary,
     symbols: Vec<Symbol>,
     queue: BinaryHeap<Reverse<(u32, u32)>>, // the lowest (rank, position) on top
 }
 
-impl Merger {
+impl<'v> Merger<'v> {
+    /// Merges by the list of this vocabulary.
+    pub fn new(vocabulary: &'v Vocabulary) -> Self {
+        Self { vocabulary, symbols: Vec::new(), queue: BinaryHeap::new() }
+    }
+
     /// Appends the tokens of `piece` to `ids`, and shows `observe` each merge, with `at` counted from the
     /// start of the piece.
     #[inline]
-    pub(super) fn merge(
-        &mut self,
-        vocabulary: &Vocabulary,
-        piece: &[u8],
-        ids: &mut Vec<TokenId>,
-        mut observe: impl FnMut(Merge),
-    ) {
+    pub fn merge(&mut self, piece: &[u8], ids: &mut Vec<TokenId>, mut observe: impl FnMut(Merge)) {
         self.symbols.clear();
-        self.symbols.extend((0..).zip(piece).map(|(at, &byte): (u32, _)| Symbol {
-            id: vocabulary.byte_id(byte),
-            rank: NO_PAIR,
-            previous: at.wrapping_sub(1),
-            next: at + 1,
+        self.symbols.extend((0..).zip(piece).map(|(at, &byte): (u32, _)| {
+            let (id, rank) = (self.vocabulary.byte_id(byte), NO_PAIR);
+            Symbol { id, rank, previous: at.wrapping_sub(1), next: at + 1 }
         }));
         self.queue.clear();
-        (0..piece.len() as u32).for_each(|at| self.rank_pair(vocabulary, at));
+        (0..piece.len() as u32).for_each(|at| self.rank_pair(at));
 
         while let Some(Reverse((rank, at))) = self.queue.pop() {
             let left = self.symbols[at as usize];
@@ -110,15 +107,15 @@ impl Merger {
                 continue; // stale: one of the two symbols has changed since
             }
             let right = self.symbols[left.next as usize];
-            let merged = vocabulary.merged(rank);
+            let merged = self.vocabulary.merged[rank as usize];
             observe(Merge { rank, left: left.id, right: right.id, merged, at: at as usize });
             self.symbols[left.next as usize].rank = NO_PAIR; // the right symbol is gone
             self.symbols[at as usize] = Symbol { id: merged, next: right.next, ..left };
             if let Some(next) = self.symbols.get_mut(right.next as usize) {
                 next.previous = at;
             }
-            self.rank_pair(vocabulary, at);
-            self.rank_pair(vocabulary, left.previous);
+            self.rank_pair(at);
+            self.rank_pair(left.previous);
         }
 
         let mut at = 0;
@@ -130,9 +127,9 @@ impl Merger {
 
     /// Looks up the pair that begins at `at`, and queues it if it is in the list.
     #[inline]
-    fn rank_pair(&mut self, vocabulary: &Vocabulary, at: u32) {
+    fn rank_pair(&mut self, at: u32) {
         let Some(&Symbol { id, next, .. }) = self.symbols.get(at as usize) else { return };
-        let rank = self.symbols.get(next as usize).and_then(|right| vocabulary.rank(id, right.id));
+        let rank = self.symbols.get(next as usize).and_then(|right| self.vocabulary.rank(id, right.id));
         self.symbols[at as usize].rank = rank.unwrap_or(NO_PAIR);
         if let Some(rank) = rank {
             self.queue.push(Reverse((rank, at)));
@@ -149,7 +146,7 @@ mod tests {
 
     fn merged(vocabulary: &Vocabulary, piece: &[u8]) -> Vec<TokenId> {
         let mut ids = Vec::new();
-        Merger::default().merge(vocabulary, piece, &mut ids, |_| ());
+        Merger::new(vocabulary).merge(piece, &mut ids, |_| ());
         ids
     }
 
@@ -176,14 +173,13 @@ mod tests {
     #[test]
     fn explicit_pairs_are_equivalent_to_ranks_of_bytes() {
         let vocabulary = &Bpe::gpt2().vocabulary;
-        let (mut merger, mut ids) = (Merger::default(), Vec::new());
+        let (mut merger, mut ids) = (Merger::new(vocabulary), Vec::new());
         for rank in 0..50_000 {
-            let id = vocabulary.merged(rank);
+            let id = vocabulary.merged[rank as usize];
             let mut last = None;
             ids.clear();
-            merger.merge(vocabulary, vocabulary.token_bytes(id).expect("a token"), &mut ids, |merge| {
-                last = Some(merge.rank);
-            });
+            let piece = vocabulary.token_bytes(id).expect("a token");
+            merger.merge(piece, &mut ids, |merge| last = Some(merge.rank));
             assert_eq!((last, ids.as_slice()), (Some(rank), &[id][..]));
         }
     }

@@ -25,7 +25,7 @@ use super::class::Class;
 const LONGEST_PIECE: usize = 1 << 31;
 
 /// The pieces of `text`, in order. Together they are the text.
-pub(super) fn split(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn split(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let (piece, after) = rest.split_at(piece_len(rest)?.min(LONGEST_PIECE));

@@ -5,21 +5,16 @@
 //! line feed is `Ċ`.
 
 /// The symbol of each byte.
-pub(super) const SYMBOLS: [char; 256] = {
-    let mut symbols = ['\0'; 256];
-    let (mut byte, mut next) = (0u8, '\u{100}' as u32);
-    loop {
-        symbols[byte as usize] = if is_printable(byte) {
-            byte as char
-        } else {
-            next += 1;
-            char::from_u32(next - 1).expect("below the surrogates")
-        };
-        if byte == 255 {
-            break symbols;
-        }
+pub const SYMBOLS: [char; 256] = {
+    let (mut symbols, mut next) = (['\0'; 256], 0x100);
+    let mut byte = 0;
+    while byte < 256 {
+        let printable = is_printable(byte as u8);
+        symbols[byte] = char::from_u32(if printable { byte as u32 } else { next }).expect("a character");
+        next += !printable as u32;
         byte += 1;
     }
+    symbols
 };
 
 /// Whether a byte is a visible character of Latin-1 (the soft hyphen, 0xAD, is not).
@@ -30,23 +25,21 @@ const fn is_printable(byte: u8) -> bool {
 /// The byte of each symbol, by code point.
 const BYTES: [Option<u8>; 0x144] = {
     let mut bytes = [None; 0x144];
-    let mut byte = 0u8;
-    loop {
-        bytes[SYMBOLS[byte as usize] as usize] = Some(byte);
-        if byte == 255 {
-            break bytes;
-        }
+    let mut byte = 0;
+    while byte < 256 {
+        bytes[SYMBOLS[byte] as usize] = Some(byte as u8);
         byte += 1;
     }
+    bytes
 };
 
 /// The byte that a symbol stands for.
-pub(super) fn byte_of(symbol: char) -> Option<u8> {
+pub fn byte_of(symbol: char) -> Option<u8> {
     *BYTES.get(symbol as usize)?
 }
 
 /// The 256 bytes in GPT-2's order: the printable ones first.
-pub(super) fn bytes_in_order() -> impl Iterator<Item = u8> {
+pub fn bytes_in_order() -> impl Iterator<Item = u8> {
     (0..=255).filter(|&byte| is_printable(byte)).chain((0..=255).filter(|&byte| !is_printable(byte)))
 }
 

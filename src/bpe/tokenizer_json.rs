@@ -3,23 +3,17 @@
 //! It describes any tokenizer. Only GPT-2's kind is taken; for any other the error names what is different. `truncation`
 //! and `padding` are settings of a caller, not part of the tokenizer; they are ignored, as `transformers` does.
 
-use std::path::Path;
-
+use super::builder::{Builder, quoted};
+use super::files::{parse, read, two_tokens};
+use super::vocabulary::Vocabulary;
+use crate::error::{Error, Result};
+use crate::format::Pairs;
 use serde::Deserialize;
 use serde_json::Value;
-
-use super::{
-    builder::{Builder, quoted},
-    files::{parse, read, two_tokens},
-    vocabulary::Vocabulary,
-};
-use crate::{
-    error::{Error, Result},
-    format::Pairs,
-};
+use std::path::Path;
 
 /// The vocabulary of a `tokenizer.json`.
-pub(super) fn tokenizer_json(path: &Path) -> Result<Vocabulary> {
+pub fn tokenizer_json(path: &Path) -> Result<Vocabulary> {
     let text = read(path)?;
     // in two passes: the tables of another kind of tokenizer have other types
     parse::<Settings>(path, &text)?.check().map_err(Error::in_file(path))?;
@@ -134,12 +128,8 @@ impl Settings {
             (is_off(&model.byte_fallback), "byte_fallback".into()),
             (is_off(&model.ignore_merges), "ignore_merges".into()),
         ];
-        match conditions.into_iter().find(|(holds, _)| !holds) {
-            Some((_, what)) => {
-                Err(format!("not GPT-2's byte-level BPE: it has {what}, which is not supported"))
-            }
-            None => Ok(()),
-        }
+        let Some((_, what)) = conditions.into_iter().find(|(holds, _)| !holds) else { return Ok(()) };
+        Err(format!("not GPT-2's byte-level BPE: it has {what}, which is not supported"))
     }
 }
 

@@ -9,29 +9,24 @@
 //! }
 //! ```
 
-use std::{collections::HashMap, ops::Range};
-
-use byteorder::{ByteOrder, LittleEndian};
-
-use super::{
-    added::{AddedToken, AddedTokens},
-    hash::Seeds,
-    symbols::{SYMBOLS, bytes_in_order},
-};
+use super::added::{AddedToken, AddedTokens};
+use super::decode::BLOCK;
+use super::hash::Fold;
+use super::symbols::bytes_in_order;
 use crate::config::TokenId;
+use byteorder::{ByteOrder, LittleEndian};
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// The token that GPT-2 put between documents.
-pub(super) const END_OF_TEXT: &str = "<|endoftext|>";
-
-/// Decoding copies this many bytes at once: one load and one store per token, and no call.
-pub(super) const BLOCK: usize = 16;
+pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// The place of a token's bytes among those of all tokens.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) start: u32,
-    pub(super) len: u16,
-    pub(super) kind: Kind,
+pub struct Span {
+    pub start: u32,
+    pub len: u16,
+    pub kind: Kind,
 }
 
 impl Span {
@@ -44,7 +39,7 @@ impl Span {
 
 /// How a token is spelled in the files.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// No token has this id.
     #[default]
     Missing,
@@ -56,14 +51,14 @@ pub(super) enum Kind {
 
 /// The tables that encoding and decoding use.
 #[derive(Clone)]
-pub(super) struct Vocabulary {
-    pub(super) bytes: Vec<u8>,   // of all tokens, then [`BLOCK`] zeros
-    pub(super) spans: Vec<Span>, // by id
-    pub(super) byte_ids: [TokenId; 256],
-    pub(super) ranks: HashMap<u64, u32, Seeds>, // by pair of ids
-    pub(super) merged: Vec<TokenId>,            // by rank
-    pub(super) added: AddedTokens,
-    pub(super) end_of_text: Option<TokenId>,
+pub struct Vocabulary {
+    pub bytes: Vec<u8>,   // of all tokens, then [`BLOCK`] zeros
+    pub spans: Vec<Span>, // by id
+    pub byte_ids: [TokenId; 256],
+    pub ranks: HashMap<u64, u32, Fold>, // by pair of ids
+    pub merged: Vec<TokenId>,           // by rank
+    pub added: AddedTokens,
+    pub end_of_text: Option<TokenId>,
 }
 
 impl Vocabulary {
@@ -71,13 +66,13 @@ impl Vocabulary {
     ///
     /// The result equals what a [`Builder`](super::builder::Builder) makes of the files, in a tenth of the time: it is
     /// needed whenever a program starts.
-    pub(super) fn from_merges(merges: &[u8]) -> Self {
+    pub fn from_merges(merges: &[u8]) -> Self {
         let mut ids = vec![0; merges.len() / 2];
         LittleEndian::read_u16_into(merges, &mut ids);
         let (merges, _) = ids.as_chunks::<2>();
         let mut bytes = Vec::with_capacity(8 * merges.len()); // a token has 6.4 on average
         let mut spans = Vec::with_capacity(256 + merges.len() + 1);
-        let mut ranks = HashMap::with_capacity_and_hasher(merges.len(), Seeds::default());
+        let mut ranks = HashMap::with_capacity_and_hasher(merges.len(), Fold::default());
         bytes.extend(bytes_in_order());
         spans.extend((0..256).map(|start| Span { start, len: 1, kind: Kind::Symbols }));
         for (rank, &[left, right]) in (0..).zip(merges) {
@@ -99,71 +94,28 @@ impl Vocabulary {
         Self { bytes, spans, byte_ids, ranks, merged, added, end_of_text: Some(end_of_text) }
     }
 
-    /// The number of ids: one more than the largest.
-    pub(super) fn size(&self) -> usize {
-        self.spans.len()
-    }
-
     /// The bytes of a token.
     #[inline]
-    pub(super) fn token_bytes(&self, id: TokenId) -> Option<&[u8]> {
+    pub fn token_bytes(&self, id: TokenId) -> Option<&[u8]> {
         let span = self.spans.get(id as usize).filter(|span| span.kind != Kind::Missing)?;
         self.bytes.get(span.range())
     }
 
-    /// The bytes of the tokens, one after the other; or the place in `ids` of one that is unknown.
-    pub(super) fn decode(&self, ids: &[TokenId]) -> Result<Vec<u8>, usize> {
-        let mut len = 0;
-        for (place, &id) in ids.iter().enumerate() {
-            len += self.token_bytes(id).ok_or(place)?.len();
-        }
-        let mut text = vec![0; len + BLOCK];
-        let mut rest = text.as_mut_slice();
-        for &id in ids {
-            let Span { start, len, .. } = self.spans[id as usize];
-            let (start, len) = (start as usize, usize::from(len));
-            if len <= BLOCK {
-                // The next token overwrites the surplus; after the last token it is cut off.
-                rest[..BLOCK].copy_from_slice(&self.bytes[start..start + BLOCK]);
-            } else {
-                rest[..len].copy_from_slice(&self.bytes[start..start + len]);
-            }
-            rest = &mut rest[len..];
-        }
-        text.truncate(len);
-        Ok(text)
-    }
-
-    /// The spelling of a token in the files.
-    pub(super) fn token_text(&self, id: TokenId) -> Option<String> {
-        let bytes = self.token_bytes(id)?;
-        Some(match self.spans[id as usize].kind {
-            Kind::Verbatim => String::from_utf8_lossy(bytes).into_owned(),
-            _ => bytes.iter().map(|&byte| SYMBOLS[usize::from(byte)]).collect(),
-        })
-    }
-
     /// The token of a single byte.
     #[inline]
-    pub(super) fn byte_id(&self, byte: u8) -> TokenId {
+    pub fn byte_id(&self, byte: u8) -> TokenId {
         self.byte_ids[usize::from(byte)]
     }
 
     /// The rank of the merge of `left` and `right`.
     #[inline]
-    pub(super) fn rank(&self, left: TokenId, right: TokenId) -> Option<u32> {
+    pub fn rank(&self, left: TokenId, right: TokenId) -> Option<u32> {
         self.ranks.get(&pair(left, right)).copied()
-    }
-
-    /// The token that the merge of this rank makes.
-    #[inline]
-    pub(super) fn merged(&self, rank: u32) -> TokenId {
-        self.merged[rank as usize]
     }
 }
 
 /// Two ids as one key.
 #[inline]
-pub(super) fn pair(left: TokenId, right: TokenId) -> u64 {
+pub fn pair(left: TokenId, right: TokenId) -> u64 {
     u64::from(left) << 32 | u64::from(right)
 }

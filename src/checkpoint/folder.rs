@@ -17,15 +17,16 @@ use std::path::{Path, PathBuf};
 /// not in the cache.
 pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
     let name = model.as_ref().display().to_string();
-    let (config, weights, tensors, folder) = match Place::of(model.as_ref())? {
-        Place::Folder(folder) => {
+    let (folder, file) = place(model.as_ref())?;
+    let (config, tensors, weights) = match file {
+        None => {
             let config = folder_config(&folder)?;
-            let (weights, tensors) = folder_tensors(&folder)?;
-            (config, weights, tensors, folder)
+            let (tensors, weights) = folder_tensors(&folder)?;
+            (config, tensors, weights)
         }
-        Place::File(file) => {
-            let (tensors, folder) = (SafeTensors::open(&file)?, folder_of(&file)?);
-            (file_config(&file, &folder, &tensors)?, file, tensors, folder)
+        Some(file) => {
+            let tensors = SafeTensors::open(&file)?;
+            (file_config(&file, &folder, &tensors)?, tensors, file)
         }
     };
     let model = weights::model(&tensors, config).map_err(Error::in_file(weights))?;
@@ -45,30 +46,20 @@ pub fn open_tokenizer(model: impl AsRef<Path>) -> Result<Bpe> {
 /// # Errors
 /// As [`open`], if there is nothing of that name.
 pub fn folder_of(model: impl AsRef<Path>) -> Result<PathBuf> {
-    Ok(match Place::of(model.as_ref())? {
-        Place::Folder(folder) => folder,
-        Place::File(file) => file.parent().unwrap_or(Path::new(".")).to_path_buf(),
-    })
+    Ok(place(model.as_ref())?.0)
 }
 
-/// What a model's name stands for.
-enum Place {
-    Folder(PathBuf),
-    File(PathBuf),
-}
-
-impl Place {
-    fn of(model: &Path) -> Result<Self> {
-        if model.is_dir() {
-            return Ok(Self::Folder(model.to_path_buf()));
-        }
-        if model.exists() {
-            return Ok(Self::File(model.to_path_buf()));
-        }
-        match model.to_str().filter(|name| names::is_name(name)) {
-            Some(name) => Ok(Self::Folder(names::find(name)?)),
-            None => Err(Error::file(model, "no such folder or file")),
-        }
+/// What a model's name stands for: its folder, and the file where only one is named.
+fn place(model: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+    if model.is_dir() {
+        return Ok((model.into(), None));
+    }
+    if model.exists() {
+        return Ok((model.parent().unwrap_or(Path::new(".")).into(), Some(model.into())));
+    }
+    match model.to_str().filter(|name| names::is_name(name)) {
+        Some(name) => Ok((names::find(name)?, None)),
+        None => Err(Error::file(model, "no such folder or file")),
     }
 }
 
@@ -127,10 +118,9 @@ fn file_config(path: &Path, folder: &Path, tensors: &SafeTensors) -> Result<Conf
 fn tokenizer(folder: &Path) -> Result<Bpe> {
     let [vocab, merges, tokenizer] =
         ["vocab.json", "merges.txt", "tokenizer.json"].map(|name| folder.join(name));
-    for path in [&vocab, &merges, &tokenizer] {
-        if path.exists() && !path.is_file() {
-            return Err(Error::file(path, "is not a plain file"));
-        }
+    let not_plain = |path: &&PathBuf| path.exists() && !path.is_file();
+    if let Some(path) = [&vocab, &merges, &tokenizer].into_iter().find(not_plain) {
+        return Err(Error::file(path, "is not a plain file"));
     }
     match (vocab.exists(), merges.exists()) {
         (true, true) => Bpe::from_files(&vocab, &merges),
@@ -142,7 +132,7 @@ fn tokenizer(folder: &Path) -> Result<Bpe> {
 }
 
 /// The tensors of `model.safetensors`, or of the files of its index; and the file that lists them.
-fn folder_tensors(folder: &Path) -> Result<(PathBuf, SafeTensors)> {
+fn folder_tensors(folder: &Path) -> Result<(SafeTensors, PathBuf)> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -150,8 +140,7 @@ fn folder_tensors(folder: &Path) -> Result<(PathBuf, SafeTensors)> {
     let [single, index, pickle] = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"]
         .map(|name| folder.join(name));
     if single.exists() {
-        let tensors = SafeTensors::open(&single)?;
-        return Ok((single, tensors));
+        return Ok((SafeTensors::open(&single)?, single));
     }
     if !index.exists() {
         let hint = match pickle.exists() {
@@ -170,7 +159,7 @@ fn folder_tensors(folder: &Path) -> Result<(PathBuf, SafeTensors)> {
         all.tensors.extend(part.tensors);
         all.metadata.extend(part.metadata);
     }
-    Ok((index, all))
+    Ok((all, index))
 }
 
 fn read_config(path: &Path) -> Result<Config> {

@@ -14,7 +14,8 @@
 //!
 //! A file is read only if its `__metadata__` names the version of this layout.
 
-use crate::format::safetensors::{SafeTensors, Tensor};
+use crate::format::safetensors::SafeTensors;
+use crate::model::Spec;
 use crate::tensor::{Outputs, Weights};
 use byteorder::{ByteOrder, LittleEndian};
 use std::collections::BTreeMap;
@@ -48,31 +49,21 @@ pub fn scale_name(name: &str) -> String {
     format!("{name}.scale")
 }
 
-/// The matrix `[rows, cols]` that is stored as `tensor`.
+/// The matrix of `spec` that the file stores as `name`.
 ///
 /// # Errors
 /// What is wrong with the tensor or its scales, in a sentence that names it.
-pub fn weights(
-    tensors: &SafeTensors,
-    name: &str,
-    tensor: &Tensor,
-    [rows, cols]: [usize; 2],
-    outputs: Outputs,
-) -> Result<Weights, String> {
-    match tensors.metadata.get(VERSION_KEY).map(String::as_str) {
-        Some(VERSION) => {}
-        Some(other) => {
-            return Err(format!(
-                "{VERSION_KEY} is {other:?}; this program reads {VERSION:?}: quantize the model again"
-            ));
-        }
-        None => {
-            return Err(format!(
-                "tensor {name:?} is stored as I8, and __metadata__ has no {VERSION_KEY}; only files of gpt2 quantize are read"
-            ));
-        }
+pub fn weights(tensors: &SafeTensors, name: &str, spec: &Spec, outputs: Outputs) -> Result<Weights, String> {
+    let (tensor, [rows, cols]) = (&tensors.tensors[name], spec.matrix());
+    let version = tensors.metadata.get(VERSION_KEY).ok_or_else(|| {
+        format!("tensor {name:?} is stored as I8, and __metadata__ has no {VERSION_KEY}; only files of gpt2 quantize are read")
+    })?;
+    if version != VERSION {
+        return Err(format!(
+            "{VERSION_KEY} is {version:?}; this program reads {VERSION:?}: quantize the model again"
+        ));
     }
-    let (n, depth) = if outputs == Outputs::Rows { (rows, cols) } else { (cols, rows) };
+    let (n, depth) = outputs.split(rows, cols);
     let shape = Weights::int8_shape(n, depth);
     if tensor.shape != shape {
         return Err(format!(
@@ -81,19 +72,16 @@ pub fn weights(
         ));
     }
     let name = scale_name(name);
-    let scales = tensors
-        .tensors
-        .get(&name)
-        .ok_or_else(|| format!("tensor {name:?} is missing: the scales of int8"))?;
+    let scales = tensors.tensors.get(&name);
+    let scales = scales.ok_or_else(|| format!("tensor {name:?} is missing: the scales of int8"))?;
     if (scales.dtype.as_str(), &scales.shape[..]) != ("F32", &[n]) {
         return Err(format!("tensor {name:?} is {} {:?}; scales are F32 [{n}]", scales.dtype, scales.shape));
     }
-    let bytes = &scales.bytes;
-    let mut scales = vec![0.0; n];
-    LittleEndian::read_f32_into(bytes, &mut scales);
-    if let Some((i, scale)) = scales.iter().enumerate().find(|(_, scale)| !scale.is_finite() || **scale < 0.0)
-    {
+    let mut numbers = vec![0.0; n];
+    LittleEndian::read_f32_into(&scales.bytes, &mut numbers);
+    let is_scale = |scale: &f32| scale.is_finite() && *scale >= 0.0;
+    if let Some((i, scale)) = numbers.iter().enumerate().find(|(_, scale)| !is_scale(scale)) {
         return Err(format!("tensor {name:?} has {scale} at {i}; a scale is a finite number from 0 on"));
     }
-    Ok(Weights::int8(rows, cols, outputs, tensor.bytes.clone(), scales))
+    Ok(Weights::int8(rows, cols, outputs, tensor.bytes.clone(), numbers))
 }

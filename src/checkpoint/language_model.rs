@@ -6,10 +6,9 @@ use crate::error::Result;
 use crate::format::safetensors::SafeTensors;
 use crate::generate::{Generation, Options, Pieces, StopStrings, TextStream};
 use crate::model::Gpt2;
-use std::fmt;
 
 /// A model with its tokenizer.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct LanguageModel {
     /// The name under which it was opened.
     pub name: String,
@@ -19,14 +18,6 @@ pub struct LanguageModel {
     pub model: Gpt2,
     /// The tensors of its files, by name.
     pub tensors: SafeTensors,
-}
-
-impl fmt::Debug for LanguageModel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, bpe, model, .. } = self;
-        let mut all = f.debug_struct("LanguageModel");
-        all.field("name", name).field("bpe", bpe).field("model", model).finish_non_exhaustive()
-    }
 }
 
 impl LanguageModel {

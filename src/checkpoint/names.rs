@@ -1,11 +1,8 @@
 //! The cache of `huggingface_hub`, in which `gpt2` and `ORG/NAME` are looked up.
 
 use crate::error::{Error, Result};
-use std::{
-    env,
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+use std::{env, ffi::OsString};
 
 /// Whether this may be a model's name: one or two parts of letters, digits, `-`, `_` and `.`.
 pub fn is_name(name: &str) -> bool {

@@ -26,15 +26,18 @@ pub fn random(config: Config, dtype: Dtype) -> Gpt2 {
     };
     let model = Gpt2::build(config, |spec| {
         let [rows, cols] = spec.matrix();
+        let all = 0..rows * cols;
+        let half = |bits: Vec<u16>| {
+            Weights::new(rows, cols, dtype, Bytes::aligned_copy(bytemuck::cast_slice(&bits)))
+        };
         Ok::<_, Infallible>(match (spec.role, dtype) {
             (Role::Gain, _) => Weights::from_f32(rows, cols, &vec![1.0; cols]),
             (Role::Bias, _) => Weights::from_f32(rows, cols, &vec![0.0; cols]),
             // the bits of 2^-5 and a random sign and mantissa
-            (_, Dtype::F16) => half(rows, cols, dtype, || (next().to_bits() >> 8) as u16 & 0x83ff | 0x2800),
-            (_, Dtype::Bf16) => half(rows, cols, dtype, || (next().to_bits() >> 16) as u16),
+            (_, Dtype::F16) => half(all.map(|_| (next().to_bits() >> 8) as u16 & 0x83ff | 0x2800).collect()),
+            (_, Dtype::Bf16) => half(all.map(|_| (next().to_bits() >> 16) as u16).collect()),
             (_, Dtype::F32 | Dtype::I8) => {
-                let numbers: Vec<f32> = (0..rows * cols).map(|_| next()).collect();
-                Weights::from_f32(rows, cols, &numbers)
+                Weights::from_f32(rows, cols, &all.map(|_| next()).collect::<Vec<f32>>())
             }
         })
     });
@@ -42,9 +45,4 @@ pub fn random(config: Config, dtype: Dtype) -> Gpt2 {
         (Ok(model), Dtype::I8) => model.quantize(),
         (Ok(model), _) => model,
     }
-}
-
-fn half(rows: usize, cols: usize, dtype: Dtype, mut next: impl FnMut() -> u16) -> Weights {
-    let numbers: Vec<u16> = (0..rows * cols).map(|_| next()).collect();
-    Weights::new(rows, cols, dtype, Bytes::aligned_copy(bytemuck::cast_slice(&numbers)))
 }

@@ -1,7 +1,6 @@
 //! From a model to files that [`open`](super::open) reads.
 
-use super::LanguageModel;
-use super::int8;
+use super::{LanguageModel, int8};
 use crate::error::{Error, Result};
 use crate::format::safetensors::{Slot, Writer, write_whole};
 use crate::model::{Gpt2, Spec};

@@ -61,29 +61,20 @@ impl Names<'_> {
     fn weights(&self, spec: &Spec) -> Result<Weights, String> {
         let ((name, tensor), [rows, cols]) = (self.get(&spec.name)?, spec.matrix());
         if let Some(outputs) = spec.role.outputs().filter(|_| tensor.dtype == "I8") {
-            return int8::weights(self.tensors, &name, tensor, [rows, cols], outputs);
+            return int8::weights(self.tensors, &name, spec, outputs);
         }
         if tensor.shape != spec.shape {
             let (found, needed) = (&tensor.shape, &spec.shape);
             return Err(format!("tensor {name:?} has shape {found:?}, config.json needs {needed:?}"));
         }
-        let dtype = weight_dtype(tensor).ok_or_else(|| {
+        let known = [(Dtype::F32, "F32"), (Dtype::F16, "F16"), (Dtype::Bf16, "BF16")];
+        let (dtype, _) = known.into_iter().find(|(_, name)| *name == tensor.dtype).ok_or_else(|| {
             format!("tensor {name:?} is stored as {}; it can be F32, F16 or BF16", tensor.dtype)
         })?;
         // The format does not promise alignment; files that lack it are rare, and are copied.
         let aligned = tensor.bytes.as_ptr().addr().is_multiple_of(dtype.size());
         let bytes = if aligned { tensor.bytes.clone() } else { Bytes::aligned_copy(&tensor.bytes) };
         Ok(Weights::new(rows, cols, dtype, bytes))
-    }
-}
-
-/// The number type, if weights can be stored in it.
-fn weight_dtype(tensor: &Tensor) -> Option<Dtype> {
-    match tensor.dtype.as_str() {
-        "F32" => Some(Dtype::F32),
-        "F16" => Some(Dtype::F16),
-        "BF16" => Some(Dtype::Bf16),
-        _ => None,
     }
 }
 

@@ -7,26 +7,12 @@ use std::{fs::File, ops::Deref, ops::Range, path::Path, sync::Arc};
 /// A shared, read-only range of bytes. Cloning it copies nothing.
 #[derive(Clone)]
 pub struct Bytes {
-    owner: Owner,
+    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
     range: Range<usize>,
 }
 
-#[derive(Clone)]
-enum Owner {
-    Mapped(Arc<Mmap>),
-    Static(&'static [u8]),
-    Copied(Arc<Vec<Line>>),
-}
-
-/// A cache line, so that copies are aligned for every number type and for vector loads.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-// SAFETY: 64 bytes, all of them zero, are a `Line`.
-unsafe impl bytemuck::Zeroable for Line {}
-// SAFETY: nothing but 64 bytes, of which every value is one; the alignment leaves no gap.
-unsafe impl bytemuck::Pod for Line {}
+/// A cache line: what copies are aligned to, for every number type and for vector loads.
+const LINE: usize = 64;
 
 impl Bytes {
     /// The whole file at `path`, mapped. The system reads a part when it is first used.
@@ -47,12 +33,12 @@ impl Bytes {
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         let range = 0..map.len();
-        Ok(Self { owner: Owner::Mapped(Arc::new(map)), range })
+        Ok(Self { owner: Arc::new(map), range })
     }
 
     /// Bytes that are part of the program.
     pub fn from_static(bytes: &'static [u8]) -> Self {
-        Self { owner: Owner::Static(bytes), range: 0..bytes.len() }
+        Self { owner: Arc::new(bytes), range: 0..bytes.len() }
     }
 
     /// A copy that begins with a cache line, and so is aligned for every number type.
@@ -60,11 +46,13 @@ impl Bytes {
         if bytes.len() >= LARGE
             && let Ok(map) = in_large_pages(bytes)
         {
-            return Self { range: 0..map.len(), owner: Owner::Mapped(Arc::new(map)) };
+            return Self { range: 0..map.len(), owner: Arc::new(map) };
         }
-        let mut lines = vec![Line([0; 64]); bytes.len().div_ceil(64)];
-        bytemuck::cast_slice_mut(&mut lines)[..bytes.len()].copy_from_slice(bytes);
-        Self { owner: Owner::Copied(Arc::new(lines)), range: 0..bytes.len() }
+        let mut copy = vec![0; bytes.len() + LINE];
+        let start = copy.as_ptr().align_offset(LINE);
+        let range = start..start + bytes.len();
+        copy[range.clone()].copy_from_slice(bytes);
+        Self { owner: Arc::new(copy), range }
     }
 
     /// A part of these bytes.
@@ -93,12 +81,7 @@ fn in_large_pages(bytes: &[u8]) -> std::io::Result<Mmap> {
 impl Deref for Bytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        let whole: &[u8] = match &self.owner {
-            Owner::Mapped(map) => map,
-            Owner::Static(bytes) => bytes,
-            Owner::Copied(lines) => bytemuck::cast_slice(lines),
-        };
-        &whole[self.range.clone()]
+        &(*self.owner).as_ref()[self.range.clone()]
     }
 }
 

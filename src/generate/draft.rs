@@ -6,10 +6,10 @@
 //! first one that differs ends the turn. So the text does not depend on the draft, except with rejection sampling
 //! ([`Generation::with_rejection`](super::Generation::with_rejection)). [`search::draft`](crate::search::draft) provides drafts.
 
-use super::Options;
+use super::{Generation, Options};
 use crate::config::TokenId;
 use crate::sampling::{History, NoWatch, Sampler, Uniform, draw};
-use crate::trace::NoTrace;
+use crate::trace::{NoTrace, Trace};
 
 /// Guesses how a text continues. A wrong guess costs time but does not change the text, unless drawn guesses are accepted
 /// by [`Rejection`].
@@ -60,6 +60,47 @@ impl View<'_> {
         let history = History { ids, prompt_len: self.prompt_len, eos: self.eos };
         let u = self.uniform.at((ids.len() - self.prompt_len) as u64);
         self.options.choose(scores, &history, u, &mut NoTrace, &mut NoWatch)
+    }
+}
+
+impl<'m, T: Trace> Generation<'m, T> {
+    /// Random numbers separate from the text's own: for a draft's draws and for draws after a rejection.
+    fn other_numbers(&self, n: u64) -> Uniform {
+        Uniform::with_stream(self.options.seed, self.options.stream ^ (n << 62))
+    }
+
+    /// The rule that accepts token `k` of a guess; `None` if equality with the text's own draw decides.
+    pub(super) fn rejection(&self, guess: &[TokenId], k: usize) -> Option<Rejection> {
+        let (guess, draft) = (*guess.get(k)?, self.draft.as_ref().filter(|_| self.rejection)?);
+        let q = draft.drawn_from(k).filter(|_| self.options.sample)?.to_vec();
+        Some(Rejection { q, guess, v: self.other_numbers(2).at(self.text.new_ids().len() as u64) })
+    }
+
+    /// The text as its draft sees it, and the draft.
+    pub(super) fn view(&mut self) -> (View<'_>, Option<&mut (dyn Draft + 'm)>) {
+        let view = View {
+            ids: self.text.ids(),
+            prompt_len: self.text.prompt_len(),
+            start: self.text.start(),
+            options: &self.options,
+            eos: self.options.ends(self.model),
+            uniform: if self.rejection { self.other_numbers(1) } else { self.uniform.clone() },
+        };
+        (view, self.draft.as_deref_mut())
+    }
+
+    pub(super) fn prepare_draft(&mut self) {
+        if let (view, Some(draft)) = self.view() {
+            draft.prepare(&view);
+        }
+    }
+
+    /// How many tokens a guess may have: no more than fit before the text or its positions end.
+    pub(super) fn room_for_guess(&self) -> usize {
+        let seen = self.text.read_len() + self.text.unread().len();
+        let positions = self.model.config.n_positions.saturating_sub(seen + 1);
+        let tokens = self.options.max_new_tokens.saturating_sub(self.text.new_ids().len() + 1);
+        positions.min(tokens)
     }
 }
 

@@ -1,30 +1,21 @@
-//! The methods of [`Generation`] beside the loop: construction, state, and going back a step.
+//! The methods of [`Generation`] beside the loop: construction and state.
 
 use super::text::read_all_but_newest;
 use super::{
-    ContextPolicy, Draft, FinishReason, Generation, Options, Passes, Rejection, Text, TextStream, View, text,
+    ContextPolicy, Draft, FinishReason, Generation, Options, Passes, Text, TextStream, check_prompt,
 };
 use crate::config::TokenId;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Gpt2;
-use crate::sampling::Uniform;
 use crate::trace::{NoTrace, Trace};
 use std::collections::VecDeque;
-
-/// The state of a generation before a step.
-#[derive(Debug)]
-pub(crate) struct Mark<'m> {
-    text: text::Mark,
-    stream: Option<TextStream<'m>>,
-    finished: Option<FinishReason>,
-}
 
 impl<'m> Generation<'m> {
     /// Begins after `prompt`.
     ///
     /// # Errors
-    /// [`Error::Input`] if the prompt is empty, is too long for the context policy, or has an id outside the model's
-    /// vocabulary; [`Error::Option`] if an option is out of range.
+    /// [`Error::Input`](crate::error::Error::Input) if the prompt is empty, is too long for the context policy, or has an
+    /// id outside the model's vocabulary; [`Error::Option`](crate::error::Error::Option) if an option is out of range.
     pub fn new(model: &'m Gpt2, prompt: &[TokenId], options: Options) -> Result<Self> {
         Self::with_trace(model, prompt, options, NoTrace)
     }
@@ -37,28 +28,30 @@ impl<'m, T: Trace> Generation<'m, T> {
     /// As [`Generation::new`].
     pub fn with_trace(model: &'m Gpt2, prompt: &[TokenId], options: Options, trace: T) -> Result<Self> {
         check_prompt(model, prompt, &options)?;
-        let (uniform, text) = (options.uniform(), Text::new(model, prompt));
-        let (stream, draft, guess, failed, finished, forced) = Default::default();
-        let (passes, rejection, ready, pieces) = Default::default();
-        let mut new = Self {
-            model,
-            options,
-            text,
-            uniform,
-            stream,
-            draft,
-            rejection,
-            passes,
-            guess,
-            ready,
-            failed,
-            pieces,
-            finished,
-            forced,
-            trace,
-        };
+        let mut new = Self::of(model, options, Text::new(model, prompt), trace);
         new.finished = new.is_long_enough().then_some(FinishReason::Length);
         Ok(new)
+    }
+
+    /// A generation between two turns, without a stream or a draft.
+    fn of(model: &'m Gpt2, options: Options, text: Text, trace: T) -> Self {
+        Self {
+            model,
+            uniform: options.uniform(),
+            options,
+            text,
+            stream: None,
+            draft: None,
+            rejection: false,
+            passes: Passes::default(),
+            guess: None,
+            ready: VecDeque::new(),
+            failed: None,
+            pieces: String::new(),
+            finished: None,
+            forced: None,
+            trace,
+        }
     }
 
     /// Decodes the new tokens with `stream`: its stop strings end the text, and [`take_text`](Self::take_text) returns
@@ -79,9 +72,9 @@ impl<'m, T: Trace> Generation<'m, T> {
         self
     }
 
-    /// Accepts drawn guesses by the ratio of their probabilities ([`Rejection`]) instead of by equality with the text's
-    /// own draw. More guesses are accepted, but the result is a different text from the same distribution. This has no
-    /// effect with a custom [`Sampler`](crate::sampling::Sampler).
+    /// Accepts drawn guesses by the ratio of their probabilities ([`Rejection`](super::Rejection)) instead of by equality
+    /// with the text's own draw. More guesses are accepted, but the result is a different text from the same
+    /// distribution. This has no effect with a custom [`Sampler`](crate::sampling::Sampler).
     pub fn with_rejection(mut self, rejection: bool) -> Self {
         self.rejection = rejection && self.options.sampler.is_none();
         self
@@ -106,21 +99,14 @@ impl<'m, T: Trace> Generation<'m, T> {
         assert!(self.ready.is_empty(), "fork only after all chosen tokens have been returned");
         let options = self.options.clone().stream(stream);
         Self {
-            model: self.model,
-            uniform: options.uniform(),
-            options,
-            text: self.text.clone(),
             stream: self.stream.clone(),
             draft: self.draft.as_ref().map(|draft| draft.fork()),
             rejection: self.rejection,
             passes: self.passes,
-            guess: None,
-            ready: VecDeque::new(),
-            failed: None,
             pieces: self.pieces.clone(),
             finished: self.finished,
             forced: self.forced,
-            trace: self.trace.clone(),
+            ..Self::of(self.model, options, self.text.clone(), self.trace.clone())
         }
     }
 
@@ -176,45 +162,6 @@ impl<'m, T: Trace> Generation<'m, T> {
         self.draft.as_ref().map(|_| self.passes)
     }
 
-    /// Random numbers separate from the text's own: for a draft's draws and for draws after a rejection.
-    fn other_numbers(&self, n: u64) -> Uniform {
-        Uniform::with_stream(self.options.seed, self.options.stream ^ (n << 62))
-    }
-
-    /// The rule that accepts token `k` of a guess; `None` if equality with the text's own draw decides.
-    pub(super) fn rejection(&self, guess: &[TokenId], k: usize) -> Option<Rejection> {
-        let (guess, draft) = (*guess.get(k)?, self.draft.as_ref().filter(|_| self.rejection)?);
-        let q = draft.drawn_from(k).filter(|_| self.options.sample)?.to_vec();
-        Some(Rejection { q, guess, v: self.other_numbers(2).at(self.text.new_ids().len() as u64) })
-    }
-
-    /// The text as its draft sees it, and the draft.
-    pub(super) fn view(&mut self) -> (View<'_>, Option<&mut (dyn Draft + 'm)>) {
-        let view = View {
-            ids: self.text.ids(),
-            prompt_len: self.text.prompt_len(),
-            start: self.text.start(),
-            options: &self.options,
-            eos: self.options.ends(self.model),
-            uniform: if self.rejection { self.other_numbers(1) } else { self.uniform.clone() },
-        };
-        (view, self.draft.as_deref_mut())
-    }
-
-    pub(super) fn prepare_draft(&mut self) {
-        if let (view, Some(draft)) = self.view() {
-            draft.prepare(&view);
-        }
-    }
-
-    /// How many tokens a guess may have: no more than fit before the text or its positions end.
-    pub(super) fn room_for_guess(&self) -> usize {
-        let seen = self.text.read_len() + self.text.unread().len();
-        let positions = self.model.config.n_positions.saturating_sub(seen + 1);
-        let tokens = self.options.max_new_tokens.saturating_sub(self.text.new_ids().len() + 1);
-        positions.min(tokens)
-    }
-
     /// Whether the text fills all positions.
     pub(super) fn is_full(&self) -> bool {
         self.text.ids().len() >= self.model.config.n_positions
@@ -224,35 +171,6 @@ impl<'m, T: Trace> Generation<'m, T> {
     pub(super) fn is_long_enough(&self) -> bool {
         let stop = self.options.context_policy == ContextPolicy::Stop && self.is_full();
         stop || self.text.new_ids().len() >= self.options.max_new_tokens
-    }
-
-    /// How many tokens the newest step could see: those it read, and those in the cache.
-    pub(crate) fn seen(&self) -> usize {
-        self.text.read_len()
-    }
-
-    /// The current state, for [`rewind`](Self::rewind).
-    pub(crate) fn mark(&self) -> Mark<'m> {
-        let text = self.text.mark(self.model.config.n_positions);
-        Mark { text, stream: self.stream.clone(), finished: self.finished }
-    }
-
-    /// Undoes the newest step; taking it again gives the same bits. `mark` must have been made just before that step.
-    /// Steps are undone one at a time.
-    pub(crate) fn rewind(&mut self, mark: &Mark<'m>) {
-        self.text.rewind(&mark.text);
-        (self.stream, self.finished) = (mark.stream.clone(), mark.finished);
-    }
-
-    /// Replaces the options from here on. The caller has checked them.
-    pub(crate) fn set_options(&mut self, options: Options) {
-        self.uniform = options.uniform();
-        self.options = options;
-    }
-
-    /// Forces the next token to be `id`, whatever is chosen; `None` cancels this.
-    pub(crate) fn force(&mut self, id: Option<TokenId>) {
-        self.forced = id;
     }
 }
 
@@ -287,46 +205,7 @@ impl Iterator for Pieces<'_> {
 impl<T: Trace> std::fmt::Debug for Generation<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (new, finished) = (self.new_ids(), self.finish_reason());
-        f.debug_struct("Generation")
-            .field("new_ids", &new)
-            .field("finished", &finished)
-            .finish_non_exhaustive()
+        let mut all = f.debug_struct("Generation");
+        all.field("new_ids", &new).field("finished", &finished).finish_non_exhaustive()
     }
-}
-
-/// Checks that every id is a row of the embedding table.
-///
-/// # Errors
-/// [`Error::Input`] that names the first id that is not.
-pub fn check_ids(model: &Gpt2, ids: &[TokenId]) -> Result<()> {
-    let size = model.config.vocab_size;
-    match ids.iter().position(|id| *id as usize >= size) {
-        Some(i) => Err(Error::input(format!(
-            "token id {} (number {} of {}) is not below the model's vocab_size {size}; do text and model share a tokenizer?",
-            ids[i],
-            i + 1,
-            ids.len()
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// Checks that the prompt is not empty, its ids are in the vocabulary, it fits the context policy, and every option is
-/// within its range.
-pub(crate) fn check_prompt(model: &Gpt2, prompt: &[TokenId], options: &Options) -> Result<()> {
-    check_ids(model, prompt)?;
-    if prompt.is_empty() {
-        return Err(Error::input(
-            "the prompt is empty; give at least one token, for example the end-of-text token",
-        ));
-    }
-    options.check(model)?;
-    let n_positions = model.config.n_positions;
-    if options.context_policy != ContextPolicy::Slide && prompt.len() > n_positions {
-        return Err(Error::input(format!(
-            "the prompt has {} tokens but the model has {n_positions} positions; shorten it, or use context-policy slide",
-            prompt.len()
-        )));
-    }
-    Ok(())
 }

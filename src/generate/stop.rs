@@ -1,4 +1,4 @@
-//! How does a stop string end a text if it may begin in one token and end in another?
+//! Why does a text end? And how does a stop string end it if it may begin in one token and end in another?
 //!
 //! A complete stop string ends the text just before it. Text that could still become a stop string is held back, so
 //! text that has been shown is never withdrawn.
@@ -8,12 +8,25 @@
 //! ```
 //!
 //! With several strings, the first to be complete ends the text; among those complete at the same byte, the longest
-//! does. So the result does not depend on token boundaries. Each string is matched by the automaton of Knuth, Morris
-//! and Pratt (1977), which tracks the longest prefix of the string that the text ends with.
+//! does. So the result does not depend on token boundaries.
 
 use crate::bpe::{Bpe, StreamDecoder, TokenId};
 use crate::error::Result;
+use crate::names::names;
 use crate::sampling::options::check_stop;
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The text has `max_new_tokens` new tokens, or it fills all positions.
+    Length,
+    /// An end-of-text id was chosen.
+    Eos,
+    /// A stop string is complete.
+    Stop,
+}
+
+names!(FinishReason { Length: "length", Eos: "eos", Stop: "stop" });
 
 /// Finds the first stop string in a text that arrives in pieces.
 ///
@@ -27,37 +40,10 @@ use crate::sampling::options::check_stop;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct StopStrings {
-    patterns: Vec<Pattern>,
+    strings: Vec<String>,
     /// Text that was pushed but not shown: the longest suffix of the text that is a prefix of a stop string.
     held: String,
     found: bool,
-}
-
-/// One stop string, and how many of its first bytes the text ends with.
-#[derive(Clone, Debug)]
-struct Pattern {
-    bytes: Vec<u8>,
-    /// `border[i]`: the length of the longest proper prefix of the first `i + 1` bytes that is also their suffix.
-    border: Vec<usize>,
-    matched: usize,
-}
-
-impl Pattern {
-    fn new(string: &str) -> Self {
-        let mut pattern = Self { bytes: string.into(), border: vec![0; string.len()], matched: 0 };
-        for i in 1..string.len() {
-            pattern.border[i] = pattern.after(pattern.border[i - 1], pattern.bytes[i]);
-        }
-        pattern
-    }
-
-    /// How many bytes match after one more `byte`, if `matched` of them, but not all, matched before it.
-    fn after(&self, mut matched: usize, byte: u8) -> usize {
-        while matched > 0 && self.bytes[matched] != byte {
-            matched = self.border[matched - 1];
-        }
-        matched + usize::from(self.bytes[matched] == byte)
-    }
 }
 
 impl StopStrings {
@@ -66,9 +52,9 @@ impl StopStrings {
     /// # Errors
     /// [`Error::Option`](crate::error::Error::Option) if a string is empty: every text would end before it began.
     pub fn new<S: AsRef<str>>(strings: impl IntoIterator<Item = S>) -> Result<Self> {
-        let pattern = |string: S| check_stop(string.as_ref()).map(|()| Pattern::new(string.as_ref()));
-        let patterns = strings.into_iter().map(pattern).collect::<Result<_>>()?;
-        Ok(Self { patterns, ..Self::default() })
+        let checked = |string: S| check_stop(string.as_ref()).map(|()| string.as_ref().into());
+        let strings = strings.into_iter().map(checked).collect::<Result<_>>()?;
+        Ok(Self { strings, ..Self::default() })
     }
 
     /// Adds a piece and returns the text that is now certain: nothing once a stop string has been found.
@@ -76,21 +62,21 @@ impl StopStrings {
         if self.found {
             return String::new();
         }
-        let before = self.held.len();
+        let first = self.held.len() + 1;
         self.held.push_str(text);
-        for (i, byte) in text.bytes().enumerate() {
-            for pattern in &mut self.patterns {
-                pattern.matched = pattern.after(pattern.matched, byte);
-            }
-            let complete = self.patterns.iter().filter(|p| p.matched == p.bytes.len());
-            if let Some(longest) = complete.map(|p| p.matched).max() {
-                self.found = true;
-                self.held.truncate(before + i + 1 - longest);
-                return std::mem::take(&mut self.held);
-            }
+        let held = self.held.as_bytes();
+        let complete = |end: usize| {
+            let here = self.strings.iter().filter(|string| held[..end].ends_with(string.as_bytes()));
+            here.map(|string| end - string.len()).min() // the longest begins first
+        };
+        if let Some(begin) = (first..=held.len()).find_map(complete) {
+            self.found = true;
+            self.held.truncate(begin);
+            return std::mem::take(&mut self.held);
         }
-        let waiting = self.patterns.iter().map(|p| p.matched).max().unwrap_or(0);
-        let rest = self.held.split_off(self.held.len() - waiting);
+        let may_grow = |begin: &usize| self.strings.iter().any(|s| s.as_bytes().starts_with(&held[*begin..]));
+        let waits = (0..held.len()).find(may_grow).unwrap_or(held.len());
+        let rest = self.held.split_off(waits);
         std::mem::replace(&mut self.held, rest)
     }
 
@@ -101,7 +87,6 @@ impl StopStrings {
 
     /// Returns the text held back: once the text has ended, it can no longer become a stop string.
     pub fn finish(&mut self) -> String {
-        self.patterns.iter_mut().for_each(|pattern| pattern.matched = 0);
         std::mem::take(&mut self.held)
     }
 }
@@ -145,90 +130,4 @@ impl<'a> TextStream<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// By definition: the first place where a string is complete, and the longest string that is complete there.
-    fn naive(text: &str, stop: &[String]) -> Option<usize> {
-        let ends = (0..=text.len()).filter(|end| text.is_char_boundary(*end));
-        let complete = |end| stop.iter().filter(move |s| text[..end].ends_with(*s)).map(|s| s.len()).max();
-        ends.filter_map(|end| complete(end).map(|len| end - len)).next()
-    }
-
-    #[test]
-    fn an_empty_string_is_refused() {
-        assert!(StopStrings::new(["a", ""]).is_err_and(|e| e.to_string().starts_with("stop: ")));
-        let mut none = StopStrings::new([""; 0]).expect("no strings");
-        assert_eq!((none.push("all"), none.found()), ("all".into(), false));
-    }
-
-    #[test]
-    fn the_first_complete_string_counts() {
-        for (stop, shown) in [(["abcd", "bc"], "xa"), (["bc", "abc"], "x"), (["d", "abcde"], "xabc")] {
-            let mut stops = StopStrings::new(stop).expect("strings");
-            assert_eq!((stops.push("xabcde"), stops.found()), (shown.into(), true), "{stop:?}");
-            assert_eq!((stops.push("more"), stops.finish()), (String::new(), String::new()));
-        }
-    }
-
-    #[test]
-    fn what_is_held_back_comes_when_it_cannot_be_a_stop() {
-        let mut stops = StopStrings::new(["aab", "ac"]).expect("strings");
-        assert_eq!(["a", "a", "a", "x", "a"].map(|part| stops.push(part)), ["", "", "a", "aax", ""]);
-        assert_eq!((stops.finish(), stops.found()), ("a".into(), false));
-    }
-
-    #[test]
-    fn characters_that_begin_alike_are_told_apart() {
-        let bpe = Bpe::gpt2();
-        let mut text = TextStream::new(&bpe, StopStrings::new(["è"]).expect("strings"));
-        let shown: Vec<String> = bpe.encode("aéà\u{1f418}è b").into_iter().map(|id| text.push(id)).collect();
-        assert_eq!(shown.concat() + &text.finish(), "aéà\u{1f418}");
-        assert!(text.stopped());
-    }
-
-    #[test]
-    fn the_end_in_the_middle_of_a_character_is_shown() {
-        let bpe = Bpe::gpt2();
-        let mut text = TextStream::new(&bpe, StopStrings::new(["b!"]).expect("strings"));
-        let ids = bpe.encode(b"ab\xe2\x82");
-        let shown: Vec<String> = ids.into_iter().map(|id| text.push(id)).collect();
-        assert_eq!(shown.concat() + &text.finish(), "ab\u{fffd}");
-        assert!(!text.stopped());
-        assert_eq!(text.push(4_000_000), "", "an id that the tokenizer does not have is no text");
-    }
-
-    proptest! {
-        #![proptest_config(crate::properties::config())]
-        #[test]
-        fn pieces_make_no_difference(
-            text in "[abé\u{1f418}]{0,40}",
-            stop in prop::collection::vec("[abé\u{1f418}]{1,5}", 0..4),
-            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
-        ) {
-            let mut cuts: Vec<usize> = cuts.iter().map(|i| i.index(text.len() + 1)).filter(|i| text.is_char_boundary(*i)).collect();
-            cuts.extend([0, text.len()]);
-            cuts.sort_unstable();
-            let mut stops = StopStrings::new(&stop).expect("strings");
-            let mut shown = String::new();
-            for cut in cuts.windows(2) {
-                shown += &stops.push(&text[cut[0]..cut[1]]);
-                if stops.found() {
-                    prop_assert!(naive(&text[..cut[1]], &stop).is_some(), "found in time, not early");
-                    break;
-                }
-                prop_assert_eq!(naive(&text[..cut[1]], &stop), None);
-                // Exactly the text that could still become a stop string is held back.
-                let could_grow = |from: &usize| stop.iter().any(|s| s.starts_with(&text[*from..cut[1]]));
-                let first = (0..=cut[1]).filter(|i| text.is_char_boundary(*i)).find(could_grow).unwrap_or(cut[1]);
-                prop_assert_eq!(&shown, &text[..first]);
-            }
-            let found = stops.found();
-            shown += &stops.finish();
-            let expected = naive(&text, &stop);
-            prop_assert_eq!(found, expected.is_some());
-            prop_assert_eq!(shown, &text[..expected.unwrap_or(text.len())]);
-        }
-    }
-}
+mod tests;

@@ -4,19 +4,16 @@
 //! ids    .. forgotten .. | read: in the cache | unread
 //! ```
 //!
-//! [`read`] makes the model read the newest ids of many texts in one pass. Everything else builds on it: a single text
+//! [`read()`] makes the model read the newest ids of many texts in one pass. Everything else builds on it: a single text
 //! is a batch of one, a beam is a text that forks, and a guess is read together with the text it may continue.
 
-use crate::config::TokenId;
-use crate::kv_cache::{KvCache, Sequence};
-use crate::model::Gpt2;
-use crate::tensor::Matrix;
-use crate::trace::Trace;
-use std::cell::Cell;
+mod read;
 
-/// One pass reads at most this many ids of texts with several unread ids. This bounds memory and does not change
-/// results.
-pub(crate) const PREFILL: usize = 256;
+pub use read::{Turn, read, read_all_but_newest, read_to_end};
+
+use crate::config::TokenId;
+use crate::kv_cache::KvCache;
+use crate::model::Gpt2;
 
 /// A text as the model sees it.
 #[derive(Clone, Debug)]
@@ -189,105 +186,5 @@ impl Text {
         }
         self.ids.truncate(mark.ids);
         (self.start, self.slides) = (mark.start, mark.slides);
-    }
-}
-
-/// The result of a pass over many texts.
-#[derive(Debug)]
-pub struct Pass {
-    /// For each text that is now fully read, in order: the hidden rows of its newest ids. `[rows, C]`
-    pub hidden: Matrix,
-    /// How many ids were read of texts with several unread ids: prompts, slides and guesses.
-    pub prompt_tokens: usize,
-    /// How many texts had only their newest id to read.
-    pub newest_tokens: usize,
-}
-
-/// Reads the next ids of each text in one pass: everything unread, but about 256 ids at most of texts with several
-/// unread ids, counted together. `None` if there is nothing to read.
-///
-/// A text that is now fully read gets the hidden row of its newest id; with a guess, one more row for each guessed id.
-pub fn read<'t>(
-    model: &Gpt2,
-    texts: impl IntoIterator<Item = &'t mut Text>,
-    trace: &mut impl Trace,
-) -> Option<Pass> {
-    let (lent, mut rows) = LISTS.take();
-    let mut batch = emptied(lent);
-    rows.clear();
-    let (mut prompt_tokens, mut newest_tokens, mut first) = (0, 0, 0);
-    for text in texts {
-        let unread = text.unread().len();
-        let part = match PREFILL.saturating_sub(prompt_tokens) {
-            room if unread > room && unread > text.rows && !text.whole => room.min(unread - text.rows),
-            _ => unread,
-        };
-        if part == 0 {
-            continue;
-        }
-        *if unread > 1 { &mut prompt_tokens } else { &mut newest_tokens } += part;
-        if part == unread {
-            let newest = if text.whole { part } else { text.rows };
-            rows.extend(first + part - newest..first + part);
-        }
-        first += part;
-        let begin = text.start + text.cache.len();
-        batch.push(Sequence { ids: &text.ids[begin..begin + part], cache: &mut text.cache });
-    }
-    if batch.is_empty() {
-        LISTS.set((emptied(batch), rows));
-        return None;
-    }
-    let hidden = model.hidden(&mut batch, trace); // [T, C]
-    let hidden = if rows.len() == hidden.rows() { hidden } else { hidden.select(&rows) }; // [rows, C]
-    LISTS.set((emptied(batch), rows));
-    Some(Pass { hidden, prompt_tokens, newest_tokens })
-}
-
-/// Reads all that is unread -> the hidden rows of the newest ids. `[rows, C]`
-///
-/// # Panics
-/// If nothing is unread.
-pub fn read_to_end(model: &Gpt2, text: &mut Text, trace: &mut impl Trace) -> Matrix {
-    loop {
-        let pass = read(model, [&mut *text], trace).expect("something to read");
-        if text.unread().is_empty() {
-            return pass.hidden;
-        }
-    }
-}
-
-/// Reads all that is unread except the newest id.
-pub fn read_all_but_newest(model: &Gpt2, text: &mut Text, trace: &mut impl Trace) {
-    if let [_, .., newest] = *text.unread() {
-        text.take_back(1);
-        read_to_end(model, text, trace);
-        text.push(newest);
-    }
-}
-
-type Lists = (Vec<Sequence<'static>>, Vec<usize>);
-
-thread_local! {
-    /// The lists of each pass, reused so that decoding a token does not allocate them.
-    static LISTS: Cell<Lists> = const { Cell::new((Vec::new(), Vec::new())) };
-}
-
-/// Empties a list and keeps its memory for elements with another lifetime: the standard library collects in place.
-fn emptied<'b>(mut list: Vec<Sequence<'_>>) -> Vec<Sequence<'b>> {
-    list.clear();
-    list.into_iter().map(|_| unreachable!("it is empty")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_list_of_reads_keeps_its_memory() {
-        let list: Vec<Sequence<'_>> = Vec::with_capacity(9);
-        let pointer = list.as_ptr().addr();
-        let again = emptied(list);
-        assert_eq!((again.as_ptr().addr(), again.capacity()), (pointer, 9));
     }
 }

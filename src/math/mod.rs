@@ -12,6 +12,6 @@ mod sums;
 
 pub use functions::{erf, exp, ln, tanh};
 pub use rows::max;
-pub(crate) use rows::{divide, exp_minus, shift, sum_of_exp};
+pub(crate) use rows::{add, divide, exp_minus, shift, sum_of_exp};
 pub use sums::sum;
 pub(crate) use sums::sum_of;

@@ -35,6 +35,15 @@ kernel! {
 }
 
 kernel! {
+    /// x -> x + y, in place
+    pub(crate) fn add(x: &mut [f32], y: &[f32]) {
+        for (x, y) in x.iter_mut().zip(y) {
+            *x += y;
+        }
+    }
+}
+
+kernel! {
     /// x -> x - by, in place
     pub(crate) fn shift(x: &mut [f32], by: f32) {
         for x in x {

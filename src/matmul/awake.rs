@@ -33,8 +33,11 @@ pub fn awake<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
     let over = AtomicBool::new(false);
     let (mut pass, mut result) = (Some(pass), None);
     beside_spinning(threads - 1, &over, &mut || {
-        let _taken = Taken::new();
-        let _over = SetAtEnd(&over);
+        TAKEN.set(true);
+        let _end = AtEnd(|| {
+            over.store(true, Ordering::Relaxed);
+            TAKEN.set(false);
+        });
         result = pass.take().map(|pass| pass());
     });
     result.expect("the pass ran")
@@ -52,7 +55,8 @@ fn spin(over: &AtomicBool) {
     if TAKEN.get() {
         return;
     }
-    let _taken = Taken::new();
+    TAKEN.set(true);
+    let _end = AtEnd(|| TAKEN.set(false));
     let mut idle_since = None;
     while !over.load(Ordering::Relaxed) {
         if rayon::yield_now() == Some(rayon::Yield::Executed) {
@@ -64,28 +68,12 @@ fn spin(over: &AtomicBool) {
     }
 }
 
-/// Sets [`TAKEN`] until it is dropped.
-struct Taken;
+/// Does something when it is dropped, even by a panic.
+struct AtEnd<F: Fn()>(F);
 
-impl Taken {
-    fn new() -> Self {
-        TAKEN.set(true);
-        Self
-    }
-}
-
-impl Drop for Taken {
+impl<F: Fn()> Drop for AtEnd<F> {
     fn drop(&mut self) {
-        TAKEN.set(false);
-    }
-}
-
-/// Sets the flag when it is dropped, even by a panic.
-struct SetAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for SetAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0();
     }
 }
 

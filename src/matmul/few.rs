@@ -15,8 +15,8 @@
 
 use super::tile::{self, Rows};
 use super::{Disjoint, FEW, K_BLOCK, odd_lines, pieces, start};
-use crate::simd::LANES;
-use crate::simd::kernel;
+use crate::math;
+use crate::simd::{LANES, kernel};
 use crate::tensor::{Matrix, Number};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -33,15 +33,15 @@ kernel! {
 }
 
 /// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
-pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
+pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: Option<&[f32]>, y: &mut Matrix) {
     for first in (0..x.rows()).step_by(FEW) {
         some_rows::<N>(x, first..(first + FEW).min(x.rows()), w, bias, y);
     }
 }
 
 /// Rows `t` of y.
-fn some_rows<N: Number>(x: &Matrix, t: Range<usize>, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
-    let (rows, depth, n) = (t.len(), x.cols(), bias.len());
+fn some_rows<N: Number>(x: &Matrix, t: Range<usize>, w: &[N::Bits], bias: Option<&[f32]>, y: &mut Matrix) {
+    let (rows, depth, n) = (t.len(), x.cols(), y.cols());
     let y = &mut y.data_mut()[t.start * n..t.end * n];
     let blocks = depth.div_ceil(K_BLOCK);
     let step = odd_lines(n);
@@ -69,20 +69,12 @@ fn some_rows<N: Number>(x: &Matrix, t: Range<usize>, w: &[N::Bits], bias: &[f32]
         for t in 0..rows {
             // SAFETY: each piece of columns belongs to one thread.
             let y = unsafe { out.slice(t * n + columns.start..t * n + columns.end) };
-            start(y, Some(&bias[columns.clone()]));
+            start(y, bias.map(|bias| &bias[columns.clone()]));
             for block in 0..blocks {
-                add(y, &sums.row(block)[t * step..][columns.clone()]);
+                math::add(y, &sums.row(block)[t * step..][columns.clone()]);
             }
         }
     });
-}
-
-kernel! {
-    fn add(y: &mut [f32], p: &[f32]) {
-        for (y, p) in y.iter_mut().zip(p) {
-            *y += p;
-        }
-    }
 }
 
 kernel! {

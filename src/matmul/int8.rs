@@ -37,8 +37,7 @@ mod rows;
 mod sums;
 
 use super::{Disjoint, pieces};
-use crate::simd::LANES;
-use crate::simd::kernel;
+use crate::simd::{LANES, kernel};
 use crate::tensor::{GROUP, Int8, LINE, Matrix};
 use rayon::prelude::*;
 use rows::{BLOCK, Rows};
@@ -101,7 +100,6 @@ impl Job<'_> {
             while t < rows.len() {
                 let lead = usize::from(t == 0 && !self.kernel.subtracts_zero());
                 let count = (TILE_ROWS - lead).min(rows.len() - t);
-                let steps = self.x.steps(rows.start + t, b);
                 let mut x = [Row { bytes: &ones[..end - start], wide: &[] }; TILE_ROWS];
                 for (i, row) in x[lead..][..count].iter_mut().enumerate() {
                     *row = self.x.block(rows.start + t + i, start..end);
@@ -112,7 +110,7 @@ impl Job<'_> {
                     of_weights = sums[0];
                 }
                 let y = &mut y.data_mut()[t * WIDTH..(t + count) * WIDTH];
-                add_block(&sums[lead..lead + count], &of_weights, steps, y);
+                add_block(&sums[lead..lead + count], &of_weights, self.x, rows.start + t, b, y);
                 t += count;
             }
         }
@@ -130,11 +128,11 @@ impl Job<'_> {
 }
 
 kernel! {
-    /// y = fma(scale_x, whole, y) for the rows of a tile. `steps` has their scales and zeros.
-    fn add_block(sums: &[[i32; WIDTH]], of_weights: &[i32; WIDTH], steps: rows::Steps<'_>, y: &mut [f32]) {
+    /// y = fma(scale_x, whole, y) for the rows of a tile: block `b` of the rows of `x` from `t` on.
+    fn add_block(sums: &[[i32; WIDTH]], of_weights: &[i32; WIDTH], x: &Rows, t: usize, b: usize, y: &mut [f32]) {
         let (y, _) = y.as_chunks_mut::<WIDTH>();
         for (r, (y, sums)) in y.iter_mut().zip(sums).enumerate() {
-            let (scale, zero) = steps.get(r);
+            let (scale, zero) = x.step(t + r, b);
             for j in 0..WIDTH {
                 let whole = sums[j] - zero * of_weights[j];
                 y[j] = scale.mul_add(whole as f32, y[j]);

@@ -17,7 +17,7 @@
 
 use super::{Disjoint, K_BLOCK, odd_lines, pieces, start};
 use crate::simd::{LANES, Simd, kernel};
-use crate::tensor::{Matrix, Number};
+use crate::tensor::{Matrix, Number, Outputs};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -30,22 +30,14 @@ pub fn sgemm_fuses() -> bool {
     }
 }
 
-/// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
-pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
-    product(x, Stored::<N> { numbers: w, width: bias.len(), by_rows: false }, Some(bias), y);
-}
-
-/// y `[T, V]` = x `[T, C]` · wᵀ, w `[V, C]`
-pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
-    product(x, Stored::<N> { numbers: w, width: x.cols(), by_rows: true }, None, y);
-}
-
 /// Columns of 16-bit weights that are widened together: with 256 `k`, 512 KiB.
 const STRIPE: usize = 512;
 
-/// The loop above.
-fn product<N: Number>(x: &Matrix, w: Stored<'_, N>, bias: Option<&[f32]>, y: &mut Matrix) {
+/// y `[T, N]` = x `[T, K]` · w + bias `[N]`; w is `[K, N]`, or `[N, K]` where its rows are the outputs.
+pub fn product<N: Number>(x: &Matrix, w: &[N::Bits], outputs: Outputs, bias: Option<&[f32]>, y: &mut Matrix) {
     let (rows, n, depth) = (y.rows(), y.cols(), x.cols());
+    let by_rows = outputs == Outputs::Rows;
+    let w = Stored::<N> { numbers: w, width: if by_rows { depth } else { n }, by_rows };
     let out = Disjoint::new(y.data_mut());
     pieces(n, LANES).for_each(|piece| {
         let stripe = if w.is_f32() { piece.len() } else { STRIPE };
@@ -59,7 +51,7 @@ fn product<N: Number>(x: &Matrix, w: Stored<'_, N>, bias: Option<&[f32]>, y: &mu
             }
             for first in (0..depth).step_by(K_BLOCK) {
                 let k = first..(first + K_BLOCK).min(depth);
-                let w = w.block(k.clone(), columns.clone(), &mut scratch);
+                let (w, [step_n, step_k]) = w.block(k.clone(), columns.clone(), &mut scratch);
                 let x = &x.data()[k.start..(rows - 1) * depth + k.end];
                 let y = out.pointer(columns.start, (rows - 1) * n + columns.end);
                 // SAFETY: w [columns, k] and x [k, rows] lie in their slices, y [columns, rows] between the first and
@@ -68,7 +60,7 @@ fn product<N: Number>(x: &Matrix, w: Stored<'_, N>, bias: Option<&[f32]>, y: &mu
                 unsafe {
                     matrixmultiply::sgemm(
                         columns.len(), k.len(), rows,
-                        1.0, w.numbers.as_ptr(), w.step_n as isize, w.step_k as isize,
+                        1.0, w.as_ptr(), step_n as isize, step_k as isize,
                         x.as_ptr(), 1, depth as isize,
                         1.0, y, 1, n as isize,
                     );
@@ -87,31 +79,30 @@ struct Stored<'a, N: Number> {
     by_rows: bool,
 }
 
-/// A block of weights in f32: that of output `n` and factor `k` is at `n * step_n + k * step_k`.
-struct Block<'a> {
-    numbers: &'a [f32],
-    step_n: usize,
-    step_k: usize,
-}
-
 impl<N: Number> Stored<'_, N> {
     fn is_f32(&self) -> bool {
         N::as_f32(self.numbers).is_some()
     }
 
     /// The weights of some `k` and outputs `n`: where they are, if they are f32; else widened into `scratch`
-    /// `[K_BLOCK, ..]`, with the outputs side by side.
-    fn block<'a>(&'a self, k: Range<usize>, n: Range<usize>, scratch: &'a mut Matrix) -> Block<'a> {
+    /// `[K_BLOCK, ..]`, with the outputs side by side. That of output `n` and factor `k` is at `n * steps[0] + k * steps[1]`
+    /// of what is returned.
+    fn block<'a>(
+        &'a self,
+        k: Range<usize>,
+        n: Range<usize>,
+        scratch: &'a mut Matrix,
+    ) -> (&'a [f32], [usize; 2]) {
         let (rows, cols) = if self.by_rows { (n, k) } else { (k, n) };
         let part = rows.start * self.width + cols.start..(rows.end - 1) * self.width + cols.end;
         let (step, shape) = (self.width, [rows.len(), cols.len()]);
         match (N::as_f32(self.numbers), self.by_rows) {
-            (Some(numbers), true) => return Block { numbers: &numbers[part], step_n: step, step_k: 1 },
-            (Some(numbers), false) => return Block { numbers: &numbers[part], step_n: 1, step_k: step },
+            (Some(numbers), true) => return (&numbers[part], [step, 1]),
+            (Some(numbers), false) => return (&numbers[part], [1, step]),
             (None, true) => widen_turned::<N>(&self.numbers[part], step, shape, scratch),
             (None, false) => widen::<N>(&self.numbers[part], step, shape, scratch),
         }
-        Block { numbers: scratch.data(), step_n: 1, step_k: scratch.cols() }
+        (scratch.data(), [1, scratch.cols()])
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) use awake::awake;
 pub(crate) use disjoint::Disjoint;
 
 use crate::simd::LANES;
-use crate::tensor::{Bf16, F16, F32, Matrix, Number, Numbers, Weights};
+use crate::tensor::{Matrix, Outputs, Weights, with_number};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -80,23 +80,7 @@ const FEW: usize = 20;
 pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
     assert_eq!(x.cols(), w.rows(), "x [T, K] times w [K, N]");
     assert_eq!(bias.len(), w.cols(), "w [K, N] plus bias [N]");
-    if w.rows() * w.cols() == 0 {
-        return plain::affine(x, w, bias); // nothing to share out
-    }
-    if let Numbers::I8(w) = w.numbers() {
-        return int8::product(x, w, Some(bias));
-    }
-    let mut y = Matrix::scratch(x.rows(), w.cols());
-    fn typed<N: Number>(x: &Matrix, w: &[N::Bits], bias: &[f32], y: &mut Matrix) {
-        if by_sgemm(x.rows()) { many::affine::<N>(x, w, bias, y) } else { few::affine::<N>(x, w, bias, y) }
-    }
-    match w.numbers() {
-        Numbers::F32(w) => typed::<F32>(x, w, bias, &mut y),
-        Numbers::F16(w) => typed::<F16>(x, w, bias, &mut y),
-        Numbers::Bf16(w) => typed::<Bf16>(x, w, bias, &mut y),
-        Numbers::I8(_) => unreachable!("returned above"),
-    }
-    y // [T, N]
+    product(x, w, Outputs::Cols, Some(bias)) // [T, N]
 }
 
 /// x `[T, C]` · wᵀ, w `[V, C] -> [T, V]`
@@ -105,38 +89,33 @@ pub fn affine(x: &Matrix, w: &Weights, bias: &[f32]) -> Matrix {
 /// If the shapes do not fit.
 pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
     assert_eq!(x.cols(), w.cols(), "x [T, C] times the rows of w [V, C]");
-    if w.rows() * w.cols() == 0 {
-        return plain::by_rows(x, w); // nothing to share out
+    product(x, w, Outputs::Rows, None) // [T, V]
+}
+
+/// Both products: which file computes one depends on the number of rows and on the type of the weights.
+fn product(x: &Matrix, w: &Weights, outputs: Outputs, bias: Option<&[f32]>) -> Matrix {
+    let is_empty = w.rows() * w.cols() == 0;
+    if let Some(w) = w.as_int8().filter(|_| !is_empty) {
+        return int8::product(x, w, bias);
     }
-    if let Numbers::I8(w) = w.numbers() {
-        return int8::product(x, w, None);
+    let mut y = Matrix::scratch(x.rows(), outputs.split(w.rows(), w.cols()).0);
+    if is_empty {
+        (0..y.rows()).for_each(|t| start(y.row_mut(t), bias)); // nothing to share out
+        return y;
     }
-    let mut y = Matrix::scratch(x.rows(), w.rows());
-    fn typed<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
-        if by_sgemm(x.rows()) {
-            many::product_by_rows::<N>(x, w, y)
-        } else {
-            few::product_by_rows::<N>(x, w, y)
-        }
-    }
-    match w.numbers() {
-        Numbers::F32(w) => typed::<F32>(x, w, &mut y),
-        Numbers::F16(w) => typed::<F16>(x, w, &mut y),
-        Numbers::Bf16(w) => typed::<Bf16>(x, w, &mut y),
-        Numbers::I8(_) => unreachable!("returned above"),
-    }
-    y // [T, V]
+    let by_sgemm = x.rows() > FEW && many::sgemm_fuses();
+    with_number!(w.dtype(), N => match (by_sgemm, outputs) {
+        (true, _) => many::product::<N>(x, w.numbers::<N>(), outputs, bias, &mut y),
+        (false, Outputs::Cols) => few::affine::<N>(x, w.numbers::<N>(), bias, &mut y),
+        (false, Outputs::Rows) => few::product_by_rows::<N>(x, w.numbers::<N>(), &mut y),
+    });
+    y // [T, N]
 }
 
 /// Cuts `len` into one piece per thread. Each is a multiple of `unit`, except the last.
 fn pieces(len: usize, unit: usize) -> impl IndexedParallelIterator<Item = Range<usize>> {
     let piece = len.div_ceil(rayon::current_num_threads()).next_multiple_of(unit).max(unit);
     (0..len.div_ceil(piece)).into_par_iter().map(move |i| i * piece..((i + 1) * piece).min(len))
-}
-
-/// Whether `sgemm` multiplies this number of rows.
-fn by_sgemm(rows: usize) -> bool {
-    rows > FEW && many::sgemm_fuses()
 }
 
 /// The width of a row of scratch memory for `n` numbers: an odd number of cache lines. Else the same columns of all

@@ -4,23 +4,23 @@
 //! batch files and in the metadata of traces), an option of the stepper, a line of the README and, if it changes
 //! scores, a step. Steps run in the order of the table. A new sampling method takes one function and one row.
 
+mod check;
+mod json;
 mod kinds;
 mod row;
 
-pub use kinds::Encode;
-pub(crate) use row::in_range;
+pub(crate) use check::{check_stop, in_range};
+pub use kinds::{ContextPolicy, Encode, Setting};
 pub use row::{Row, Scope};
 
 use super::choice::{Processor, Sampler};
 use super::watch::watched;
 use super::{Uniform, bans, filters, penalties, top_k};
 use crate::bpe::TokenId;
-use crate::error::{Error, Result};
 use crate::model::Gpt2;
 use crate::softmax::temperature;
 use kinds::Kind;
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 
 /// Turns rows into a struct, its defaults, its builder methods and its table. A row is
@@ -178,24 +178,6 @@ const GREEDY: Row = Row {
     apply: None,
 };
 
-/// The argument of a builder method: the field's value or, for an `Option`, also the value without `Some`.
-pub trait Setting<T> {
-    /// The value of the field.
-    fn setting(self) -> T;
-}
-
-impl<T> Setting<T> for T {
-    fn setting(self) -> T {
-        self
-    }
-}
-
-impl<T> Setting<Option<T>> for T {
-    fn setting(self) -> Option<T> {
-        Some(self)
-    }
-}
-
 impl Options {
     /// Sampling with the command line's defaults: temperature 0.8, top-k 40.
     pub fn sampled(seed: u64) -> Self {
@@ -237,42 +219,6 @@ impl Options {
         TABLE
     }
 
-    /// Checks every option.
-    ///
-    /// # Errors
-    /// [`Error::Option`] that names the option and its range.
-    pub fn check(&self, model: &Gpt2) -> Result<()> {
-        for row in TABLE {
-            let value = row.write(self);
-            let number = value.as_f64().or_else(|| value.as_str()?.parse().ok()); // inf and NaN are strings
-            in_range(row.name, number, row.range.within, row.range.says)?;
-        }
-        let size = model.config.vocab_size;
-        let known = |option: &str, id: TokenId| match (id as usize) < size {
-            true => Ok(()),
-            false => Err(Error::option(format!(
-                "{option}: token id {id} is not below the model's vocab_size {size}"
-            ))),
-        };
-        for &(id, bias) in &self.logit_bias {
-            known("logit-bias", id)?;
-            let within = |bias| bias < f64::INFINITY; // -inf is a ban; NaN fails the comparison
-            in_range(&format!("logit-bias of id {id}:"), Some(bias.into()), within, "a number or -inf")?;
-        }
-        self.bad_words.iter().flatten().try_for_each(|id| known("bad-words", *id))?;
-        if self.bad_words.iter().any(Vec::is_empty) {
-            return Err(Error::option("bad-words: an empty text cannot be banned; give at least one token"));
-        }
-        self.stop.iter().try_for_each(|string| check_stop(string))?;
-        let (least, most) = (self.min_new_tokens, self.max_new_tokens);
-        if least > most {
-            return Err(Error::option(format!(
-                "min-new-tokens {least} must be at most max-new-tokens, which is {most}"
-            )));
-        }
-        Ok(())
-    }
-
     /// The random numbers of a text, from the first one on.
     pub fn uniform(&self) -> Uniform {
         Uniform::with_stream(self.seed, self.stream)
@@ -281,73 +227,6 @@ impl Options {
     /// The ids that end a text: none if end tokens are ignored.
     pub fn ends<'m>(&self, model: &'m Gpt2) -> &'m [TokenId] {
         if self.ignore_eos { &[] } else { &model.config.eos_token_ids }
-    }
-}
-
-/// Refuses an empty stop string.
-pub(crate) fn check_stop(string: &str) -> Result<()> {
-    match string {
-        "" => Err(Error::option("stop: an empty text matches everywhere; give at least one character")),
-        _ => Ok(()),
-    }
-}
-
-/// As an object with greedy, temperature, top-k, top-p and seed, and every other option that is not at its default.
-/// Options that affect only draws are null in greedy decoding. Numbers that JSON lacks, such as -inf, are strings.
-impl Serialize for Options {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let usual = Self::default();
-        let mut object = serializer.serialize_map(None)?;
-        for row in TABLE {
-            let value = if self.sample || row.scope != Scope::Draw { row.write(self) } else { Value::Null };
-            let always = ["greedy", "temperature", "top-k", "top-p", "seed"].contains(&row.name);
-            if always || !value.is_null() && value != row.write(&usual) {
-                object.serialize_entry(&row.key(), &value)?;
-            }
-        }
-        if self.sample && self.stream != 0 {
-            object.serialize_entry("stream", &self.stream)?;
-        }
-        for (key, own) in
-            [("processors", format!("{:?}", self.processors)), ("sampler", format!("{:?}", self.sampler))]
-        {
-            if !["[]", "None"].contains(&&*own) {
-                object.serialize_entry(key, &own)?;
-            }
-        }
-        object.end()
-    }
-}
-
-/// What happens when a text outgrows the model's positions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ContextPolicy {
-    /// The text goes on: the newest half is kept and read again from position 0.
-    #[default]
-    Slide,
-    /// The text ends when prompt and new tokens fill all positions.
-    Stop,
-    /// Generation fails when one more token is needed and all positions are filled.
-    Error,
-}
-
-impl ContextPolicy {
-    /// All policies.
-    pub const ALL: [Self; 3] = [Self::Slide, Self::Stop, Self::Error];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Slide => "slide",
-            Self::Stop => "stop",
-            Self::Error => "error",
-        }
-    }
-
-    /// The policy with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|policy| policy.name() == name)
     }
 }
 

@@ -57,8 +57,7 @@ pub(crate) fn order(a: f32, b: f32) -> std::cmp::Ordering {
 
 /// scores `[V]` -> probabilities `[1, V]`
 pub(crate) fn probabilities(x: &[f32]) -> Matrix {
-    let mut probabilities = Matrix::scratch(1, x.len());
-    probabilities.row_mut(0).copy_from_slice(x);
+    let mut probabilities = Matrix::of_row(x);
     softmax(probabilities.row_mut(0));
     probabilities
 }

@@ -23,20 +23,18 @@
 //! is subtracted from that token's score. HF 4 had this; HF 5 does not. As in HF 4, the penalty is applied before all
 //! processors but the logit bias and stays in the score, and the results are the best of all groups.
 
-use super::candidates::{self, Row};
-use super::hypotheses::{Finished, best_possible};
-use super::record::{Closed, Continuation, Fate, Round, SearchStep};
-use super::rows::{self, Beam, Growth};
-use super::{Beams, EarlyStopping, Hypothesis};
+mod round;
+
+use super::hypotheses::Finished;
+use super::record::SearchStep;
+use super::rows::{self, Beam};
+use super::{Beams, Hypothesis};
 use crate::config::TokenId;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure};
 use crate::generate::{self, ContextPolicy, FinishReason, Options, Text, TextStream};
 use crate::model::Gpt2;
-use crate::sampling::{History, NoWatch, Uniform};
-use crate::softmax::LogSum;
-use crate::tensor::Matrix;
+use crate::sampling::Uniform;
 use crate::trace::NoTrace;
-use rayon::prelude::*;
 
 /// A running search: an iterator over its steps. [`into_found`](Self::into_found) then returns the results.
 ///
@@ -71,7 +69,7 @@ pub struct BeamSearch<'m> {
 }
 
 /// Beams that compete with each other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Group<'m> {
     /// The best beam first.
     running: Vec<Beam<'m>>,
@@ -92,15 +90,13 @@ impl<'m> BeamSearch<'m> {
             ContextPolicy::Slide | ContextPolicy::Error => options.max_new_tokens,
         };
         beams.check(longest)?;
-        if beams.num_beam_groups > 1 && options.sample {
-            return Err(Error::input(
-                "num-beam-groups: groups of beams cannot be combined with sampling; leave out one of the two",
-            ));
-        }
-        let (root, finished) = (Beam::new(Text::new(model, prompt)), Finished::new(beams.group_size()));
-        let group =
-            || Group { running: vec![root.clone()], finished: finished.clone(), closed: longest == 0 };
-        let mut groups: Vec<Group<'m>> = (0..beams.num_beam_groups).map(|_| group()).collect();
+        ensure(beams.num_beam_groups == 1 || !options.sample, Error::Input, || {
+            "num-beam-groups: groups of beams cannot be combined with sampling; leave out one of the two"
+                .into()
+        })?;
+        let running = vec![Beam::new(Text::new(model, prompt))];
+        let group = Group { running, finished: Finished::new(beams.group_size()), closed: longest == 0 };
+        let mut groups = vec![group; beams.num_beam_groups];
         if longest == 0 {
             let (ids, logprobs, score, finish_reason) = (vec![], vec![], 0.0, FinishReason::Length);
             groups[0].finished.insert(Hypothesis { ids, logprobs, score, finish_reason, group: 0, rank: 0 });
@@ -134,9 +130,9 @@ impl<'m> BeamSearch<'m> {
         let mut found: Vec<Hypothesis> = self.groups.into_iter().flat_map(|g| g.finished.best).collect();
         found.sort_by(|a, b| b.score.total_cmp(&a.score)); // stable
         found.truncate(self.beams.num_return_sequences);
-        if found.is_empty() {
-            return Err(Error::input("beam search found no text: the options forbid every continuation"));
-        }
+        ensure(!found.is_empty(), Error::Input, || {
+            "beam search found no text: the options forbid every continuation".into()
+        })?;
         Ok(found)
     }
 
@@ -163,124 +159,9 @@ impl<'m> BeamSearch<'m> {
             let here = first..first + self.groups[number].running.len();
             first = here.end;
             let logits: Vec<&[f32]> = here.map(|row| logits.row(row)).collect();
-            let (round, chosen) = self.round(number, &logits, &taken)?;
-            rounds.push(round);
-            taken.extend(chosen);
+            rounds.push(self.round(number, &logits, &mut taken)?);
         }
         Ok(SearchStep { number: self.steps, rounds })
-    }
-
-    /// One group's part of a step: logits `[K, V]` of its beams -> its next beams, and their newest tokens.
-    fn round(
-        &mut self,
-        number: usize,
-        logits: &[&[f32]],
-        taken: &[TokenId],
-    ) -> Result<(Round, Vec<TokenId>)> {
-        let (size, ends) = (self.beams.group_size(), self.options.ends(self.model));
-        let most = size.saturating_mul(2.max(1 + ends.len())); // m
-        let (sums, rows) = self.scores(&self.groups[number].running, logits, taken, most)?;
-        let candidates = match self.options.sample {
-            false => candidates::best(&rows, most),
-            true => candidates::drawn(&rows, most, &mut self.uniform),
-        };
-
-        let group = &mut self.groups[number];
-        let (mut seen, mut going_on, mut chosen) = (Vec::new(), Vec::new(), Vec::new());
-        for (rank, candidate) in candidates.into_iter().enumerate() {
-            let beam = &group.running[candidate.beam];
-            let id = candidate.id;
-            let logprob = sums[candidate.beam].log_softmax(logits[candidate.beam][id as usize]);
-            let mut stream = beam.stream.clone();
-            let long_enough = self.steps >= self.longest;
-            let (end, _) = generate::end_with(id, ends, stream.as_mut(), long_enough);
-            let mut fate = Fate::Pruned;
-            if let Some(finish_reason) = end.filter(|_| rank < size) {
-                let score = candidate.score / self.beams.divisor(self.steps);
-                if group.finished.admits(score) {
-                    fate = Fate::Finished(score);
-                    let ids = beam.text.new_ids().iter().copied().chain([id]).collect();
-                    let logprobs = beam.logprobs.iter().copied().chain([logprob]).collect();
-                    group.finished.insert(Hypothesis {
-                        ids,
-                        logprobs,
-                        score,
-                        finish_reason,
-                        group: number,
-                        rank,
-                    });
-                }
-            }
-            if matches!(end, None | Some(FinishReason::Length)) && chosen.len() < size {
-                chosen.push(id); // also at the length limit, so that the groups differ in their last token
-            }
-            if end.is_none() {
-                going_on.push((rank, Growth { of: candidate, logprob, stream }));
-            }
-            seen.push(Continuation { beam: candidate.beam, id, score: candidate.score, logprob, fate });
-        }
-        going_on.sort_by(|(_, a), (_, b)| b.of.score.total_cmp(&a.of.score)); // stable; draws are not sorted by score
-        going_on.truncate(size);
-        for (place, (rank, _)) in going_on.iter().enumerate() {
-            seen[*rank].fate = Fate::Kept(place);
-        }
-        let growths = going_on.into_iter().map(|(_, growth)| growth).collect();
-        group.running = rows::grow(std::mem::take(&mut group.running), growths);
-
-        let best =
-            group.running.first().map(|b| best_possible(&self.beams, b.score, self.steps, self.longest));
-        let worst = group.finished.worst();
-        let closed = match (best, worst) {
-            (None, _) => Some(Closed::NoneRuns),
-            (_, None) => None,
-            _ if self.beams.early_stopping == EarlyStopping::True => Some(Closed::Enough),
-            (Some(best), Some(worst)) => (best <= worst).then_some(Closed::NoHope),
-        };
-        group.closed = closed.is_some();
-        let round =
-            Round { group: number, candidates: seen, best_possible: best, worst_finished: worst, closed };
-        Ok((round, chosen))
-    }
-
-    /// logits `[K, V]` -> for each beam, the sum that normalises its log-probabilities, and the scores of those
-    /// continuations that may become candidates.
-    fn scores(
-        &self,
-        running: &[Beam<'m>],
-        logits: &[&[f32]],
-        taken: &[TokenId],
-        most: usize,
-    ) -> Result<(Vec<LogSum>, Vec<Row>)> {
-        let ends = self.options.ends(self.model);
-        let keep = 2.max(1 + ends.len()); // each beam can continue even if all end tokens are kept
-        let scored: Vec<(LogSum, Row)> = (running.par_iter().zip(logits))
-            .map(|(beam, logits)| {
-                let sum = LogSum::of(logits);
-                let mut x = Matrix::scratch(1, logits.len());
-                let x = x.row_mut(0); // [V]
-                x.copy_from_slice(logits);
-                sum.log_probabilities(x);
-                taken.iter().for_each(|id| x[*id as usize] -= self.beams.diversity_penalty);
-                let history = History { ids: beam.text.ids(), prompt_len: self.prompt_len, eos: ends };
-                self.options.process(x, &history, &mut NoWatch);
-                if self.options.sample {
-                    self.options.warp(x, keep, &mut NoWatch);
-                }
-                x.iter_mut().for_each(|x| *x += beam.score);
-                let row =
-                    if self.options.sample { candidates::alive(x) } else { candidates::largest(x, most) };
-                (sum, row)
-            })
-            .collect();
-        if scored.iter().any(|(sum, _)| !sum.is_sound()) {
-            return Err(Error::NotFinite);
-        }
-        if scored.iter().any(|(_, row)| row.iter().any(|(_, score)| *score == f32::INFINITY)) {
-            return Err(Error::input(
-                "the scores are no longer finite: an option's value is too extreme; use smaller numbers",
-            ));
-        }
-        Ok(scored.into_iter().unzip())
     }
 }
 

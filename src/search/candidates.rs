@@ -66,10 +66,8 @@ pub(super) fn drawn(rows: &[Row], m: usize, uniform: &mut Uniform) -> Vec<Scored
 }
 
 fn continuations(rows: &[Row]) -> Vec<Scored> {
-    let of = |(beam, row): (usize, &Row)| {
-        row.iter().map(|(id, score)| Scored { beam, id: *id, score: *score }).collect::<Vec<_>>()
-    };
-    rows.iter().enumerate().flat_map(of).collect()
+    let rows = rows.iter().enumerate();
+    rows.flat_map(|(beam, row)| row.iter().map(move |&(id, score)| Scored { beam, id, score })).collect()
 }
 
 #[cfg(test)]

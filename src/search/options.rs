@@ -1,6 +1,7 @@
 //! The options of a beam search.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure};
+use crate::names::names;
 use crate::sampling::in_range;
 
 /// The largest number of beams: each is a row of the batch and has its own page of keys and values.
@@ -37,24 +38,7 @@ pub enum EarlyStopping {
     Never,
 }
 
-impl EarlyStopping {
-    /// All variants.
-    pub const ALL: [Self; 3] = [Self::False, Self::True, Self::Never];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::False => "false",
-            Self::True => "true",
-            Self::Never => "never",
-        }
-    }
-
-    /// The variant with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|when| when.name() == name)
-    }
-}
+names!(EarlyStopping { False: "false", True: "true", Never: "never" });
 
 impl Default for Beams {
     /// Four beams, of which the best hypothesis is returned.
@@ -90,39 +74,33 @@ impl Beams {
     /// [`Error::Option`] that names the option and its range.
     pub fn check(&self, longest: usize) -> Result<()> {
         let &Self { num_beams, num_beam_groups: groups, num_return_sequences: wanted, .. } = self;
-        if num_beams == 0 || num_beams > MOST_BEAMS {
-            return Err(Error::option(format!("num-beams {num_beams} must be from 1 to {MOST_BEAMS}")));
-        }
-        if wanted == 0 || wanted > num_beams {
-            return Err(Error::option(format!(
-                "num-return-sequences {wanted} must be from 1 to num-beams, which is {num_beams}"
-            )));
-        }
-        if groups == 0 || !num_beams.is_multiple_of(groups) {
-            return Err(Error::option(format!(
-                "num-beam-groups {groups} must divide num-beams, which is {num_beams}"
-            )));
-        }
+        ensure((1..=MOST_BEAMS).contains(&num_beams), Error::Option, || {
+            format!("num-beams {num_beams} must be from 1 to {MOST_BEAMS}")
+        })?;
+        ensure((1..=num_beams).contains(&wanted), Error::Option, || {
+            format!("num-return-sequences {wanted} must be from 1 to num-beams, which is {num_beams}")
+        })?;
+        ensure(groups > 0 && num_beams.is_multiple_of(groups), Error::Option, || {
+            format!("num-beam-groups {groups} must divide num-beams, which is {num_beams}")
+        })?;
         let penalty = f64::from(self.diversity_penalty);
-        in_range("diversity-penalty", Some(penalty), |p| p >= 0.0 && p.is_finite(), "from 0 and finite")?;
-        if groups > 1 && penalty == 0.0 {
-            return Err(Error::option(
-                "num-beam-groups: without a diversity-penalty above 0, all groups would find the same texts",
-            ));
-        }
-        if groups == 1 && penalty > 0.0 {
-            return Err(Error::option(format!(
+        in_range("diversity-penalty", penalty, |p| p >= 0.0 && p.is_finite(), "from 0 and finite")?;
+        ensure(groups == 1 || penalty > 0.0, Error::Option, || {
+            "num-beam-groups: without a diversity-penalty above 0, all groups would find the same texts"
+                .into()
+        })?;
+        ensure(groups > 1 || penalty == 0.0, Error::Option, || {
+            format!(
                 "diversity-penalty {penalty} applies between groups of beams; num-beam-groups must be at least 2"
-            )));
-        }
-        in_range("length-penalty", Some(self.length_penalty), f64::is_finite, "finite")?;
-        if !self.divisor(longest.max(1)).is_normal() {
-            return Err(Error::option(format!(
-                "length-penalty {} is too extreme: scores cannot be divided by {longest} to this power",
-                self.length_penalty
-            )));
-        }
-        Ok(())
+            )
+        })?;
+        in_range("length-penalty", self.length_penalty, f64::is_finite, "finite")?;
+        ensure(self.divisor(longest.max(1)).is_normal(), Error::Option, || {
+            let penalty = self.length_penalty;
+            format!(
+                "length-penalty {penalty} is too extreme: scores cannot be divided by {longest} to this power"
+            )
+        })
     }
 }
 

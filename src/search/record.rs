@@ -1,6 +1,7 @@
 //! A record of what one step of a search did.
 
 use crate::bpe::TokenId;
+use crate::names::names;
 
 /// One step of a search, which adds one token to every beam.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,13 +65,4 @@ pub enum Closed {
     NoneRuns,
 }
 
-impl Closed {
-    /// The name in the tree's JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Enough => "enough",
-            Self::NoHope => "no-hope",
-            Self::NoneRuns => "none-runs",
-        }
-    }
-}
+names!(Closed { Enough: "enough", NoHope: "no-hope", NoneRuns: "none-runs" });

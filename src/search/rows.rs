@@ -43,13 +43,6 @@ impl<'m> Beam<'m> {
     pub fn new(text: Text) -> Self {
         Self { text, logprobs: vec![], score: 0.0, stream: None }
     }
-
-    fn grow(&mut self, growth: Growth<'m>) {
-        self.text.push(growth.of.id);
-        self.logprobs.push(growth.logprob);
-        self.score = growth.of.score;
-        self.stream = growth.stream;
-    }
 }
 
 /// Grows `parents` into the next beams. The last child of a parent takes over its cache. Each other child shares the
@@ -64,7 +57,9 @@ pub(super) fn grow<'m>(parents: Vec<Beam<'m>>, growths: Vec<Growth<'m>>) -> Vec<
         let forks = children[parent] > 0;
         let beam = if forks { parents[parent].clone() } else { parents[parent].take() };
         let mut beam = beam.expect("a parent stays until its last child");
-        beam.grow(growth);
+        beam.text.push(growth.of.id);
+        beam.logprobs.push(growth.logprob);
+        (beam.score, beam.stream) = (growth.of.score, growth.stream);
         (beam, forks)
     };
     let mut beams: Vec<(Beam<'m>, bool)> = growths.into_iter().map(child).collect();
@@ -82,9 +77,9 @@ pub(super) fn read_beams(model: &Gpt2, beams: &mut [&mut Beam<'_>]) -> Matrix {
     while done < beams.len() {
         // a pass finishes beams in order: the first ones get its budget
         let unread = beams[done..].iter_mut().map(|beam| &mut beam.text);
-        let pass = read(model, unread, &mut NoTrace).expect("something to read");
-        for row in 0..pass.hidden.rows() {
-            hidden.row_mut(done).copy_from_slice(pass.hidden.row(row));
+        let (read, _) = read(model, unread, &mut NoTrace).expect("something to read");
+        for row in 0..read.rows() {
+            hidden.row_mut(done).copy_from_slice(read.row(row));
             done += 1;
         }
     }

@@ -107,11 +107,9 @@ impl Tree {
                 node += 1;
             }
             if let Some(worst) = round.worst_finished {
-                let _ = write!(text, " the worst finished score is {worst:.4}");
-                let _ = match round.best_possible {
-                    Some(best) => writeln!(text, "; a running beam may still reach {best:.4}"),
-                    None => writeln!(text),
-                };
+                let best =
+                    round.best_possible.map(|best| format!("; a running beam may still reach {best:.4}"));
+                let _ = writeln!(text, " the worst finished score is {worst:.4}{}", best.unwrap_or_default());
             }
             let _ = match round.closed {
                 Some(Closed::Enough) => writeln!(text, " stops: enough hypotheses are finished"),

@@ -11,6 +11,7 @@ pub(crate) mod lanes;
 pub(crate) use half::{round_bf16, round_f16, widen_bf16, widen_f16};
 
 use crate::error::{Error, Result};
+use crate::names::names;
 use std::sync::OnceLock;
 
 /// How many numbers advance together, on every processor. A sum over a row is kept in this many partial sums, element
@@ -31,17 +32,10 @@ pub enum Simd {
     Neon,
 }
 
-impl Simd {
-    /// The name: the value of `GPT2_SIMD`, and what `info` and `bench` print.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Scalar => "scalar",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
-            Self::Neon => "neon",
-        }
-    }
+// the values of `GPT2_SIMD`, and what `info` and `bench` print
+names!(Simd { Scalar: "scalar", Avx2: "avx2", Avx512: "avx512", Neon: "neon" });
 
+impl Simd {
     /// The widest instruction set of this machine.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
@@ -82,11 +76,9 @@ impl Simd {
             return Ok(Self::detect());
         };
         (here.iter().copied().find(|simd| asked == simd.name())).ok_or_else(|| {
-            Error::input(format!(
-                "GPT2_SIMD={}: not an instruction set of this machine; it has {}",
-                asked.to_string_lossy(),
-                here.iter().map(|simd| simd.name()).collect::<Vec<_>>().join(", ")
-            ))
+            let names = here.iter().map(|simd| simd.name()).collect::<Vec<_>>().join(", ");
+            let asked = asked.to_string_lossy();
+            Error::input(format!("GPT2_SIMD={asked}: not an instruction set of this machine; it has {names}"))
         })
     }
 

@@ -17,8 +17,7 @@
 
 use super::{Dtype, Weights};
 use crate::format::Bytes;
-use crate::simd::LANES;
-use crate::simd::kernel;
+use crate::simd::{LANES, kernel};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -40,6 +39,16 @@ pub enum Outputs {
     Cols,
 }
 
+impl Outputs {
+    /// N and K of a matrix `[rows, cols]`: the number of outputs, and of the products that each sums.
+    pub(crate) fn split(self, rows: usize, cols: usize) -> (usize, usize) {
+        match self {
+            Self::Rows => (rows, cols),
+            Self::Cols => (cols, rows),
+        }
+    }
+}
+
 /// What eight-bit numbers need besides their bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Channels {
@@ -51,6 +60,7 @@ pub(super) struct Channels {
 /// Eight-bit weights as they lie in memory, for N outputs that are sums of K products.
 #[derive(Clone, Copy)]
 pub(crate) struct Int8<'a> {
+    outputs: Outputs,
     /// K
     pub depth: usize,
     /// `[N / 16, K / 4, 16, 4]`
@@ -71,10 +81,17 @@ impl<'a> Int8<'a> {
         &self.panels[p * bytes..][..bytes]
     }
 
-    /// The weight `w[k, n]`: q * scale.
-    fn get(&self, k: usize, n: usize) -> f32 {
-        let q = self.panel(n / LANES)[k / GROUP * LINE + n % LANES * GROUP + k % GROUP];
-        f32::from(q) * self.scales[n]
+    /// The number `q[k, n]`. The weight is q * scale.
+    pub fn q(&self, k: usize, n: usize) -> i8 {
+        self.panel(n / LANES)[k / GROUP * LINE + n % LANES * GROUP + k % GROUP]
+    }
+
+    /// Row `i` as f32: q * scale, each product rounded once. `[cols]`
+    pub(super) fn read_row(&self, i: usize, row: &mut [f32]) {
+        for (j, x) in row.iter_mut().enumerate() {
+            let (k, n) = if self.outputs == Outputs::Rows { (j, i) } else { (i, j) };
+            *x = f32::from(self.q(k, n)) * self.scales[n];
+        }
     }
 }
 
@@ -89,7 +106,7 @@ impl Weights {
     /// # Panics
     /// If there are not as many bytes and scales as the shape needs.
     pub fn int8(rows: usize, cols: usize, outputs: Outputs, panels: Bytes, scales: Vec<f32>) -> Self {
-        let (n, depth) = split(rows, cols, outputs);
+        let (n, depth) = outputs.split(rows, cols);
         let bytes = Self::int8_shape(n, depth).iter().try_fold(1usize, |bytes, n| bytes.checked_mul(*n));
         assert_eq!(Some(panels.len()), bytes, "bytes of all panels");
         assert_eq!(scales.len(), n, "one scale per output");
@@ -104,7 +121,7 @@ impl Weights {
         if self.dtype == Dtype::I8 {
             return self.clone();
         }
-        let (n, depth) = split(self.rows, self.cols, outputs);
+        let (n, depth) = outputs.split(self.rows, self.cols);
         let wide = self.to_f32();
         let (step_k, step_n) = if outputs == Outputs::Rows { (1, depth) } else { (n, 1) };
         let mut panels = vec![0i8; Self::int8_shape(n, depth).iter().product()];
@@ -128,7 +145,7 @@ impl Weights {
     /// The shape of the tensor that holds these numbers, if they have eight bits. `[N / 16, K / 4, 16, 4]`
     pub(crate) fn panel_shape(&self) -> [usize; 4] {
         let outputs = self.channels.as_ref().map_or(Outputs::Cols, |channels| channels.outputs);
-        let (n, depth) = split(self.rows, self.cols, outputs);
+        let (n, depth) = outputs.split(self.rows, self.cols);
         Self::int8_shape(n, depth)
     }
 
@@ -142,26 +159,11 @@ impl Weights {
         &self.bytes
     }
 
-    pub(super) fn as_int8<'a>(&'a self, channels: &'a Channels) -> Int8<'a> {
-        let (_, depth) = split(self.rows, self.cols, channels.outputs);
-        Int8 { depth, panels: bytemuck::cast_slice(&self.bytes), scales: &channels.scales }
-    }
-
-    /// Row `i` as f32: q * scale, each product rounded once. `[cols]`
-    pub(super) fn read_int8_row(&self, channels: &Channels, i: usize, row: &mut [f32]) {
-        let w = self.as_int8(channels);
-        match channels.outputs {
-            Outputs::Rows => row.iter_mut().enumerate().for_each(|(k, x)| *x = w.get(k, i)),
-            Outputs::Cols => row.iter_mut().enumerate().for_each(|(n, x)| *x = w.get(i, n)),
-        }
-    }
-}
-
-/// N and K of a matrix.
-fn split(rows: usize, cols: usize, outputs: Outputs) -> (usize, usize) {
-    match outputs {
-        Outputs::Rows => (rows, cols),
-        Outputs::Cols => (cols, rows),
+    /// The numbers and their scales, if they have eight bits.
+    pub(crate) fn as_int8(&self) -> Option<Int8<'_>> {
+        let &Channels { outputs, ref scales } = self.channels.as_ref()?;
+        let (_, depth) = outputs.split(self.rows, self.cols);
+        Some(Int8 { outputs, depth, panels: bytemuck::cast_slice(&self.bytes), scales })
     }
 }
 
@@ -185,77 +187,4 @@ kernel! {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::simd::tests::under_each;
-
-    /// Numbers of very different sizes.
-    fn numbers(count: usize) -> Vec<f32> {
-        (0..count).map(|i| (i as f32 * 1.7).sin() * 10f32.powi(i as i32 % 7 - 3)).collect()
-    }
-
-    #[test]
-    fn no_number_is_off_by_more_than_half_a_step() {
-        for (rows, cols) in [(1, 1), (5, 3), (16, 16), (33, 18), (7, 130)] {
-            let wide = numbers(rows * cols);
-            for outputs in [Outputs::Rows, Outputs::Cols] {
-                let w = Weights::from_f32(rows, cols, &wide).quantize(outputs);
-                assert_eq!(w.dtype(), Dtype::I8);
-                let scales = w.scales().expect("int8").to_vec();
-                for (i, (got, truth)) in w.to_f32().iter().zip(&wide).enumerate() {
-                    let scale = scales[if outputs == Outputs::Rows { i / cols } else { i % cols }];
-                    assert!((got - truth).abs() <= 0.5001 * scale, "{outputs:?} {i}: {got} for {truth}");
-                }
-                let again = w.quantize(outputs);
-                assert_eq!(again.stored().as_ptr(), w.stored().as_ptr(), "nothing is done twice");
-            }
-        }
-    }
-
-    #[test]
-    fn the_layout_is_the_one_that_is_written_down() {
-        let (k, n) = (6, 18);
-        let wide: Vec<f32> = (0..k * n).map(|i| i as f32 - 40.0).collect();
-        let w = Weights::from_f32(k, n, &wide).quantize(Outputs::Cols);
-        let [panels, groups, lanes, group] = Weights::int8_shape(n, k);
-        assert_eq!([panels, groups, lanes, group], [2, 2, 16, 4]);
-        let stored: &[i8] = bytemuck::cast_slice(w.stored());
-        for p in 0..panels {
-            for g in 0..groups {
-                for (lane, i) in (0..lanes).flat_map(|lane| (0..group).map(move |i| (lane, i))) {
-                    let (row, col) = (g * group + i, p * lanes + lane);
-                    let q = stored[((p * groups + g) * lanes + lane) * group + i];
-                    let expected = match (row < k, w.scales().expect("int8").get(col)) {
-                        (true, Some(scale)) => (wide[row * n + col] / scale).round_ties_even(),
-                        _ => 0.0,
-                    };
-                    assert_eq!(f32::from(q), expected, "k {row}, n {col}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_same_bytes_under_every_instruction_set() {
-        let w = Weights::from_f32(100, 37, &numbers(3700));
-        let mut seen: Option<(Vec<u8>, Vec<f32>)> = None;
-        under_each(|simd| {
-            let q = w.quantize(Outputs::Cols);
-            let got = (q.stored().to_vec(), q.scales().expect("int8").to_vec());
-            assert!(*seen.get_or_insert_with(|| got.clone()) == got, "{simd:?}");
-        });
-    }
-
-    #[test]
-    fn channels_at_the_ends_of_the_range() {
-        let tiny = f32::from_bits(3);
-        let wide = [0.0, 3e38, tiny, f32::NAN, f32::INFINITY, -0.0, -3e38, -tiny, 1.0, 2.0];
-        let w = Weights::from_f32(2, 5, &wide).quantize(Outputs::Cols);
-        let scales = w.scales().expect("int8");
-        assert_eq!((scales[0], scales[1], scales[2]), (0.0, 3e38 / 127.0, 0.0));
-        assert!(scales[3].is_nan() && scales[4].is_nan());
-        let back = w.to_f32();
-        assert_eq!((back[0], back[2], back[7]), (0.0, 0.0, 0.0));
-        assert!(back[1] > 2.99e38 && back[1].is_finite() && back[6] == -back[1] && back[3].is_nan());
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! Activations, and the memory that they come from.
 
-use crate::simd::kernel;
+use crate::math;
 use std::ops::{Add, Range};
 use std::{cell::RefCell, fmt};
 
@@ -52,6 +52,13 @@ impl Matrix {
     pub fn from_vec(rows: usize, cols: usize, data: Vec<f32>) -> Self {
         assert_eq!(Some(data.len()), rows.checked_mul(cols), "[rows, cols] = [{rows}, {cols}]");
         Self { rows, cols, data }
+    }
+
+    /// A copy of one row. `[1, row.len()]`
+    pub(crate) fn of_row(row: &[f32]) -> Self {
+        let mut matrix = Self::scratch(1, row.len());
+        matrix.data.copy_from_slice(row);
+        matrix
     }
 
     /// The number of rows.
@@ -120,16 +127,8 @@ impl Add for Matrix {
 
     fn add(mut self, other: Self) -> Self {
         assert_eq!((self.rows, self.cols), (other.rows, other.cols), "sum of two shapes");
-        add(&mut self.data, &other.data);
+        math::add(&mut self.data, &other.data);
         self
-    }
-}
-
-kernel! {
-    fn add(x: &mut [f32], y: &[f32]) {
-        for (x, y) in x.iter_mut().zip(y) {
-            *x += y;
-        }
     }
 }
 

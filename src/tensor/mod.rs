@@ -11,15 +11,12 @@ mod int8;
 mod matrix;
 mod numbers;
 mod page;
-mod rectangle;
 mod weights;
 
 pub use int8::Outputs;
 pub(crate) use int8::{GROUP, Int8, LINE};
 pub use matrix::Matrix;
 pub use numbers::Dtype;
-pub(crate) use numbers::{Bf16, F16, F32, Number};
+pub(crate) use numbers::{Bf16, F16, F32, Number, with_number};
 pub(crate) use page::{Head, PAGE, Page};
-pub(crate) use rectangle::Rectangle;
-pub(crate) use weights::Numbers;
 pub use weights::Weights;

@@ -3,8 +3,10 @@
 //! Widening to f32 is exact. Rounding takes the nearest number, of two equally near ones the even.
 
 use crate::error::{Error, Result};
+use crate::names::names;
 use crate::simd::lanes::Lanes;
 use crate::simd::{LANES, kernel, round_bf16, round_f16, widen_bf16, widen_f16};
+use std::{any::TypeId, convert::identity};
 
 /// How a checkpoint or a cache stores a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +22,6 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Bf16, Self::I8];
-
     /// Bytes per number.
     pub fn size(self) -> usize {
         match self {
@@ -31,28 +30,18 @@ impl Dtype {
             Self::I8 => 1,
         }
     }
-
-    /// The name that `info`, `bench` and options use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::I8 => "int8",
-        }
-    }
 }
+
+names!(Dtype { F32: "f32", F16: "f16", Bf16: "bf16", I8: "int8" });
 
 impl std::str::FromStr for Dtype {
     type Err = Error;
 
     /// The number type of this [`name`](Dtype::name).
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|dtype| dtype.name() == name).ok_or_else(|| {
-            Error::input(format!(
-                "{name:?} is no number type; there are {}",
-                Self::ALL.map(Self::name).join(", ")
-            ))
+        Self::from_name(name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::input(format!("{name:?} is no number type; there are {names}"))
         })
     }
 }
@@ -65,8 +54,8 @@ pub(crate) trait Number: Copy + Send + Sync + 'static {
     /// The nearest number of this type, of two equally near ones the even; of a finite number always a finite one.
     fn round(number: f32) -> Self::Bits;
     /// The numbers themselves, if they are f32.
-    fn as_f32(_bits: &[Self::Bits]) -> Option<&[f32]> {
-        None
+    fn as_f32(bits: &[Self::Bits]) -> Option<&[f32]> {
+        (TypeId::of::<Self>() == TypeId::of::<F32>()).then(|| bytemuck::cast_slice(bits))
     }
     /// Sixteen neighbours as f32, exactly.
     ///
@@ -80,81 +69,61 @@ pub(crate) trait Number: Copy + Send + Sync + 'static {
     unsafe fn turned<L: Lanes>(from: *const Self::Bits, step: usize) -> [L; LANES];
 }
 
-#[derive(Clone, Copy)]
-pub(crate) struct F32;
-#[derive(Clone, Copy)]
-pub(crate) struct F16;
-#[derive(Clone, Copy)]
-pub(crate) struct Bf16;
+/// A number type: its bits, how one of them is widened and rounded, and how [`Lanes`] read sixteen.
+macro_rules! number {
+    ($number:ident: $bits:ty, $widen:expr, $round:expr, $load:ident, $turned:ident) => {
+        #[derive(Clone, Copy)]
+        pub(crate) struct $number;
 
-impl Number for F32 {
-    type Bits = f32;
-    #[inline(always)]
-    fn widen(bits: f32) -> f32 {
-        bits
-    }
-    #[inline(always)]
-    fn round(number: f32) -> f32 {
-        number
-    }
-    fn as_f32(bits: &[f32]) -> Option<&[f32]> {
-        Some(bits)
-    }
-    #[inline(always)]
-    unsafe fn load<L: Lanes>(from: *const f32) -> L {
-        // SAFETY: the caller's promise.
-        unsafe { L::load(from) }
-    }
-    #[inline(always)]
-    unsafe fn turned<L: Lanes>(from: *const f32, step: usize) -> [L; LANES] {
-        // SAFETY: the caller's promise.
-        unsafe { L::turned(from, step) }
-    }
+        impl Number for $number {
+            type Bits = $bits;
+            #[inline(always)]
+            fn widen(bits: $bits) -> f32 {
+                $widen(bits)
+            }
+            #[inline(always)]
+            fn round(number: f32) -> $bits {
+                $round(number)
+            }
+            #[inline(always)]
+            unsafe fn load<L: Lanes>(from: *const $bits) -> L {
+                // SAFETY: the caller's promise.
+                unsafe { L::$load(from) }
+            }
+            #[inline(always)]
+            unsafe fn turned<L: Lanes>(from: *const $bits, step: usize) -> [L; LANES] {
+                // SAFETY: the caller's promise.
+                unsafe { L::$turned(from, step) }
+            }
+        }
+    };
 }
+number!(F32: f32, identity, identity, load, turned);
+number!(F16: u16, widen_f16, round_f16, load_f16, turned_f16);
+number!(Bf16: u16, widen_bf16, round_bf16, load_bf16, turned_bf16);
 
-impl Number for Bf16 {
-    type Bits = u16;
-    #[inline(always)]
-    fn widen(bits: u16) -> f32 {
-        widen_bf16(bits)
-    }
-    #[inline(always)]
-    fn round(number: f32) -> u16 {
-        round_bf16(number)
-    }
-    #[inline(always)]
-    unsafe fn load<L: Lanes>(from: *const u16) -> L {
-        // SAFETY: the caller's promise.
-        unsafe { L::load_bf16(from) }
-    }
-    #[inline(always)]
-    unsafe fn turned<L: Lanes>(from: *const u16, step: usize) -> [L; LANES] {
-        // SAFETY: the caller's promise.
-        unsafe { L::turned_bf16(from, step) }
-    }
+/// `$work`, where `$N` is the [`Number`] that a [`Dtype`] stands for. Eight-bit numbers are none: they need their scales.
+macro_rules! with_number {
+    ($dtype:expr, $N:ident => $work:expr) => {{
+        use $crate::tensor::{Bf16, Dtype, F16, F32};
+        match $dtype {
+            Dtype::F32 => {
+                type $N = F32;
+                $work
+            }
+            Dtype::F16 => {
+                type $N = F16;
+                $work
+            }
+            Dtype::Bf16 => {
+                type $N = Bf16;
+                $work
+            }
+            Dtype::I8 => unreachable!("eight-bit numbers are read with their scales"),
+        }
+    }};
 }
-
-impl Number for F16 {
-    type Bits = u16;
-    #[inline(always)]
-    fn widen(bits: u16) -> f32 {
-        widen_f16(bits)
-    }
-    #[inline(always)]
-    fn round(number: f32) -> u16 {
-        round_f16(number)
-    }
-    #[inline(always)]
-    unsafe fn load<L: Lanes>(from: *const u16) -> L {
-        // SAFETY: the caller's promise.
-        unsafe { L::load_f16(from) }
-    }
-    #[inline(always)]
-    unsafe fn turned<L: Lanes>(from: *const u16, step: usize) -> [L; LANES] {
-        // SAFETY: the caller's promise.
-        unsafe { L::turned_f16(from, step) }
-    }
-}
+pub(crate) use with_number;
 
 kernel! {
     /// Numbers of a checkpoint to f32, exactly.

@@ -5,7 +5,7 @@
 //! values [H, PAGE, D]      one position per row: it is added as a whole, times its weight
 //! ```
 
-use super::{Bf16, Dtype, F16, F32, Number};
+use super::{Dtype, Number, with_number};
 use std::sync::Arc;
 
 /// Positions per page.
@@ -29,12 +29,7 @@ impl Page {
 
     /// Keeps a key and a value at place `s`, rounded to `dtype`. `key`, `value` `[C]`, heads of `d` numbers side by side.
     pub fn put(&mut self, dtype: Dtype, s: usize, d: usize, key: &[f32], value: &[f32]) {
-        match dtype {
-            Dtype::F32 => self.put_as::<F32>(s, d, key, value),
-            Dtype::F16 => self.put_as::<F16>(s, d, key, value),
-            Dtype::Bf16 => self.put_as::<Bf16>(s, d, key, value),
-            Dtype::I8 => unreachable!("refused by the cache"),
-        }
+        with_number!(dtype, N => self.put_as::<N>(s, d, key, value));
     }
 
     fn put_as<N: Number>(&mut self, s: usize, d: usize, key: &[f32], value: &[f32]) {
@@ -53,29 +48,16 @@ impl Page {
 /// The keys and values of one head in one layer, page after page.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
-    pages: &'a [Arc<Page>],
-    h: usize,
-    d: usize,
-    dtype: Dtype,
+    pub pages: &'a [Arc<Page>],
+    /// Which head.
+    pub h: usize,
+    /// Dimensions of a key and of a value: D.
+    pub d: usize,
+    /// How keys and values are kept.
+    pub dtype: Dtype,
 }
 
 impl<'a> Head<'a> {
-    /// Head `h`, of `d` dimensions.
-    pub fn new(pages: &'a [Arc<Page>], h: usize, d: usize, dtype: Dtype) -> Self {
-        Self { pages, h, d, dtype }
-    }
-
-    /// Dimensions of a key and of a value: D.
-    #[inline(always)]
-    pub fn size(&self) -> usize {
-        self.d
-    }
-
-    /// How keys and values are kept.
-    pub fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
     /// The keys of a page, which are kept as `N`: `[D, PAGE]`.
     #[inline(always)]
     pub fn keys<N: Number>(&self, page: usize) -> &'a [N::Bits] {

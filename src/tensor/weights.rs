@@ -1,7 +1,7 @@
 //! Weights, where the checkpoint has them.
 
-use super::int8::{Channels, Int8};
-use super::numbers::{Bf16, Dtype, F16, F32, widen};
+use super::int8::Channels;
+use super::numbers::{Dtype, Number, widen, with_number};
 use crate::format::Bytes;
 use std::fmt;
 
@@ -34,11 +34,8 @@ impl Weights {
     /// If there are not rows * cols numbers, or they are not aligned.
     pub fn new(rows: usize, cols: usize, dtype: Dtype, bytes: Bytes) -> Self {
         assert_ne!(dtype, Dtype::I8, "eight-bit numbers need scales");
-        assert_eq!(
-            Some(bytes.len()),
-            rows.checked_mul(cols).and_then(|n| n.checked_mul(dtype.size())),
-            "[rows, cols]"
-        );
+        let size = rows.checked_mul(cols).and_then(|n| n.checked_mul(dtype.size()));
+        assert_eq!(Some(bytes.len()), size, "[rows, cols]");
         assert!(bytes.as_ptr().addr().is_multiple_of(dtype.size()), "weights are aligned");
         Self { rows, cols, dtype, bytes, channels: None }
     }
@@ -68,16 +65,9 @@ impl Weights {
         self.dtype
     }
 
-    /// The numbers as they are stored.
-    pub(crate) fn numbers(&self) -> Numbers<'_> {
-        match (self.dtype, &self.channels) {
-            (Dtype::F32, _) => Numbers::F32(bytemuck::cast_slice(&self.bytes)),
-            (Dtype::F16, _) => Numbers::F16(bytemuck::cast_slice(&self.bytes)),
-            (Dtype::Bf16, _) => Numbers::Bf16(bytemuck::cast_slice(&self.bytes)),
-            (Dtype::I8, channels) => {
-                Numbers::I8(self.as_int8(channels.as_ref().expect("set with the dtype")))
-            }
-        }
+    /// The numbers as they are stored, in the type of their [`dtype`](Self::dtype), which is not I8.
+    pub(crate) fn numbers<N: Number>(&self) -> &[N::Bits] {
+        bytemuck::cast_slice(&self.bytes)
     }
 
     /// Row `i`, widened to f32. `[cols]`
@@ -86,15 +76,11 @@ impl Weights {
     /// If there is no such row, or `row` is not as long as one.
     pub fn read_row(&self, i: usize, row: &mut [f32]) {
         assert!(i < self.rows && row.len() == self.cols, "row {i}, of {} numbers, of {self:?}", row.len());
-        if let Some(channels) = &self.channels {
-            return self.read_int8_row(channels, i, row);
-        }
-        let part = i * self.cols..(i + 1) * self.cols;
-        match self.numbers() {
-            Numbers::I8(_) => unreachable!("eight-bit numbers have channels"),
-            Numbers::F32(w) => widen::<F32>(&w[part], row),
-            Numbers::F16(w) => widen::<F16>(&w[part], row),
-            Numbers::Bf16(w) => widen::<Bf16>(&w[part], row),
+        match self.as_int8() {
+            Some(w) => w.read_row(i, row),
+            None => {
+                with_number!(self.dtype, N => widen::<N>(&self.numbers::<N>()[i * self.cols..][..self.cols], row))
+            }
         }
     }
 
@@ -106,13 +92,4 @@ impl Weights {
         }
         all
     }
-}
-
-/// Weights as they lie in memory, a variant for each [`Dtype`].
-#[derive(Clone, Copy)]
-pub(crate) enum Numbers<'a> {
-    F32(&'a [f32]),
-    F16(&'a [u16]),
-    Bf16(&'a [u16]),
-    I8(Int8<'a>),
 }

@@ -39,9 +39,6 @@
 //! struct WithoutHead { block: usize, head: usize, size: usize, here: Option<usize> }
 //!
 //! impl Trace for WithoutHead {
-//!     fn wants(&self, _: Stage) -> bool {
-//!         false // scores and weights are computed only for a trace
-//!     }
 //!     fn enter_block(&mut self, i: Option<usize>) {
 //!         self.here = i;
 //!     }
@@ -52,7 +49,6 @@
 //!             }
 //!         }
 //!     }
-//!     fn record_ids(&mut self, _: Stage, _: &[u32]) {}
 //! }
 //!
 //! let lm = gpt2::checkpoint::bundled();
@@ -76,19 +72,25 @@ pub use stage::{Description, Stage};
 
 use crate::tensor::Matrix;
 
-/// Receives the results of a forward pass, and may change them.
+/// Receives the results of a forward pass, and may change them. By default it ignores them.
 pub trait Trace: Send {
     /// Whether `stage` is of interest. Results that only a trace needs are not computed otherwise.
-    fn wants(&self, stage: Stage) -> bool;
+    #[inline]
+    fn wants(&self, _stage: Stage) -> bool {
+        false
+    }
 
     /// Block `i` begins; `None` after the last.
-    fn enter_block(&mut self, i: Option<usize>);
+    #[inline]
+    fn enter_block(&mut self, _i: Option<usize>) {}
 
     /// `stage` is computed: `values` with this shape, row-major.
-    fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]);
+    #[inline]
+    fn record(&mut self, _stage: Stage, _shape: &[usize], _values: &mut [f32]) {}
 
     /// Ids of `stage`: the prompt's, or the chosen one.
-    fn record_ids(&mut self, stage: Stage, ids: &[u32]);
+    #[inline]
+    fn record_ids(&mut self, _stage: Stage, _ids: &[u32]) {}
 
     /// The identity, for a matrix that is `stage`: it is recorded on the way. `[rows, cols] -> [rows, cols]`
     #[inline]
@@ -126,15 +128,4 @@ impl<T: Trace + ?Sized> Trace for &mut T {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoTrace;
 
-impl Trace for NoTrace {
-    #[inline(always)]
-    fn wants(&self, _: Stage) -> bool {
-        false
-    }
-    #[inline(always)]
-    fn enter_block(&mut self, _: Option<usize>) {}
-    #[inline(always)]
-    fn record(&mut self, _: Stage, _: &[usize], _: &mut [f32]) {}
-    #[inline(always)]
-    fn record_ids(&mut self, _: Stage, _: &[u32]) {}
-}
+impl Trace for NoTrace {}

@@ -62,20 +62,15 @@ impl Place {
 
     /// The place of this name, with or without the leading `transformer.`.
     pub fn parse(name: &str) -> Option<Self> {
-        if let Some((number, rest)) = numbered("sequence.", name) {
-            return Some(Self::parse(rest).filter(|place| place.sequence == 0)?.of(number));
-        }
-        if let Some((number, rest)) = numbered("step.", name) {
-            return Some(
-                Self::parse(rest).filter(|place| (place.sequence, place.step) == (0, 0))?.at(number),
-            );
-        }
+        let (sequence, name) = numbered("sequence.", name);
+        let (step, name) = numbered("step.", name);
         let name = bare(name);
         let block = name.strip_prefix("h.").and_then(|rest| rest.split('.').next()?.parse().ok());
         (Stage::ALL.into_iter())
             .filter(|stage| stage.in_block() == block.is_some())
             .map(|stage| Self::new(stage, block))
             .find(|place| bare(&place.to_string()) == name)
+            .map(|place| place.at(step).of(sequence))
     }
 
     /// What decides the order: the text; the step; before, within or after the blocks; the block; the stage.
@@ -84,11 +79,11 @@ impl Place {
     }
 }
 
-/// A number from 1 on, as it is written after `prefix`, and what stands behind its dot.
-fn numbered<'a>(prefix: &str, name: &'a str) -> Option<(usize, &'a str)> {
-    let (digits, rest) = name.strip_prefix(prefix)?.split_once('.')?;
-    let number = digits.parse().ok().filter(|n: &usize| *n > 0 && n.to_string() == digits)?;
-    Some((number, rest))
+/// The number from 1 on that `name` has after `prefix`, and what stands behind its dot; else 0 and all of `name`.
+fn numbered<'a>(prefix: &str, name: &'a str) -> (usize, &'a str) {
+    let number = |digits: &str| digits.parse().ok().filter(|n: &usize| *n > 0 && n.to_string() == digits);
+    let parts = name.strip_prefix(prefix).and_then(|rest| rest.split_once('.'));
+    parts.and_then(|(digits, rest)| Some((number(digits)?, rest))).unwrap_or((0, name))
 }
 
 /// A name without the leading `transformer.`, which the first checkpoints did not have.

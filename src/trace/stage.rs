@@ -4,31 +4,51 @@
 
 use crate::config::Config;
 
-/// A result of the forward pass, under Hugging Face's module names: a forward hook in PyTorch produces the
-/// same keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)] // `describe` says what each is
-pub enum Stage {
-    InputIds,
-    Wte,
-    Wpe,
-    Drop,
-    Ln1,
-    AttnCAttn,
-    AttnScores,
-    AttnWeights,
-    AttnHeads,
-    AttnCProj,
-    AttnResidual,
-    Ln2,
-    MlpCFc,
-    MlpAct,
-    MlpCProj,
-    Block,
-    LnF,
-    LmHead,
-    Probs,
-    NextId,
+/// Turns the rows of the table below into [`Stage`], [`Stage::ALL`] and [`Stage::describe`].
+macro_rules! stages {
+    ($($stage:ident $name:literal $shape:literal $formula:literal $file:literal)*) => {
+        /// A result of the forward pass, under Hugging Face's module names: a forward hook in PyTorch produces the
+        /// same keys.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(missing_docs)] // `describe` says what each is
+        pub enum Stage { $($stage),* }
+
+        impl Stage {
+            /// All stages, in the order of the forward pass (one block).
+            pub const ALL: [Self; 20] = [$(Self::$stage),*];
+
+            /// Name, shape, formula and source file.
+            pub fn describe(self) -> Description {
+                let (name, shape, formula, file) = match self {
+                    $(Self::$stage => ($name, $shape, $formula, concat!("src/", $file)),)*
+                };
+                Description { name, shape, formula, file }
+            }
+        }
+    };
+}
+
+stages! {
+    InputIds     "input_ids"                       "[T]"            "encode(text)"            "bpe.rs"
+    Wte          "transformer.wte"                 "[T, n_embd]"    "wte[ids]"                "embedding.rs"
+    Wpe          "transformer.wpe"                 "[T, n_embd]"    "wpe[positions]"          "embedding.rs"
+    Drop         "transformer.drop"                "[T, n_embd]"    "wte + wpe"               "model.rs"
+    Ln1          "transformer.h.{i}.ln_1"          "[T, n_embd]"    "ln_1(x)"                 "layer_norm.rs"
+    AttnCAttn    "transformer.h.{i}.attn.c_attn"   "[T, 3*n_embd]"  "q, k, v = c_attn(ln_1)"  "attention.rs"
+    AttnScores   "transformer.h.{i}.attn.scores"   "[n_head, T, T]" "mask(q @ k.T / sqrt(D))" "attention.rs"
+    AttnWeights  "transformer.h.{i}.attn.weights"  "[n_head, T, T]" "softmax(scores)"         "attention.rs"
+    AttnHeads    "transformer.h.{i}.attn.heads"    "[T, n_embd]"    "weights @ v"             "attention.rs"
+    AttnCProj    "transformer.h.{i}.attn.c_proj"   "[T, n_embd]"    "c_proj(heads)"           "attention.rs"
+    AttnResidual "transformer.h.{i}.attn_residual" "[T, n_embd]"    "x = x + attn"            "block.rs"
+    Ln2          "transformer.h.{i}.ln_2"          "[T, n_embd]"    "ln_2(x)"                 "layer_norm.rs"
+    MlpCFc       "transformer.h.{i}.mlp.c_fc"      "[T, n_inner]"   "c_fc(ln_2)"              "mlp.rs"
+    MlpAct       "transformer.h.{i}.mlp.act"       "[T, n_inner]"   "gelu(c_fc)"              "mlp.rs"
+    MlpCProj     "transformer.h.{i}.mlp.c_proj"    "[T, n_embd]"    "c_proj(act)"             "mlp.rs"
+    Block        "transformer.h.{i}"               "[T, n_embd]"    "x = x + mlp"             "block.rs"
+    LnF          "transformer.ln_f"                "[T, n_embd]"    "ln_f(x)"                 "layer_norm.rs"
+    LmHead       "lm_head"                         "[T, n_vocab]"   "ln_f @ wte.T"            "model.rs"
+    Probs        "probs"                           "[n_vocab]"      "softmax(filters(logits / temperature))" "sampling.rs"
+    NextId       "next_id"                         "[1]"            "draw(probs)"             "sampling.rs"
 }
 
 /// What is known of a stage beforehand.
@@ -45,77 +65,6 @@ pub struct Description {
 }
 
 impl Stage {
-    /// All stages, in the order of the forward pass (one block).
-    pub const ALL: [Self; 20] = [
-        Self::InputIds,
-        Self::Wte,
-        Self::Wpe,
-        Self::Drop,
-        Self::Ln1,
-        Self::AttnCAttn,
-        Self::AttnScores,
-        Self::AttnWeights,
-        Self::AttnHeads,
-        Self::AttnCProj,
-        Self::AttnResidual,
-        Self::Ln2,
-        Self::MlpCFc,
-        Self::MlpAct,
-        Self::MlpCProj,
-        Self::Block,
-        Self::LnF,
-        Self::LmHead,
-        Self::Probs,
-        Self::NextId,
-    ];
-
-    /// Name, shape, formula and source file.
-    pub fn describe(self) -> Description {
-        let (name, shape, formula, file) = match self {
-            Self::InputIds => ("input_ids", "[T]", "encode(text)", "src/bpe.rs"),
-            Self::Wte => ("transformer.wte", "[T, n_embd]", "wte[ids]", "src/embedding.rs"),
-            Self::Wpe => ("transformer.wpe", "[T, n_embd]", "wpe[positions]", "src/embedding.rs"),
-            Self::Drop => ("transformer.drop", "[T, n_embd]", "wte + wpe", "src/model.rs"),
-            Self::Ln1 => ("transformer.h.{i}.ln_1", "[T, n_embd]", "ln_1(x)", "src/layer_norm.rs"),
-            Self::AttnCAttn => (
-                "transformer.h.{i}.attn.c_attn",
-                "[T, 3*n_embd]",
-                "q, k, v = c_attn(ln_1)",
-                "src/attention.rs",
-            ),
-            Self::AttnScores => (
-                "transformer.h.{i}.attn.scores",
-                "[n_head, T, T]",
-                "mask(q @ k.T / sqrt(D))",
-                "src/attention.rs",
-            ),
-            Self::AttnWeights => {
-                ("transformer.h.{i}.attn.weights", "[n_head, T, T]", "softmax(scores)", "src/attention.rs")
-            }
-            Self::AttnHeads => {
-                ("transformer.h.{i}.attn.heads", "[T, n_embd]", "weights @ v", "src/attention.rs")
-            }
-            Self::AttnCProj => {
-                ("transformer.h.{i}.attn.c_proj", "[T, n_embd]", "c_proj(heads)", "src/attention.rs")
-            }
-            Self::AttnResidual => {
-                ("transformer.h.{i}.attn_residual", "[T, n_embd]", "x = x + attn", "src/block.rs")
-            }
-            Self::Ln2 => ("transformer.h.{i}.ln_2", "[T, n_embd]", "ln_2(x)", "src/layer_norm.rs"),
-            Self::MlpCFc => ("transformer.h.{i}.mlp.c_fc", "[T, n_inner]", "c_fc(ln_2)", "src/mlp.rs"),
-            Self::MlpAct => ("transformer.h.{i}.mlp.act", "[T, n_inner]", "gelu(c_fc)", "src/mlp.rs"),
-            Self::MlpCProj => ("transformer.h.{i}.mlp.c_proj", "[T, n_embd]", "c_proj(act)", "src/mlp.rs"),
-            Self::Block => ("transformer.h.{i}", "[T, n_embd]", "x = x + mlp", "src/block.rs"),
-            Self::LnF => ("transformer.ln_f", "[T, n_embd]", "ln_f(x)", "src/layer_norm.rs"),
-            Self::LmHead => ("lm_head", "[T, n_vocab]", "ln_f @ wte.T", "src/model.rs"),
-            Self::Probs => {
-                ("probs", "[n_vocab]", "softmax(filters(logits / temperature))", "src/sampling.rs")
-            }
-            Self::NextId => ("next_id", "[1]", "draw(probs)", "src/sampling.rs"),
-        };
-        Description { name, shape, formula, file }
-    }
-
     /// The name in block `block`, as in a trace file.
     pub fn name(self, block: Option<usize>) -> String {
         let name = self.describe().name;

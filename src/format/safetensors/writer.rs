@@ -10,29 +10,27 @@ use byteorder::{LittleEndian, WriteBytesExt};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::{fmt, path::Path};
+use std::{fmt, fs::File, path::Path};
 
 /// A safetensors file in the making. Dropped before [`finish`](Writer::finish), it is removed.
 pub struct Writer {
     file: Unfinished,
-    spans: BTreeMap<String, Span>,
+    /// The tensors that are not written yet.
+    left: BTreeMap<String, Span>,
 }
 
 /// What eight-bit weights are aligned to.
 const CACHE_LINE: usize = 64;
 
-/// The bytes of one tensor.
-#[derive(Clone, Copy)]
+/// Where the bytes of a tensor lie in the file.
 struct Span {
-    /// Where they lie in the file.
     offset: u64,
     length: u64,
-    written: bool,
 }
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Writer [{} tensors to {}]", self.spans.len(), self.file.path().display())
+        write!(f, "Writer [{} tensors left, to {}]", self.left.len(), self.file.path().display())
     }
 }
 
@@ -45,7 +43,7 @@ impl Writer {
     /// # Panics
     /// If two tensors share a name, a number type is not one of the format's, or a shape is larger than any memory.
     pub fn create(path: &Path, slots: &[Slot], metadata: &BTreeMap<String, String>) -> Result<Self> {
-        let (header, spans) = layout(slots, metadata);
+        let (header, left) = layout(slots, metadata);
         let length = header.len() as u64;
         if length > LONGEST_HEADER {
             let problem = format!("{} tensors need a longer header than safetensors allows", slots.len());
@@ -56,17 +54,7 @@ impl Writer {
             file.write_u64::<LittleEndian>(length)?;
             file.write_all(&header)
         })?;
-        Ok(Self { file, spans })
-    }
-
-    /// Whether the file has a tensor of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.spans.contains_key(name)
-    }
-
-    /// Whether the tensor of this name has been written.
-    pub fn is_written(&self, name: &str) -> bool {
-        self.spans.get(name).is_some_and(|span| span.written)
+        Ok(Self { file, left })
     }
 
     /// Writes one tensor: little-endian, row-major.
@@ -75,13 +63,12 @@ impl Writer {
     /// [`Error::Io`] if the bytes cannot be written.
     ///
     /// # Panics
-    /// If the file has no such tensor, or one of another size.
+    /// If the file has no such tensor, or one of another size, or it is written.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let span = self.span(name);
-        assert_eq!(span.length, bytes.len() as u64, "bytes of {name}");
-        span.written = true;
-        let place = SeekFrom::Start(span.offset);
-        self.file.with(|file| file.seek(place).and_then(|_| file.write_all(bytes)))
+        self.fill(name, |file, length| {
+            assert_eq!(length, bytes.len() as u64, "bytes of {name}");
+            file.write_all(bytes)
+        })
     }
 
     /// Writes one tensor with as many bytes of `from` as it needs.
@@ -90,20 +77,21 @@ impl Writer {
     /// [`Error::Io`] if the bytes cannot be read or written.
     ///
     /// # Panics
-    /// If the file has no such tensor.
+    /// If the file has no such tensor, or it is written.
     pub fn write_from(&mut self, name: &str, from: impl Read) -> Result<()> {
-        let span = self.span(name);
-        span.written = true;
-        let Span { offset, length, .. } = *span;
-        self.file.with(|file| {
-            file.seek(SeekFrom::Start(offset))?;
+        self.fill(name, |file, length| {
             let copied = io::copy(&mut from.take(length), file)?;
             if copied == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
         })
     }
 
-    fn span(&mut self, name: &str) -> &mut Span {
-        self.spans.get_mut(name).unwrap_or_else(|| panic!("the file has no tensor {name:?}"))
+    /// Lets `work` write as many bytes as the tensor has, at its place in the file.
+    fn fill(&mut self, name: &str, work: impl FnOnce(&mut File, u64) -> io::Result<()>) -> Result<()> {
+        let left = self.left.get(name);
+        let &Span { offset, length } = left.unwrap_or_else(|| panic!("the file has no tensor {name:?} left"));
+        self.file.with(|file| file.seek(SeekFrom::Start(offset)).and_then(|_| work(file, length)))?;
+        self.left.remove(name);
+        Ok(())
     }
 
     /// Gives the file its name, in place of an older one.
@@ -114,8 +102,7 @@ impl Writer {
     /// # Panics
     /// If a tensor has not been written.
     pub fn finish(self) -> Result<()> {
-        let missing = self.spans.iter().find(|(_, span)| !span.written);
-        assert_eq!(missing.map(|(name, _)| name), None, "a tensor was announced but never written");
+        assert_eq!(self.left.keys().next(), None, "a tensor was announced but never written");
         self.file.finish()
     }
 }
@@ -141,7 +128,7 @@ fn layout(slots: &[Slot], metadata: &BTreeMap<String, String>) -> (Vec<u8>, BTre
         end += length;
         let entry = json!({"dtype": slot.dtype, "shape": slot.shape, "data_offsets": [offset, end]});
         entries.push(format!("{}:{entry}", json!(slot.name)));
-        let twin = spans.insert(slot.name.clone(), Span { offset, length, written: false });
+        let twin = spans.insert(slot.name.clone(), Span { offset, length });
         assert!(twin.is_none(), "two tensors named {}", slot.name);
     }
     let mut header = format!("{{{}}}", entries.join(",")).into_bytes();
@@ -182,7 +169,6 @@ mod tests {
             writer.write("half\n\"", &[round; 4]).expect("half"); // any order
             writer.write("none", &[]).expect("none");
             writer.write("odd", &[2; 12]).expect("odd");
-            assert!(writer.is_written("odd") && !writer.is_written("ids") && !writer.has("other"));
             assert_eq!(path.exists(), round == 1, "nothing before it is whole");
             writer.write("ids", &[3; 16]).expect("ids");
             writer.finish().expect("a file");

@@ -5,32 +5,18 @@ use crate::matmul::K_BLOCK;
 use crate::matmul::tile::Rows;
 use crate::simd::lanes::Lanes;
 use crate::simd::{LANES, kernel};
-use crate::tensor::{Bf16, Dtype, F16, F32, Head, Matrix, Number, PAGE};
+use crate::tensor::{Head, Matrix, Number, PAGE, with_number};
 
 /// weights `[rows, S]` · values of the first `positions` positions -> `out`, a row `[D]` each.
 pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Iterator<Item = &'a mut [f32]>) {
-    match head.dtype() {
-        Dtype::F16 => mix_of::<F16>(weights, head, positions, out),
-        Dtype::Bf16 => mix_of::<Bf16>(weights, head, positions, out),
-        Dtype::F32 => mix_of::<F32>(weights, head, positions, out),
-        Dtype::I8 => unreachable!("refused by KvCache::with_dtype"),
-    }
-}
-
-fn mix_of<'a, N: Number>(
-    weights: &Matrix,
-    head: Head<'_>,
-    positions: usize,
-    mut out: impl Iterator<Item = &'a mut [f32]>,
-) {
-    let mut r = 0;
+    let (mut r, mut places) = (0, out);
     while r < weights.rows() {
-        let out = |_| out.next().expect("a place for each row");
-        r += match weights.rows() - r {
+        let out = |_| places.next().expect("a place for each row");
+        r += with_number!(head.dtype, N => match weights.rows() - r {
             4.. => mix_rows::<N, 4>(weights, r, head, positions, std::array::from_fn(out)),
             2.. => mix_rows::<N, 2>(weights, r, head, positions, std::array::from_fn(out)),
             _ => mix_rows::<N, 1>(weights, r, head, positions, std::array::from_fn(out)),
-        };
+        });
     }
 }
 
@@ -40,7 +26,7 @@ kernel! {
         weights: &Matrix, first: usize, head: Head<'_>, positions: usize, out: [&mut [f32]; R],
     ) -> usize {
         let (d, mut out) = (out[0].len(), out);
-        assert!(first + R <= weights.rows() && positions <= weights.cols() && d == head.size());
+        assert!(first + R <= weights.rows() && positions <= weights.cols() && d == head.d);
         let weights = Rows { start: weights.data()[first * weights.cols()..].as_ptr(), step: weights.cols() };
         let mut j = 0;
         while j < d {
@@ -69,7 +55,7 @@ unsafe fn mix_columns<L: Lanes, N: Number, const R: usize, const V: usize>(
     j: usize,
     out: &mut [&mut [f32]; R],
 ) -> usize {
-    let d = head.size();
+    let d = head.d;
     let mut y = [[L::splat(0.0); V]; R];
     for block in (0..positions).step_by(K_BLOCK) {
         let mut p = [[L::splat(0.0); V]; R];
@@ -118,7 +104,7 @@ unsafe fn mix_column<N: Number, const R: usize>(
             for s in block..(block + K_BLOCK).min(positions) {
                 // SAFETY: weight s of row r.
                 let weight = unsafe { *weights.start.add(r * weights.step + s) };
-                let value = head.values::<N>(s / PAGE)[s % PAGE * head.size() + j];
+                let value = head.values::<N>(s / PAGE)[s % PAGE * head.d + j];
                 p = weight.mul_add(N::widen(value), p);
             }
             y += p;

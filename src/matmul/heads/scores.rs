@@ -5,35 +5,19 @@ use crate::matmul::K_BLOCK;
 use crate::matmul::tile::Rows;
 use crate::simd::lanes::Lanes;
 use crate::simd::{LANES, kernel};
-use crate::tensor::{Bf16, Dtype, F16, F32, Head, Matrix, Number, PAGE};
+use crate::tensor::{Head, Matrix, Number, PAGE, with_number};
 
 /// scale * q · keysᵀ: queries `[rows, D]`, `step` apart in `q`, against the first `positions` keys -> `[rows, S]`,
 /// where S is `positions` rounded up to whole pages. Scores after `positions` mean nothing.
 pub fn scores(q: &[f32], step: usize, head: Head<'_>, scale: f32, positions: usize, scores: &mut Matrix) {
-    match head.dtype() {
-        Dtype::F16 => scores_of::<F16>(q, step, head, scale, positions, scores),
-        Dtype::Bf16 => scores_of::<Bf16>(q, step, head, scale, positions, scores),
-        Dtype::F32 => scores_of::<F32>(q, step, head, scale, positions, scores),
-        Dtype::I8 => unreachable!("refused by KvCache::with_dtype"),
-    }
-}
-
-fn scores_of<N: Number>(
-    q: &[f32],
-    step: usize,
-    head: Head<'_>,
-    scale: f32,
-    positions: usize,
-    scores: &mut Matrix,
-) {
     let mut r = 0;
     while r < scores.rows() {
         let q = &q[r * step..];
-        r += match scores.rows() - r {
+        r += with_number!(head.dtype, N => match scores.rows() - r {
             4.. => score_rows::<N, 4>(q, step, head, scale, positions, scores, r),
             2.. => score_rows::<N, 2>(q, step, head, scale, positions, scores, r),
             _ => score_rows::<N, 1>(q, step, head, scale, positions, scores, r),
-        };
+        });
     }
 }
 
@@ -42,7 +26,7 @@ kernel! {
     fn score_rows[const R: usize]<N: Number>(
         q: &[f32], step: usize, head: Head<'_>, scale: f32, positions: usize, scores: &mut Matrix, first: usize,
     ) -> usize {
-        let d = head.size();
+        let d = head.d;
         assert!(q.len() >= (R - 1) * step + d && first + R <= scores.rows());
         assert!(positions.next_multiple_of(PAGE) <= scores.cols());
         let q = Rows { start: q.as_ptr(), step };

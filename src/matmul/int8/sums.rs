@@ -17,8 +17,7 @@ mod avx2;
 mod vnni;
 
 use crate::matmul::K_BLOCK;
-use crate::simd::LANES;
-use crate::simd::Simd;
+use crate::simd::{LANES, Simd};
 use crate::tensor::{GROUP, LINE};
 
 /// Panels that are multiplied together.
@@ -83,11 +82,8 @@ impl Kernel {
     ///
     /// # Panics
     /// If the rows are not equally long, a multiple of four up to [`K_BLOCK`], or the panels do not fit them.
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(unused_variables, reason = "only AVX2's version prefetches")
-    )]
     pub fn sums(self, x: &[Row<'_>], w: &[&[i8]], next: &Next, sums: &mut Sums) {
+        let _ = next; // only AVX2's version prefetches
         let len = |row: &Row<'_>| if self.subtracts_zero() { row.wide.len() } else { row.bytes.len() };
         let depth = x.first().map_or(0, len);
         assert!(depth <= K_BLOCK && depth.is_multiple_of(GROUP), "groups of a block");

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 /// Any bytes, also where the matrix has ended, and any scales: more than [`Weights::quantize`] makes.
 fn weights(rows: usize, cols: usize, outputs: Outputs, seed: u64) -> Weights {
-    let (n, k) = if outputs == Outputs::Rows { (rows, cols) } else { (cols, rows) };
+    let (n, k) = outputs.split(rows, cols);
     let [panels, groups, ..] = Weights::int8_shape(n, k);
     let bytes: Vec<u8> =
         numbers(panels * groups * LINE, seed).iter().map(|x| (x.to_bits() >> 9) as u8).collect();
@@ -19,10 +19,7 @@ fn weights(rows: usize, cols: usize, outputs: Outputs, seed: u64) -> Weights {
 }
 
 fn int8(w: &Weights) -> Int8<'_> {
-    match w.numbers() {
-        crate::tensor::Numbers::I8(w) => w,
-        _ => panic!("not int8"),
-    }
+    w.as_int8().expect("eight bits")
 }
 
 fn check(t: usize, k: usize, n: usize, seed: u64) {
@@ -114,7 +111,7 @@ fn the_order_matters() {
     let mut y = [0.0f32; 30];
     for n in 0..30 {
         for (b, start) in (0..1000).step_by(BLOCK).enumerate().collect::<Vec<_>>().into_iter().rev() {
-            let (scale, zero) = rows.steps(0, b).get(0);
+            let (scale, zero) = rows.step(0, b);
             let w8 = |k: usize| int8(&w).panel(n / 16)[k / GROUP * LINE + n % 16 * GROUP + k % GROUP];
             let products = (start..(start + BLOCK).min(1000))
                 .map(|k| (i32::from(rows.row(0)[k]) - zero) * i32::from(w8(k)));

@@ -1,8 +1,8 @@
 //! Which types of values do options have? Each is parsed from text or JSON and written as JSON.
 
-use super::ContextPolicy;
 use crate::bpe::TokenId;
-use serde::{Serialize, de::DeserializeOwned};
+use crate::names::names;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 /// text -> ids, for options whose value is tokens but is given as text.
@@ -141,3 +141,36 @@ impl Kind for (TokenId, f32) {
         json!([self.0, self.1.write()])
     }
 }
+
+/// The argument of a builder method: the field's value or, for an `Option`, also the value without `Some`.
+pub trait Setting<T> {
+    /// The value of the field.
+    fn setting(self) -> T;
+}
+
+impl<T> Setting<T> for T {
+    fn setting(self) -> T {
+        self
+    }
+}
+
+impl<T> Setting<Option<T>> for T {
+    fn setting(self) -> Option<T> {
+        Some(self)
+    }
+}
+
+/// What happens when a text outgrows the model's positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContextPolicy {
+    /// The text goes on: the newest half is kept and read again from position 0.
+    #[default]
+    Slide,
+    /// The text ends when prompt and new tokens fill all positions.
+    Stop,
+    /// Generation fails when one more token is needed and all positions are filled.
+    Error,
+}
+
+names!(ContextPolicy { Slide: "slide", Stop: "stop", Error: "error" });

@@ -98,7 +98,7 @@ impl Row {
     /// # Errors
     /// [`Error::Option`] that describes the accepted values.
     pub fn parse(&self, options: &mut Options, text: &str, encode: Encode<'_>) -> Result<()> {
-        let problem = || Error::option(format!("{} must be {}", self.name, self.values()));
+        let problem = || Error::Option(format!("{} must be {}", self.name, self.values()));
         (self.set)(options, Given::Text(text), encode).ok_or_else(problem)
     }
 
@@ -131,21 +131,5 @@ impl Row {
     /// Its value as JSON; null if it has none.
     pub fn write(&self, options: &Options) -> Value {
         (self.write)(options)
-    }
-}
-
-/// Checks that a value, if there is one, is within its range.
-///
-/// # Errors
-/// [`Error::Option`] that names the option and its range.
-pub(crate) fn in_range(
-    name: &str,
-    value: Option<f64>,
-    within: impl Fn(f64) -> bool,
-    range: &str,
-) -> Result<()> {
-    match value {
-        Some(value) if !within(value) => Err(Error::option(format!("{name} {value} must be {range}"))),
-        _ => Ok(()),
     }
 }

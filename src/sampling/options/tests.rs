@@ -4,7 +4,7 @@ use super::*;
 use crate::checkpoint;
 use crate::sampling::{Effects, History, NoWatch};
 use proptest::prelude::*;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 const GONE: f32 = f32::NEG_INFINITY;
 

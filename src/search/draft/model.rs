@@ -13,7 +13,7 @@
 use super::Guesser;
 use crate::bpe::Bpe;
 use crate::config::TokenId;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure};
 use crate::generate::View;
 use crate::generate::text::{Text, read_all_but_newest, read_to_end};
 use crate::model::Gpt2;
@@ -45,11 +45,11 @@ impl<'m> DraftModel<'m> {
     /// [`Error::Input`] if their vocabularies differ in size.
     pub fn new(model: &'m Gpt2, of: &Gpt2) -> Result<Self> {
         let (ours, theirs) = (model.config.vocab_size, of.config.vocab_size);
-        if ours != theirs {
-            return Err(Error::input(format!(
+        ensure(ours == theirs, Error::Input, || {
+            format!(
                 "the draft model has {ours} tokens but the model has {theirs}; use a draft with the same vocabulary"
-            )));
-        }
+            )
+        })?;
         Ok(Self { model, text: Text::new(model, &[]), q: Vec::new() })
     }
 
@@ -120,12 +120,10 @@ fn read_bytes(model: &Gpt2) -> usize {
 /// [`Error::Input`] that names the first id that differs.
 pub fn same_tokens(draft: &Bpe, model: &Bpe) -> Result<()> {
     let size = draft.vocab_size().max(model.vocab_size()) as TokenId;
-    match (0..size).find(|id| draft.token_bytes(*id) != model.token_bytes(*id)) {
-        Some(id) => Err(Error::input(format!(
-            "the draft model's tokenizer differs: token {id} is {:?} in the draft and {:?} in the model",
-            draft.token_text(id).unwrap_or_default(),
-            model.token_text(id).unwrap_or_default()
-        ))),
-        None => Ok(()),
-    }
+    let differs = |id: &TokenId| draft.token_bytes(*id) != model.token_bytes(*id);
+    let Some(id) = (0..size).find(differs) else { return Ok(()) };
+    let [draft, model] = [draft, model].map(|bpe| bpe.token_text(id).unwrap_or_default());
+    Err(Error::input(format!(
+        "the draft model's tokenizer differs: token {id} is {draft:?} in the draft and {model:?} in the model"
+    )))
 }

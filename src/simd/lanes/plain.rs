@@ -2,6 +2,7 @@
 
 use super::Lanes;
 use crate::simd::{LANES, widen_bf16, widen_f16};
+use std::array::from_fn;
 
 /// An array of 16 lanes.
 #[derive(Clone, Copy, Debug)]
@@ -37,34 +38,19 @@ impl Lanes for Plain {
         unsafe { to.cast::<[f32; LANES]>().write_unaligned(self.0) }
     }
     #[inline(always)]
-    fn mul_add(mut self, b: Self, c: Self) -> Self {
-        for i in 0..LANES {
-            self.0[i] = self.0[i].mul_add(b.0[i], c.0[i]);
-        }
-        self
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        Self(from_fn(|i| self.0[i].mul_add(b.0[i], c.0[i])))
     }
     #[inline(always)]
-    fn add(mut self, b: Self) -> Self {
-        for i in 0..LANES {
-            self.0[i] += b.0[i];
-        }
-        self
+    fn add(self, b: Self) -> Self {
+        Self(from_fn(|i| self.0[i] + b.0[i]))
     }
     #[inline(always)]
-    fn mul(mut self, b: Self) -> Self {
-        for i in 0..LANES {
-            self.0[i] *= b.0[i];
-        }
-        self
+    fn mul(self, b: Self) -> Self {
+        Self(from_fn(|i| self.0[i] * b.0[i]))
     }
     #[inline(always)]
     fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
-        let mut turned = rows;
-        for i in 0..LANES {
-            for j in 0..LANES {
-                turned[j].0[i] = rows[i].0[j];
-            }
-        }
-        turned
+        from_fn(|j| Self(from_fn(|i| rows[i].0[j])))
     }
 }
