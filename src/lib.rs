@@ -21,20 +21,21 @@
 //!
 //! # Reading order
 //!
-//! Each module opens with the question it answers, the formula, and the naive code.
+//! Each module opens with the question it answers, the formula, and the naive code. The notebooks in `notebooks/` go
+//! deeper: they compute each step by hand, with the bundled model's numbers, and take it apart.
 //!
-//! | | module | question |
-//! |---|---|---|
-//! | 1 | [`bpe`] | How does text become numbers, and numbers text? |
-//! | 2 | [`embedding`] | How does a token id become a vector, and how does the model know the order of the tokens? |
-//! | 3 | [`layer_norm`] | How are the numbers of a vector kept at a size that the next layer can work with? |
-//! | 4 | [`attention`] | How does a position learn from the positions before it? |
-//! | 5 | [`mlp`] | What does a position compute on its own, from what attention brought it? |
-//! | 6 | [`block`] | What happens in one layer of the transformer? |
-//! | 7 | [`model`] | How do token ids become a score for every possible next token? |
-//! | 8 | [`softmax`] | How do scores become probabilities? |
-//! | 9 | [`sampling`] | Which token comes next? |
-//! | 10 | [`generate`] | How does a model write? |
+//! | | module | question | notebook |
+//! |---|---|---|---|
+//! | 1 | [`bpe`] | How does text become numbers, and numbers text? | 1 |
+//! | 2 | [`embedding`] | How does a token id become a vector, and how does the model know the order of the tokens? | 2 |
+//! | 3 | [`layer_norm`] | How are the numbers of a vector kept at a size that the next layer can work with? | 4 |
+//! | 4 | [`attention`] | How does a position learn from the positions before it? | 3 |
+//! | 5 | [`mlp`] | What does a position compute on its own, from what attention brought it? | 4 |
+//! | 6 | [`block`] | What happens in one layer of the transformer? | 4 |
+//! | 7 | [`model`] | How do token ids become a score for every possible next token? | 5 |
+//! | 8 | [`softmax`] | How do scores become probabilities? | 5 |
+//! | 9 | [`sampling`] | Which token comes next? | 6 |
+//! | 10 | [`generate`] | How does a model write? | 7 |
 //!
 //! Off this path, [`score`] measures how likely a text is; [`search`] looks for likely texts, or generates several
 //! tokens in one pass; [`inspect`] shows a whole generation and compares two; [`checkpoint`] opens models.

@@ -30,6 +30,26 @@ fn the_table_of_options_is_complete() {
     assert!(README.contains(&table), "README.md lacks the rows\n{table}");
 }
 
+/// A notebook begins with `# 3. Attention: how does a position ...?`; the README lists `| 3 | [Attention](...) | How ...? |`.
+#[test]
+fn the_table_of_notebooks_is_complete() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("notebooks");
+    let files = std::fs::read_dir(folder).expect("the notebooks").map(|file| file.expect("a file").path());
+    let notebooks: Vec<_> = files.filter(|file| file.extension().is_some_and(|e| e == "ipynb")).collect();
+    assert_eq!(notebooks.len(), 10);
+    for file in notebooks {
+        let text = std::fs::read_to_string(&file).expect("a notebook");
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let heading = json["cells"][0]["source"][0].as_str().expect("a heading").trim();
+        let (number, rest) = heading.trim_start_matches("# ").split_once(". ").expect("a number");
+        let (name, question) = rest.split_once(": ").expect("a question");
+        let question = question[..1].to_uppercase() + &question[1..];
+        let link = file.file_name().expect("a name").to_string_lossy().into_owned();
+        let row = format!("| {number} | [{name}](notebooks/{link}) | {question} |");
+        assert!(README.contains(&row), "README.md lacks the row\n{row}");
+    }
+}
+
 #[test]
 fn files_that_are_named_exist() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
