@@ -80,12 +80,13 @@ pub fn lines(title: &str, x_label: &str, y_label: &str, lines: &[Line]) -> Pictu
     let (left, right) = range(&mut { xs }, f64::INFINITY, f64::NEG_INFINITY);
     let (low, high) = range(&mut points.chain(bands), 0.0, 0.0);
     let room = 0.06 * (high - low);
-    draw(360, |canvas| {
+    draw(380, |canvas| {
+        write(canvas, title, &ink(17), HPos::Center, (WIDTH as i32 / 2, 20));
         let mut chart = ChartBuilder::on(canvas)
-            .caption(title, ink(17))
             .margin(12)
+            .margin_top(if lines.len() > 1 { 56 } else { 36 })
             .x_label_area_size(44)
-            .y_label_area_size(60)
+            .y_label_area_size(64)
             .build_cartesian_2d(left..right, low - if low < 0.0 { room } else { 0.0 }..high + room)
             .expect("axes");
         chart
@@ -95,34 +96,48 @@ pub fn lines(title: &str, x_label: &str, y_label: &str, lines: &[Line]) -> Pictu
             .bold_line_style(INK.mix(0.25))
             .axis_style(INK)
             .label_style(ink(13))
+            .x_label_formatter(&tick)
+            .y_label_formatter(&tick)
             .axis_desc_style(ink(14))
             .x_desc(x_label)
             .y_desc(y_label)
             .draw()
             .expect("axes");
+        let mut x = 80; // of the next name
         for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
             let lower = line.band.iter().map(|b| (b.0, b.1));
             let upper = line.band.iter().rev().map(|b| (b.0, b.2));
             let area: Vec<_> = lower.chain(upper).collect();
-            chart.draw_series((!area.is_empty()).then(|| Polygon::new(area, colour.mix(0.2)))).expect("a band");
             chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)))
-                .expect("a line")
-                .label(&line.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
-        }
-        if lines.len() > 1 {
-            chart.configure_series_labels().label_font(ink(13)).border_style(TRANSPARENT).draw().expect("a legend");
+                .draw_series((!area.is_empty()).then(|| Polygon::new(area, colour.mix(0.2))))
+                .expect("a band");
+            let points = line.points.iter().copied();
+            chart.draw_series(LineSeries::new(points, colour.stroke_width(2))).expect("a line");
+            if lines.len() > 1 {
+                canvas
+                    .draw(&PathElement::new([(x, 42), (x + 18, 42)], colour.stroke_width(3)))
+                    .expect("a name");
+                write(canvas, &line.name, &ink(13), HPos::Left, (x + 24, 42));
+                x += 48 + 8 * line.name.chars().count() as i32;
+            }
         }
     })
+}
+
+/// A number beside an axis.
+fn tick(value: &f64) -> String {
+    let digits = format!("{value:.4}");
+    let digits = digits.trim_end_matches('0').trim_end_matches('.');
+    if digits == "-0" { "0".into() } else { digits.into() }
 }
 
 /// Horizontal bars, one per row, each with its value. Negative values go to the left.
 pub fn bars(title: &str, rows: &[(String, f64)]) -> Picture {
     let (low, high) = rows.iter().fold((0f64, 0f64), |(low, high), row| (low.min(row.1), high.max(row.1)));
     let name_width = 12 + 8 * rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0) as i32;
-    let room = (WIDTH as i32 - name_width - 150) as f64;
-    let x = |value: f64| name_width + 70 + ((value - low) / (high - low) * room) as i32;
+    let left = name_width + if low < 0.0 { 80 } else { 8 };
+    let room = (WIDTH as i32 - left - 80) as f64;
+    let x = |value: f64| left + ((value - low) / (high - low) * room) as i32;
     draw(50 + 22 * rows.len() as u32, |canvas| {
         write(canvas, title, &ink(17), HPos::Center, (WIDTH as i32 / 2, 20));
         for ((name, value), y) in rows.iter().zip((52..).step_by(22)) {
@@ -135,7 +150,7 @@ pub fn bars(title: &str, rows: &[(String, f64)]) -> Picture {
     })
 }
 
-/// A table of values from 0 to 1 as shades: `rows` down, `columns` across. Larger values are darker.
+/// A table of values from 0 to 1 as shades: `rows` down, `columns` across. Each cell shows its value in percent.
 pub fn heat(title: &str, rows: &[String], columns: &[String], values: &[Vec<f64>]) -> Picture {
     const CELL: i32 = 34;
     let name_width = 24 + 8 * rows.iter().map(|name| name.chars().count()).max().unwrap_or(0) as i32;
@@ -152,7 +167,14 @@ pub fn heat(title: &str, rows: &[String], columns: &[String], values: &[Vec<f64>
                 canvas.draw(&Rectangle::new(cell, COLOURS[0].mix(*value).filled())).expect("a cell");
                 canvas.draw(&Rectangle::new(cell, INK.mix(0.25))).expect("a border");
                 if *value >= 0.005 {
-                    write(canvas, &format!("{:.0}", 100.0 * value), &ink(11), HPos::Center, (x + CELL / 2, y + CELL / 2));
+                    let style = if *value < 0.55 { ink(11) } else { ink(11).color(&WHITE) };
+                    write(
+                        canvas,
+                        &format!("{:.0}", 100.0 * value),
+                        &style,
+                        HPos::Center,
+                        (x + CELL / 2, y + CELL / 2),
+                    );
                 }
             }
         }
@@ -174,7 +196,13 @@ pub fn interval(title: &str, parts: &[(String, f64)], u: f64) -> Picture {
             start += length;
         }
         canvas.draw(&PathElement::new([(x(u), 40), (x(u), 88)], INK.stroke_width(2))).expect("a mark");
-        write(canvas, &format!("u = {u:.4}"), &ink(13), HPos::Center, (x(u).clamp(50, WIDTH as i32 - 50), 100));
+        write(
+            canvas,
+            &format!("u = {u:.4}"),
+            &ink(13),
+            HPos::Center,
+            (x(u).clamp(50, WIDTH as i32 - 50), 100),
+        );
         write(canvas, "0", &ink(13), HPos::Center, (20, 116));
         write(canvas, "1", &ink(13), HPos::Center, (WIDTH as i32 - 20, 116));
     })
