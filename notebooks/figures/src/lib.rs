@@ -207,3 +207,24 @@ pub fn interval(title: &str, parts: &[(String, f64)], u: f64) -> Picture {
         write(canvas, "1", &ink(13), HPos::Center, (WIDTH as i32 - 20, 116));
     })
 }
+
+/// Horizontal bars in columns side by side, with one scale: the same names under several conditions. A value of 0 has no bar.
+pub fn bars_beside(title: &str, columns: &[&str], rows: &[(String, Vec<f64>)]) -> Picture {
+    let high = rows.iter().flat_map(|row| &row.1).fold(f64::MIN_POSITIVE, |high, value| high.max(*value));
+    let left = 20 + 8 * rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0) as i32;
+    let width = (WIDTH as i32 - left) / columns.len().max(1) as i32;
+    draw(74 + 22 * rows.len() as u32, |canvas| {
+        write(canvas, title, &ink(17), HPos::Center, (WIDTH as i32 / 2, 20));
+        for (column, x) in columns.iter().zip((left..).step_by(width as usize)) {
+            write(canvas, column, &ink(14), HPos::Left, (x, 50));
+        }
+        for ((name, values), y) in rows.iter().zip((76..).step_by(22)) {
+            write(canvas, name, &ink(14), HPos::Right, (left - 8, y));
+            for (value, x) in values.iter().zip((left..).step_by(width as usize)).filter(|(value, _)| **value > 0.0) {
+                let end = x + 1 + (value / high * (width - 62) as f64) as i32;
+                canvas.draw(&Rectangle::new([(x, y - 8), (end, y + 8)], COLOURS[0].filled())).expect("a bar");
+                write(canvas, &format!("{value:.3}"), &ink(13), HPos::Left, (end + 5, y));
+            }
+        }
+    })
+}
