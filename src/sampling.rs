@@ -12,9 +12,9 @@
 //! ```
 //!
 //! The model gives a distribution. The token drawn from it becomes part of the text and conditions everything after it.
-//! A single unlikely draw can lead a whole text astray, so the unlikely tail is cut before the draw. The rules are
-//! those of HF `transformers` (`TopKLogitsWarper`, `TopPLogitsWarper`); top-p is from Holtzman et al., "The Curious
-//! Case of Neural Text Degeneration" (2019). Next: [`generate`](crate::generate).
+//! Thousands of unlikely tokens are likely together: the longer the text, the surer one of them is drawn. So this tail
+//! is cut before the draw. The rules are those of HF `transformers` (`TopKLogitsWarper`, `TopPLogitsWarper`); top-p is
+//! from Holtzman et al., "The Curious Case of Neural Text Degeneration" (2019). Next: [`generate`](crate::generate).
 //!
 //! On a first reading you can stop here. These modules hold the other processors, all off by default, and their tools:
 //!
