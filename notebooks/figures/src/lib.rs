@@ -220,7 +220,9 @@ pub fn bars_beside(title: &str, columns: &[&str], rows: &[(String, Vec<f64>)]) -
         }
         for ((name, values), y) in rows.iter().zip((76..).step_by(22)) {
             write(canvas, name, &ink(14), HPos::Right, (left - 8, y));
-            for (value, x) in values.iter().zip((left..).step_by(width as usize)).filter(|(value, _)| **value > 0.0) {
+            for (value, x) in
+                values.iter().zip((left..).step_by(width as usize)).filter(|(value, _)| **value > 0.0)
+            {
                 let end = x + 1 + (value / high * (width - 62) as f64) as i32;
                 canvas.draw(&Rectangle::new([(x, y - 8), (end, y + 8)], COLOURS[0].filled())).expect("a bar");
                 write(canvas, &format!("{value:.3}"), &ink(13), HPos::Left, (end + 5, y));
