@@ -16,6 +16,29 @@
 //! forward only. What a position computes does not depend on later ones, so its key and value can be kept
 //! ([`kv_cache`](crate::kv_cache)). Source: Vaswani et al., "Attention Is All You Need" (2017), section 3.2.
 //! Next: [`mlp`](crate::mlp).
+//!
+//! # Why
+//!
+//! *Why divide by sqrt(D)?* A dot product of D random numbers is about sqrt(D) in size. Softmax of large scores gives nearly all
+//! weight to one position, and a small change of a score then changes nothing. *Why several heads?* One softmax gives one
+//! mean of the values; several heads bring several. *Why the mask?* In training, each row predicts the token that stands in
+//! the next row; without the mask it could copy it. Notebook 3 shows each of these with the model.
+//!
+//! One head, two positions, D = 2:
+//!
+//! ```
+//! use gpt2::{attention::plain, tensor::Matrix};
+//!
+//! let qkv = Matrix::from_vec(2, 6, vec![
+//!     // q       k         v
+//!     0.0, 0.0, 1.0, 0.0, 10.0, 0.0,
+//!     2.0, 0.0, 0.0, 1.0, 0.0, 10.0,
+//! ]);
+//! let y = plain(&qkv, 1, 1.0 / 2f32.sqrt());
+//! assert_eq!(y.row(0), [10.0, 0.0]); // position 0 sees only itself
+//! // position 1: scores 2 / sqrt(2) and 0, weights 0.804 and 0.196
+//! assert!((y.row(1)[0] - 8.04).abs() < 0.01 && (y.row(1)[1] - 1.96).abs() < 0.01);
+//! ```
 
 mod parts;
 mod show;

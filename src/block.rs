@@ -7,6 +7,23 @@
 //!
 //! `x` is the *residual stream*: each layer reads a normalised copy of it and adds its result. Attention is the only
 //! step that moves information from one position to another. Next: [`model`](crate::model).
+//!
+//! # Why
+//!
+//! Because every part adds, the stream is a sum: the embedding plus what each part wrote. A part can be missing without
+//! breaking the rest; notebook 4 leaves each one out and measures the loss. It also replaces the additions: then the rows of
+//! all positions become nearly the same.
+//!
+//! ```
+//! use gpt2::trace::Recorder;
+//!
+//! let (lm, mut trace) = (gpt2::checkpoint::bundled(), Recorder::new());
+//! lm.model.forward(&lm.bpe.encode("Once upon a"), &mut lm.model.new_cache(), &mut trace);
+//! let stage = |name: &str| trace.get(name).unwrap().values.clone(); // [T, C]
+//! let (x, attn) = (stage("transformer.drop"), stage("transformer.h.0.attn.c_proj"));
+//! let sum: Vec<f32> = x.iter().zip(&attn).map(|(x, attn)| x + attn).collect();
+//! assert_eq!(sum, stage("transformer.h.0.attn_residual"));
+//! ```
 
 use crate::attention::Attention;
 use crate::kv_cache::LayerCache;

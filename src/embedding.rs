@@ -10,6 +10,24 @@
 //! Training fills two tables: `wte` has one row per token of the vocabulary, `wpe` one row per position. The layers that
 //! follow see only the sum. Attention alone ignores order; `wpe` is what distinguishes "dog bites man" from "man bites
 //! dog". The model adds the two ([`model`](crate::model)). Next: [`layer_norm`](crate::layer_norm).
+//!
+//! # Example
+//!
+//! The row of ` dog` that enters block 0:
+//!
+//! ```
+//! use gpt2::trace::Recorder;
+//!
+//! let (lm, mut trace) = (gpt2::checkpoint::bundled(), Recorder::new());
+//! let ids = lm.bpe.encode("The little dog");
+//! lm.model.forward(&ids, &mut lm.model.new_cache(), &mut trace);
+//!
+//! let (mut token, mut position) = (vec![0.0; 128], vec![0.0; 128]); // C = 128
+//! lm.model.wte.read_row(ids[2] as usize, &mut token);
+//! lm.model.wpe.read_row(2, &mut position);
+//! let drop = &trace.get("transformer.drop").unwrap().values; // [T, C]
+//! assert!((0..128).all(|i| drop[2 * 128 + i] == token[i] + position[i]));
+//! ```
 
 use crate::config::TokenId;
 use crate::tensor::{Matrix, Weights};

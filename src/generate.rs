@@ -14,6 +14,24 @@
 //!
 //! [`text`] is a text as the model sees it; `generation` holds the rest of a generation's state; [`Options`] are the
 //! user's settings; [`stop`] finds stop strings, which may end inside a token.
+//!
+//! # Example
+//!
+//! The loop by hand, and the crate's:
+//!
+//! ```
+//! use gpt2::{generate::Options, sampling::{Uniform, sample}, trace::NoTrace};
+//!
+//! let lm = gpt2::checkpoint::bundled();
+//! let mut ids = lm.bpe.encode("Once upon a time");
+//! for n in 0..8 {
+//!     let logits = lm.model.next_logits(&ids, &mut lm.model.new_cache(), &mut NoTrace); // [1, V]
+//!     ids.push(sample(&mut logits.row(0).to_vec(), 0.8, 40, 1.0, Uniform::new(2).at(n)).unwrap());
+//! }
+//! let text: String = lm.generate("Once upon a time", Options::sampled(2).max_new_tokens(8))?.collect::<Result<_, _>>()?;
+//! assert_eq!(lm.bpe.decode_lossy(&ids)?, format!("Once upon a time{text}"));
+//! # Ok::<(), gpt2::error::Error>(())
+//! ```
 
 pub mod batch;
 mod check;

@@ -12,6 +12,23 @@
 //! GPT-2 normalises the input of a layer, not the residual stream itself ("pre-norm"). One more layer norm, `ln_f`, comes
 //! before the output head. Source: Ba, Kiros and Hinton, "Layer Normalization" (2016).
 //! Next: [`attention`](crate::attention).
+//!
+//! # Why
+//!
+//! Each part of a block adds to the residual stream, so the stream grows from block to block. A layer norm makes the input of
+//! the next part independent of that size: a row a hundred times as large gives the same result. Notebook 4 leaves the norms
+//! out, and the numbers run away.
+//!
+//! ```
+//! use gpt2::{layer_norm::LayerNorm, tensor::Matrix};
+//!
+//! let ln = LayerNorm { weight: vec![1.0; 4], bias: vec![0.0; 4], eps: 1e-5 };
+//! let y = ln.forward(&Matrix::from_vec(2, 4, vec![1.0, 2.0, 3.0, 6.0, 100.0, 200.0, 300.0, 600.0]));
+//! let by_hand = [-1.069, -0.535, 0.0, 1.604]; // mean 3, variance 3.5: (1 - 3) / sqrt(3.5) = -1.069
+//! for row in [y.row(0), y.row(1)] {
+//!     assert!(row.iter().zip(by_hand).all(|(y, expected)| (y - expected).abs() < 1e-3));
+//! }
+//! ```
 
 use crate::math::sum_of;
 use crate::simd::kernel;

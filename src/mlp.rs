@@ -11,6 +11,20 @@
 //! be one. GELU multiplies `x` by the probability that a standard normal variable is below `x` (Hendrycks and Gimpel,
 //! 2016). That definition uses erf; OpenAI's GPT-2 uses an approximation with tanh. `config.json` names the function that
 //! a checkpoint was trained with ([`activation`](crate::activation)). Next: [`block`](crate::block).
+//!
+//! # Why
+//!
+//! Attention only mixes rows. The MLP computes something new from each row: a neuron, one of the 4C numbers in the middle,
+//! is positive where the row matches its column of `c_fc`, and then adds its row of `c_proj` to the result. Notebook 4 shows
+//! what single neurons respond to, and what is lost without the nonlinearity.
+//!
+//! ```
+//! use gpt2::{activation::Activation, tensor::Matrix};
+//!
+//! let a = Activation::GeluTanh.forward(Matrix::from_vec(1, 4, vec![-3.0, -1.0, 1.0, 3.0]));
+//! let by_hand = [-0.004, -0.159, 0.841, 2.996]; // almost 0 far below zero, almost x far above
+//! assert!(a.data().iter().zip(by_hand).all(|(a, expected)| (a - expected).abs() < 1e-3));
+//! ```
 
 use crate::activation::Activation;
 use crate::linear::Linear;

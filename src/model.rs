@@ -13,6 +13,27 @@
 //! last row is needed. The output head multiplies by the token embedding once more ("tied weights"), unless the checkpoint
 //! has a matrix of its own. Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (2019), and
 //! OpenAI's `gpt-2/src/model.py`. Next: [`softmax`](crate::softmax).
+//!
+//! # Example
+//!
+//! A logit is a dot product: the last row of the stream, after `ln_f`, times the token's row of `wte`.
+//!
+//! ```
+//! use gpt2::{sampling::argmax, trace::Recorder};
+//!
+//! let (lm, mut trace) = (gpt2::checkpoint::bundled(), Recorder::new());
+//! let ids = lm.bpe.encode("Once upon a");
+//! let logits = lm.model.next_logits(&ids, &mut lm.model.new_cache(), &mut trace); // [1, V]
+//! let time = argmax(logits.row(0));
+//! assert_eq!(lm.bpe.decode_lossy(&[time])?, " time");
+//!
+//! let mut wte = vec![0.0; 128];
+//! lm.model.wte.read_row(time as usize, &mut wte);
+//! let last = trace.get("transformer.ln_f").unwrap().values.rchunks(128).next().unwrap(); // [C]
+//! let dot: f32 = last.iter().zip(&wte).map(|(x, w)| x * w).sum();
+//! assert!((dot - logits.row(0)[time as usize]).abs() < 1e-4);
+//! # Ok::<(), gpt2::error::Error>(())
+//! ```
 
 mod tensors;
 

@@ -16,6 +16,22 @@
 //! is cut before the draw. The rules are those of HF `transformers` (`TopKLogitsWarper`, `TopPLogitsWarper`); top-p is
 //! from Holtzman et al., "The Curious Case of Neural Text Degeneration" (2019). Next: [`generate`](crate::generate).
 //!
+//! # Example
+//!
+//! The probabilities lie side by side on the line from 0 to 1, in the order of the ids; the token is the one whose part
+//! contains `u`:
+//!
+//! ```
+//! use gpt2::sampling::{draw, sample};
+//!
+//! assert_eq!(draw(&[0.5, 0.3, 0.2], 0.61), Some(1)); // 0.5 <= 0.61 < 0.8
+//! // top-k 2 removes the last token; the others become 0.62 and 0.38
+//! let scores = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
+//! assert_eq!(sample(&mut scores.clone(), 1.0, 2, 1.0, 0.61), Some(0));
+//! ```
+//!
+//! # More
+//!
 //! On a first reading you can stop here. These modules hold the other processors, all off by default, and their tools:
 //!
 //! | module | what |

@@ -12,6 +12,21 @@
 //! probabilities. The temperature tau sharpens (below 1) or flattens (above 1) the distribution. A score of -inf has
 //! probability 0: this is how attention masks later positions and how filters remove tokens.
 //! Next: [`sampling`](crate::sampling).
+//!
+//! # Example
+//!
+//! ```
+//! use gpt2::softmax::{softmax, temperature};
+//!
+//! let mut p = [2.0, 1.0, 0.0]; // one more in the score: e = 2.718 times the probability
+//! softmax(&mut p);
+//! assert!(p.iter().zip([0.665, 0.245, 0.090]).all(|(p, expected)| (p - expected).abs() < 1e-3));
+//!
+//! let mut sharp = [2.0, 1.0, 0.0];
+//! temperature(&mut sharp, 0.5);
+//! softmax(&mut sharp);
+//! assert!(sharp.iter().zip([0.867, 0.117, 0.016]).all(|(p, expected)| (p - expected).abs() < 1e-3));
+//! ```
 
 use crate::math;
 
