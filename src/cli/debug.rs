@@ -125,16 +125,16 @@ impl Stepper<'_> {
 
     /// Goes back by `n` matching stages, or to the beginning.
     fn back(&mut self, n: usize, here: impl Fn(Place) -> bool) -> Result<(), Failure> {
-        let mut left = n;
-        while left > 0 {
-            if !self.session.previous_stage() {
-                self.show_stage()?;
-                return Err(Failure::Work("this is the beginning".into()));
-            }
-            self.ended = false;
+        let (mut left, mut moved) = (n, false);
+        while left > 0 && self.session.previous_stage() {
+            (self.ended, moved) = (false, true);
             left -= usize::from(here(self.session.place()));
         }
-        Ok(self.show_stage()?)
+        if !moved {
+            return Err(Failure::Work("this is the beginning".into()));
+        }
+        self.show_stage()?;
+        if left > 0 { Ok(self.show_lines(&["this is the beginning".into()])?) } else { Ok(()) }
     }
 
     /// Changes the settings of this step, and shows the effect on the current stage.

@@ -35,6 +35,7 @@ pub fn print(report: &Report, bpe: &Bpe) -> Result<(), Failure> {
     for run in &report.runs {
         facts(run, greedy, out)?;
     }
+    writeln!(out, "behind greedy: nats less than greedy; by that choice: at the token that diverges")?;
     writeln!(out, "seed {}", report.seed)?;
     Ok(out.flush()?)
 }

@@ -38,7 +38,8 @@ pub enum Command {
     /// Switches this part off, or all parts on.
     Ablate(Option<Edit>),
     Undo,
-    Help,
+    /// All commands, or this one.
+    Help(Option<&'static str>),
     Quit,
 }
 
@@ -94,7 +95,10 @@ pub fn parse(line: &str) -> Result<Command, String> {
         "where" => bare(Command::Where),
         "undo" => bare(Command::Undo),
         "quit" => bare(Command::Quit),
-        _ => Ok(Command::Help),
+        _ => match rest {
+            [] => Ok(Command::Help(None)),
+            _ => full_name(&one(name, rest, "a command")?.text).map(|name| Command::Help(Some(name))),
+        },
     }
 }
 

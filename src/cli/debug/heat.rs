@@ -67,6 +67,15 @@ fn scale(first: usize, keys: usize) -> String {
     line
 }
 
+/// What the cells mean.
+pub fn legend(color: bool) -> &'static str {
+    if color {
+        "black is 0%, white 100%"
+    } else {
+        "\u{b7} below 2%, \u{2591} 20%, \u{2592} 45%, \u{2593} 70%, \u{2588} above"
+    }
+}
+
 /// One weight as a cell of two columns.
 fn cell(weight: f32, after: bool, color: bool) -> String {
     if after {

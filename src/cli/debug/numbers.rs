@@ -48,6 +48,14 @@ impl Stepper<'_> {
             Some(n) => writeln!(self.out, ": the {n} largest of each row")?,
             None => writeln!(self.out, ": columns {} to {}", cols.start(), cols.end())?,
         }
+        if stage.stage == Stage::AttnCAttn {
+            let (c, n_head) = (width / 3, self.lm.model.config.n_head);
+            let (key, value, d) = (c, 2 * c, c / n_head);
+            writeln!(
+                self.out,
+                "  query from column 0, key from {key}, value from {value}; {d} columns per head"
+            )?;
+        }
         for head in shown_heads {
             if in_heads {
                 writeln!(self.out, "  head {head}")?;

@@ -51,9 +51,10 @@ impl Stepper<'_> {
             Command::Set(None) => self.show_settings()?,
             Command::Set(Some((row, value))) => self.set(row, &value)?,
             Command::Force(token) => {
-                let forced = Some(self.token(&token)?);
-                self.change(|settings| settings.forced = forced)?;
+                let id = self.token(&token)?;
+                self.change(|settings| settings.forced = Some(id))?;
                 self.show_settings()?;
+                self.show_forced(id)?;
             }
             Command::Ablate(Some(edit)) if self.session.settings().edits.contains(&edit) => {
                 return Err(format!("{edit} is already switched off").into());
@@ -73,7 +74,7 @@ impl Stepper<'_> {
                 self.ended = false;
                 self.show_stage()?;
             }
-            Command::Help => write!(self.out, "{}", command::help())?,
+            Command::Help(only) => write!(self.out, "{}", command::help(only))?,
             Command::Quit => return Ok(false),
         }
         Ok(true)
@@ -99,10 +100,13 @@ impl Stepper<'_> {
         }
     }
 
-    /// The only stage of this step that matches a name.
+    /// The only stage of this step, or of this block, that matches a name.
     fn find_place(&self, name: &str) -> Result<Place, String> {
-        let glob = self.find(name)?;
-        let found: Vec<Place> = self.session.places().filter(|place| matches(&glob, *place)).collect();
+        let (glob, here) = (self.find(name)?, self.session.place().block);
+        let mut found: Vec<Place> = self.session.places().filter(|place| matches(&glob, *place)).collect();
+        if found.iter().any(|place| place.block == here) {
+            found.retain(|place| place.block == here);
+        }
         match found[..] {
             [place] => Ok(place),
             [] => Err(format!("this step has no {name}")),
@@ -135,8 +139,9 @@ impl Stepper<'_> {
     }
 }
 
-/// Whether a pattern matches the name of this place, with or without `transformer.`.
+/// Whether a pattern matches the name of this place or an end of it: `transformer.h.3.mlp.act`, `h.3.mlp.act`, `act`.
 fn matches(glob: &Pattern, place: Place) -> bool {
     let name = place.to_string();
-    glob.matches(&name) || name.strip_prefix("transformer.").is_some_and(|bare| glob.matches(bare))
+    let mut ends = name.match_indices('.').map(|(dot, _)| &name[dot + 1..]);
+    glob.matches(&name) || ends.any(|end| !end.starts_with(|c: char| c.is_ascii_digit()) && glob.matches(end))
 }

@@ -4,6 +4,7 @@ use super::super::text::{quoted, shorten};
 use super::{Stepper, heat};
 use gpt2::bpe::TokenId;
 use gpt2::sampling::candidates::{list, percent};
+use gpt2::softmax::log_softmax;
 use gpt2::trace::{Place, Stage, number};
 use serde_json::json;
 use std::io::{self, Write};
@@ -118,6 +119,22 @@ impl Stepper<'_> {
         Ok(())
     }
 
+    /// Prints how likely the model thinks a forced token is, and the token that `force` may have been meant for.
+    pub fn show_forced(&mut self, id: TokenId) -> io::Result<()> {
+        let Some(logits) = self.session.values(Place::new(Stage::LmHead, None)) else { return Ok(()) };
+        let last = logits.values.rchunks(logits.shape[1]).next().unwrap_or_default(); // [V]
+        let p = percent(log_softmax(last, id as usize).exp());
+        writeln!(self.out, "  the model gives it {p}")?;
+        let bytes = self.lm.bpe.token_bytes(id).unwrap_or_default();
+        if bytes.first().is_some_and(u8::is_ascii_alphabetic)
+            && let [spaced] = self.lm.bpe.encode([b" ", bytes].concat())[..]
+        {
+            let p = percent(log_softmax(last, spaced as usize).exp());
+            writeln!(self.out, "  {}, with its space, is another token: {p}", self.text(spaced))?;
+        }
+        Ok(())
+    }
+
     /// Prints the logit lens: one line per block.
     pub fn show_lens(&mut self, n: usize) -> io::Result<()> {
         for (i, block) in self.session.lens(n).iter().enumerate() {
@@ -133,7 +150,11 @@ impl Stepper<'_> {
         };
         let (rows, keys) = (weights.shape[1], weights.shape[2]);
         let names: Vec<String> = self.session.seen_ids().iter().map(|id| self.text(*id)).collect();
-        writeln!(self.out, "block {block}, head {head}: queries down, keys across")?;
+        writeln!(
+            self.out,
+            "block {block}, head {head}: queries down, keys across; {}",
+            heat::legend(self.color)
+        )?;
         let weights = &weights.values[head * rows * keys..][..rows * keys];
         let width = self.width.saturating_sub(2); // the indentation
         self.show_lines(&heat::lines(weights, keys, &names, self.color, width))
@@ -165,6 +186,14 @@ impl Stepper<'_> {
                 }
             }
         }
+        writeln!(
+            self.out,
+            "  means over the queries of this step, without position 0, which sees only itself"
+        )?;
+        writeln!(
+            self.out,
+            "  for position 1 the first token is the previous one too: it counts in both columns"
+        )?;
         let Some((share, block, head)) = most else { return Ok(()) };
         writeln!(self.out, "  most on the previous token: block {block}, head {head}, {}", percent(share))
     }

@@ -5,7 +5,7 @@ pub const COMMANDS: [(&str, &str, &str, &str); 22] = [
     ("next", "n", "[N]", "go to the next stage, or N stages on; an empty line does the same"),
     ("block", "b", "[N]", "run to the end of this block, or of the N-th block from here"),
     ("token", "t", "[N]", "run to the next chosen token, or the N-th"),
-    ("run", "r", "STAGE", "run to the next stage with this name: lm_head, h.3.attn.weights, *.mlp.act"),
+    ("run", "r", "STAGE", "run to the next stage with this name: lm_head, attn.weights, h.3.mlp.act, ln_*"),
     ("continue", "c", "", "run to the end of the text"),
     ("back", "k", "[N] | token [N] | STAGE", "go back N stages or tokens, or to an earlier stage"),
     ("restart", "", "", "go back to the first stage of the first step"),
@@ -36,19 +36,24 @@ pub const COMMANDS: [(&str, &str, &str, &str); 22] = [
         "switch off a part of the model, from this step on",
     ),
     ("undo", "u", "", "undo the last change made in this step"),
-    ("help", "h", "", "show this list; ? does the same"),
+    ("help", "h", "[COMMAND]", "show this list, or one command; ? does the same"),
     ("quit", "q", "", "end the session"),
     ("?", "", "", ""),
 ];
 
-/// The help text: a list of all commands.
-pub fn help() -> String {
+/// The help text: a list of all commands, or the entry of one.
+pub fn help(only: Option<&str>) -> String {
     let line = |(name, short, arguments, about): &(&str, &str, &str, &str)| {
         let names = if short.is_empty() { name.to_string() } else { format!("{name}, {short}") };
         let usage = format!("  {names:<15} {arguments}");
         format!("{}\n                  {about}\n", usage.trim_end())
     };
-    let list: String = COMMANDS.iter().filter(|command| !command.3.is_empty()).map(line).collect();
+    let shown = |name: &str| only.is_none_or(|only| only == name);
+    let list = COMMANDS.iter().filter(|(name, .., about)| shown(name) && !about.is_empty());
+    let list: String = list.map(line).collect();
+    if only.is_some() {
+        return list;
+    }
     format!(
         "{list}A command name may be shortened if it stays unambiguous. set may be left out: temperature 0.5.\n\
          A change applies to this step and to later ones. Going back to an earlier step\n\

@@ -33,18 +33,19 @@ fn names_may_be_shortened() {
         ("set top-k off", Command::Set(Some((option("top-k"), "off".into())))),
         ("ablate head 3 1", Command::Ablate(Some(Edit::Head { block: 3, head: 1 }))),
         ("ablate mlp 0", Command::Ablate(Some(Edit::Mlp { block: 0 }))),
-        ("?", Command::Help),
+        ("?", Command::Help(None)),
+        ("help p", Command::Help(Some("print"))),
     ] {
         assert_eq!(parse(line), Ok(command), "{line}");
     }
     let print = Print { stage: Some("lm_head".into()), rows: Some(2..=4), top: Some(5), ..Print::default() };
     assert_eq!(parse("p lm_head rows 2-4 top 5"), Ok(Command::Print(print)));
-    assert!(help().lines().all(|line| line.len() <= 100));
+    assert!(help(None).lines().all(|line| line.len() <= 100));
 }
 
 #[test]
 fn every_command_is_in_the_help_with_its_abbreviation() {
-    let help = help();
+    let help = help(None);
     let mut shorts = Vec::new();
     for (name, short, _, about) in COMMANDS.iter().filter(|(name, ..)| *name != "?") {
         assert_eq!(full_name(name), Ok(*name));
