@@ -37,7 +37,7 @@
 //! | 9 | [`sampling`] | Which token comes next? | 6 |
 //! | 10 | [`generate`] | How does a model write? | 7 |
 //!
-//! Off this path, [`score`] measures how likely a text is; [`search`] looks for likely texts, or generates several
+//! The [`glossary`] explains the words. Off this path, [`score`] measures how likely a text is; [`search`] looks for likely texts, or generates several
 //! tokens in one pass; [`inspect`] shows a whole generation and compares two; [`checkpoint`] opens models.
 //!
 //! # Floors
@@ -133,6 +133,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod format;
+pub mod glossary;
 pub mod inspect;
 pub mod linear;
 pub mod math;
