@@ -19,10 +19,11 @@
 //!
 //! # Why
 //!
-//! *Why divide by sqrt(D)?* A dot product of D random numbers is about sqrt(D) in size. Softmax of large scores gives nearly all
-//! weight to one position, and a small change of a score then changes nothing. *Why several heads?* One softmax gives one
-//! mean of the values; several heads bring several. *Why the mask?* In training, each row predicts the token that stands in
-//! the next row; without the mask it could copy it. Notebook 3 shows each of these with the model.
+//! *Why divide by sqrt(D)?* The dot product of two random vectors with D numbers of variance 1 is about sqrt(D) in size.
+//! Softmax of large scores gives nearly all weight to one position; a small change of a score then changes almost nothing.
+//! *Why several heads?* A head takes one weighted mean of the values; several heads take several. *Why the mask?* In
+//! training, each row predicts the token of the next row; without the mask it could copy that token. Notebook 3 shows each
+//! of these by experiment.
 //!
 //! One head, two positions, D = 2:
 //!

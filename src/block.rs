@@ -10,9 +10,10 @@
 //!
 //! # Why
 //!
-//! Because every part adds, the stream is a sum: the embedding plus what each part wrote. A part can be missing without
-//! breaking the rest; notebook 4 leaves each one out and measures the loss. It also replaces the additions: then the rows of
-//! all positions become nearly the same.
+//! Because every part adds, the stream is a sum: the embedding plus what each part wrote. Notebook 4 leaves out one part of
+//! the bundled model at a time: without the MLP of block 0 the loss more than triples; without any other part it rises by
+//! less than a nat per token. Where parts replace the stream instead of adding to it, the rows of all
+//! positions become nearly parallel.
 //!
 //! ```
 //! use gpt2::trace::Recorder;

@@ -1,4 +1,4 @@
-//! **Step 1.** How does text become numbers, and numbers text?
+//! How does text become numbers, and numbers text?
 //!
 //! A model reads and writes *tokens*: numbers from 0 to 50,256. One token per word would leave out every
 //! word that is not in the list; one token per byte would make texts long. Byte-pair encoding lies in
@@ -38,7 +38,7 @@
 //! | `bpe/files.rs`, `tokenizer_json.rs`, `builder.rs` | how is it read and checked? |
 //! | `bpe/cache.rs`, `hash.rs` | what makes ordinary text fast? |
 //! | `bpe/added.rs` | where is `<\|endoftext\|>`? |
-//! | `bpe/decode.rs`, `stream.rs` | how do tokens become text, also while it is being generated? |
+//! | `bpe/decode.rs`, `stream.rs` | how do tokens become text, even one at a time? |
 //!
 //! The result equals that of OpenAI's tiktoken (`gpt2`) and of Hugging Face's tokenizers on every text. The
 //! character classes are those of Unicode 16.0. Bytes that are not UTF-8 are kept as they are: `decode` of
@@ -121,8 +121,8 @@ impl Bpe {
     /// A vocabulary in GPT-2's two files, `vocab.json` and `merges.txt`. Ids may have any order, and gaps.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::error::Error::Io) if a file cannot be read; [`Error::File`](crate::error::Error::File) if the two are no byte-level BPE. The message says where,
-    /// and what to do.
+    /// [`Error::Io`](crate::error::Error::Io) if a file cannot be read; [`Error::File`](crate::error::Error::File) if the
+    /// two do not define a byte-level BPE. The message says where, and what to do.
     pub fn from_files(vocab: &Path, merges: &Path) -> Result<Self> {
         let texts = [files::read(vocab)?, files::read(merges)?];
         if texts == [GPT2_VOCAB, GPT2_MERGES] {
@@ -135,7 +135,8 @@ impl Bpe {
     /// A vocabulary in the one file of HF's `tokenizers`, `tokenizer.json`.
     ///
     /// # Errors
-    /// As [`Bpe::from_files`]; and [`Error::File`](crate::error::Error::File) if it describes another kind of tokenizer than GPT-2's.
+    /// As [`Bpe::from_files`]; and [`Error::File`](crate::error::Error::File) if it describes another kind of tokenizer
+    /// than GPT-2's.
     pub fn from_tokenizer_json(path: &Path) -> Result<Self> {
         Ok(Self { vocabulary: Arc::new(tokenizer_json(path)?) })
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! while not finished:
 //!     begin:  is there a position for the next token?     # if there is a draft, it guesses the next tokens
-//!     read:   logits = model(ids)[-1]                     # the cache holds all ids but the newest
+//!     read:   logits = model(ids)[-1]                     # [V]; the cache holds all ids but the newest
 //!     end:    next = choose(logits);  ids.append(next)    # finished: end-of-text, a stop string or the length limit
 //! ```
 //!

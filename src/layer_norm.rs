@@ -15,9 +15,9 @@
 //!
 //! # Why
 //!
-//! Each part of a block adds to the residual stream, so the stream grows from block to block. A layer norm makes the input of
-//! the next part independent of that size: a row a hundred times as large gives the same result. Notebook 4 leaves the norms
-//! out, and the numbers run away.
+//! Each part of a block adds to the residual stream, which grows from block to block. A layer norm makes the input of the
+//! next part independent of that size: a row a hundred times as large gives the same result, up to `eps` and rounding.
+//! Notebook 4 leaves the norms out of the bundled model, and the stream grows to hundreds of times its size.
 //!
 //! ```
 //! use gpt2::{layer_norm::LayerNorm, tensor::Matrix};

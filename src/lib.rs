@@ -37,8 +37,9 @@
 //! | 9 | [`sampling`] | Which token comes next? | 6 |
 //! | 10 | [`generate`] | How does a model write? | 7 |
 //!
-//! The [`glossary`] explains the words. Off this path, [`score`] measures how likely a text is; [`search`] looks for likely texts, or generates several
-//! tokens in one pass; [`inspect`] shows a whole generation and compares two; [`checkpoint`] opens models.
+//! The [glossary](guide::glossary) explains the words, and the [`guide`] has pages on the program, ports, checkpoints and
+//! exactness. Off this path, [`score`] measures how likely a text is; [`search`] looks for likely texts, or generates
+//! several tokens in one pass; [`inspect`] shows a whole generation and compares two; [`checkpoint`] opens models.
 //!
 //! # Floors
 //!
@@ -52,15 +53,7 @@
 //! | middle | [`trace`], [`kv_cache`], [`linear`], [`config`] |
 //! | ground | [`activation`], [`matmul`], [`tensor`], [`math`], [`format`](mod@format), [`simd`], [`error`] |
 //!
-//! Where to make an addition:
-//!
-//! | what | where |
-//! |---|---|
-//! | a stage | `Stage` in `src/trace/stage.rs`, and a `tap` in the lesson |
-//! | a sampler or processor | a function in `src/sampling/`, and a row in `src/sampling/options.rs` |
-//! | a checkpoint format | a file in `src/format/`, and a case in `src/checkpoint/folder.rs` |
-//! | a kernel | a file in `src/matmul/` beside its plain loop, and its dispatch in `src/matmul/mod.rs` |
-//! | a command | a file in `src/cli/`, and a case in `src/cli/mod.rs` |
+//! [`guide::maintain`] says where to make an addition.
 //!
 //! # Letters
 //!
@@ -133,7 +126,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod format;
-pub mod glossary;
+pub mod guide;
 pub mod inspect;
 pub mod linear;
 pub mod math;

@@ -14,9 +14,9 @@
 //!
 //! # Why
 //!
-//! Attention only mixes rows. The MLP computes something new from each row: a neuron, one of the 4C numbers in the middle,
-//! is positive where the row matches its column of `c_fc`, and then adds its row of `c_proj` to the result. Notebook 4 shows
-//! what single neurons respond to, and what is lost without the nonlinearity.
+//! Each of the 4C numbers in the middle is a *neuron*. Its column of `c_fc` sets how strongly it responds to a row, and it
+//! adds its row of `c_proj`, multiplied by that response, to the result. The nonlinearity makes the response more than a
+//! weighted sum. Notebook 4 shows what single neurons respond to, and what is lost without the nonlinearity.
 //!
 //! ```
 //! use gpt2::{activation::Activation, tensor::Matrix};

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! The model gives a distribution. The token drawn from it becomes part of the text and conditions everything after it.
-//! Thousands of unlikely tokens are likely together: the longer the text, the surer one of them is drawn. So this tail
-//! is cut before the draw. The rules are those of HF `transformers` (`TopKLogitsWarper`, `TopPLogitsWarper`); top-p is
+//! Thousands of unlikely tokens are likely together, and a long text almost certainly draws one of them (notebooks 6 and
+//! 7 measure it). So this tail is cut before the draw. The rules are those of HF `transformers` (`TopKLogitsWarper`, `TopPLogitsWarper`); top-p is
 //! from Holtzman et al., "The Curious Case of Neural Text Degeneration" (2019). Next: [`generate`](crate::generate).
 //!
 //! # Example

@@ -55,8 +55,8 @@ fn a_table_for_people() {
 fn what_does_not_fit_is_named() {
     let mut command = gpt2();
     command.args(["bench", "--repeat", "1", "--prefill", "3,65", "--decode", "2x2,60x1", "--model"]);
-    let note = "note: left out, because lengths go from 1 to the model's 64 positions and decoding adds 16: \
-                prefill 65, decode 60x1\n";
+    let note = "note: skipped prefill 65, decode 60x1: a length must be 1 to 64 (the model's positions), and \
+                decoding adds 16\n";
     command.arg(fixture("base")).assert().success().stderr(predicate::eq(note));
 }
 

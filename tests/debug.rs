@@ -113,17 +113,21 @@ fn odd_commands_are_answered_and_the_session_goes_on() {
         ("back", "error: this is the beginning"),
         ("back 18446744073709551615", "error: this is the beginning"),
         ("back token", "error: this is the beginning"),
-        ("back lm_head", "error: this is the beginning"),
+        ("back lm_head", "error: no earlier stage is called \"lm_head\""),
+        ("back 5", "error: this is the beginning"),
         ("run h.2", "error: no stage is called \"h.2\""),
         ("run [", "is not a stage name or pattern"),
         ("run attn.scores", "transformer.h.0.attn.scores [4, 3, 3]"),
         ("print h.*", "matches transformer.h.0.ln_1"),
         ("print c_attn", "matches transformer.h.0.attn.c_attn, transformer.h.1.attn.c_attn, ...; choose one"),
         ("print h.1.attn.c_attn", "query from column 0, key from "),
+        ("run h.1.ln_1\nprint c_attn", "transformer.h.1.attn.c_attn [3, "),
         ("print 0", "no stage is called \"0\""),
-        ("help print", "print numbers of a stage"),
+        ("help ?", "show this list, or one command"),
+        ("help top-k", "show or change temperature"),
         ("help x y", "help needs"),
         ("force 5", "the model gives it "),
+        ("force 64", "\"a\" is forced"),
         ("print wte heads 0", "has no heads"),
         ("print wte rows 3", "there is no row 3; there are 3, 0 to 2"),
         ("print lm_head cols 211", "there is no column 211"),
@@ -323,6 +327,14 @@ fn options_that_conflict_with_debug_are_bad_usage() {
         .code(1)
         .stderr(predicate::str::contains("no token to step"));
     debug("--ids 1 --file", "").arg("/no/such/file").assert().code(2);
+}
+
+/// `force` shows how likely the token is, and names the token that begins with a space.
+#[test]
+fn a_forced_word_without_its_space_is_noted() {
+    let session = transcript(&mut debug("--seed 1", "force \"king\"\nquit\n").arg("The"));
+    assert!(session.contains("\"king\" is forced\n  the model gives it "), "{session}");
+    assert!(session.contains("  \" king\", with its space, is another token: "), "{session}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
     python tests/find_planted_bugs.py target/release/gpt2 [--number 5] [--seed S]
 
-This tests the README's way of finding a mistake in a port, on fresh random checkpoints. First it runs the README's
+This tests the guide's way of finding a mistake in a port, on fresh random checkpoints. First it runs the guide's
 Python unchanged: the code that reads a trace, and the hooks of a port. For each checkpoint it compares
 tests/hf_stages.py with what transformers returns (hidden states, attention weights, logits: every bit must be equal)
 and with `gpt2 trace --list` (the same names in the same order). For the model without a mistake, `diff` must name no
@@ -133,10 +133,10 @@ def check_hooks(binary: Path, model: GPT2LMHeadModel, ids: list[int]):
         raise Wrong("hf_stages.py and `gpt2 trace --list` differ in names or order")
 
 
-def check_readme(binary: Path, folder: Path):
-    """The README's Python reads the trace of a generation, and hooks a port whose parts have other names."""
-    blocks = (Path(__file__).parent.parent / "README.md").read_text().split("```python\n")[1:]
-    reads, hooks = (block.split("```")[0] for block in blocks)
+def check_guide(binary: Path, folder: Path):
+    """The guide's Python reads the trace of a generation, and hooks a port whose parts have other names."""
+    guide = Path(__file__).parent.parent / "src/guide"
+    reads, hooks = ((guide / page).read_text().split("```python\n")[1].split("```")[0] for page in ("inside.md", "port.md"))
 
     config = GPT2Config(n_layer=2, n_head=2, n_embd=16, n_positions=8, vocab_size=6000, bos_token_id=0, eos_token_id=0)
     save(GPT2LMHeadModel(config), folder)
@@ -152,14 +152,14 @@ def check_readme(binary: Path, folder: Path):
             exec(reads, {})
         lines = printed.getvalue().splitlines()
         if len(lines) != 4 or "'step': 'top-k'" not in lines[2] or "'uniform'" not in lines[3]:
-            raise Wrong(f"README: reading a trace prints {lines}")
+            raise Wrong(f"the guide: reading a trace prints {lines}")
         exec(hooks, {"port": port})
         run(binary, "trace", "--model", ".", "--ids", "464,5822,531", "--out", "ours.safetensors")
         done = run(binary, "diff", "ours.safetensors", "port.safetensors")
     finally:
         os.chdir(before)
     if done.returncode != 0 or "7 stages compared, none beyond" not in done.stdout:  # three per block, and the head
-        raise Wrong(f"README: the hooked port differs: {done.stdout[-500:]}{done.stderr}")
+        raise Wrong(f"the guide: the hooked port differs: {done.stdout[-500:]}{done.stderr}")
 
 
 def run(binary: Path, *args) -> subprocess.CompletedProcess:
@@ -213,8 +213,8 @@ def main():
     binary, wrong = args.binary.resolve(), 0
     with tempfile.TemporaryDirectory() as folder:
         try:
-            check_readme(binary, Path(folder))
-            print("    ok    the README's Python", flush=True)
+            check_guide(binary, Path(folder))
+            print("    ok    the guide's Python", flush=True)
         except Wrong as problem:
             wrong += 1
             print(f"    WRONG {problem}", flush=True)
@@ -226,7 +226,7 @@ def main():
             except Wrong as problem:
                 wrong += 1
                 print(f"{number:3} WRONG {problem}", flush=True)
-    print(f"the README and {args.number} checkpoints, {wrong} wrong")
+    print(f"the guide and {args.number} checkpoints, {wrong} wrong")
     sys.exit(1 if wrong else 0)
 
 

@@ -176,7 +176,7 @@ fn options_out_of_range_are_named() {
 fn negative_numbers_are_values() {
     for (arguments, problem) in [
         ("--top-k -3", "invalid value '-3' for '--top-k <K>': top-k must be a whole number, at least 1"),
-        ("--seed -1", "invalid value '-1' for '--seed <S>': seed must be a whole number"),
+        ("--seed -1", "invalid value '-1' for '--seed <S>': seed must be a whole number, from 0 to 2^64 - 1"),
         ("--max-new-tokens -1", "invalid value '-1' for '--max-new-tokens <N>'"),
         ("--top-k many", "invalid value 'many' for '--top-k <K>'"),
         ("--context-policy -1", "context-policy must be slide, stop or error"),

@@ -161,7 +161,7 @@ fn instruction_sets_change_no_bit() {
     }
 }
 
-/// The cost of eight bits on texts that the model itself samples. The README has figures for held-out text.
+/// The cost of eight bits on texts that the model itself samples. The guide has figures for held-out text.
 #[test]
 fn perplexity_stays_within_half_a_percent() {
     let lm = bundled();

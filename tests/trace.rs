@@ -132,6 +132,10 @@ fn some_stages() {
     for (globs, expected) in [
         ("--stages lm_head", vec!["lm_head"]),
         (
+            "--stages ln_1 --stages h.1.attn.weights",
+            vec!["transformer.h.0.ln_1", "transformer.h.1.attn.weights", "transformer.h.1.ln_1"],
+        ),
+        (
             "--stages *.h.1.mlp.*",
             ["act", "c_fc", "c_proj"]
                 .map(|s| format!("transformer.h.1.mlp.{s}"))

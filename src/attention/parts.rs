@@ -1,15 +1,15 @@
 //! How do threads share attention?
 //!
 //! ```text
-//! for each head:                                  # columns h*D .. (h+1)*D of the result
-//!     for each sequence of the batch:
+//! for each sequence of the batch:
+//!     for each head:                                  # columns h*D .. (h+1)*D of the result
 //!         for each group of up to 8 new positions:
 //!             work(part)
 //! ```
 //!
 //! Each part is computed alone: it reads the cache and writes its own rectangle of the result. The positions of a group
-//! share each key and value that is read ([`heads`]). One thread takes neighbouring parts, so it reads a head's keys again
-//! while they are still near.
+//! share each key and value that is read ([`heads`]). One thread takes neighbouring parts: it reads a head's keys again
+//! while they are still near, and a sequence's cache from one end to the other.
 
 use crate::kv_cache::{LayerCache, Sequence};
 use crate::matmul::{Disjoint, heads};
@@ -26,11 +26,11 @@ pub fn each_head(qkv: &Matrix, cache: &LayerCache, n_head: usize, work: impl Fn(
     let (step, c, d) = (qkv.cols(), qkv.cols() / 3, qkv.cols() / 3 / n_head);
     let t: usize = sequences.iter().map(|sequence| sequence.ids.len()).sum();
     assert_eq!((qkv.rows(), step), (t, 3 * n_head * d), "qkv [T, 3C], C = H * D");
-    let groups: usize = sequences.iter().map(groups_of).sum();
+    let parts: usize = sequences.iter().map(|sequence| n_head * groups_of(sequence)).sum();
     let mut mixed = Matrix::scratch(t, c);
     let out = Disjoint::new(mixed.data_mut());
-    (0..n_head * groups).into_par_iter().for_each(|i| {
-        let (h, (row, first, Sequence { ids, cache })) = (i / groups, group(sequences, i % groups));
+    (0..parts).into_par_iter().for_each(|i| {
+        let (h, row, first, Sequence { ids, cache }) = part(sequences, n_head, i);
         let rows = row..row + (ids.len() - first).min(heads::ROWS);
         let queries = &qkv.data()[row * step + h * d..];
         let (head, past) = (cache.head(layer, h), cache.len() + first);
@@ -44,17 +44,23 @@ fn groups_of(sequence: &Sequence<'_>) -> usize {
     sequence.ids.len().div_ceil(heads::ROWS)
 }
 
-/// The first row of group `i` of all sequences, which of its sequence's new positions this is, and the sequence.
-fn group<'a, 'b>(sequences: &'a [Sequence<'b>], mut i: usize) -> (usize, usize, &'a Sequence<'b>) {
+/// The head of part `i`, its first row, which of its sequence's new positions this is, and the sequence.
+fn part<'a, 'b>(
+    sequences: &'a [Sequence<'b>],
+    n_head: usize,
+    mut i: usize,
+) -> (usize, usize, usize, &'a Sequence<'b>) {
     let mut row = 0;
     for sequence in sequences {
-        if i < groups_of(sequence) {
-            return (row + i * heads::ROWS, i * heads::ROWS, sequence);
+        let groups = groups_of(sequence);
+        if i < n_head * groups {
+            let first = i % groups * heads::ROWS;
+            return (i / groups, row + first, first, sequence);
         }
-        i -= groups_of(sequence);
+        i -= n_head * groups;
         row += sequence.ids.len();
     }
-    unreachable!("a group of the batch")
+    unreachable!("a part of the batch")
 }
 
 /// One head, and r new positions of one sequence.

@@ -98,6 +98,26 @@ fn a_long_text() {
     }
 }
 
+/// Parts write to the result without a lock: each row of each head belongs to exactly one part.
+#[test]
+fn parts_cover_the_result_once() {
+    let (config, lengths) = (config(3, 4), [1, 8, 9, 30]);
+    let mut caches = lengths.map(|_| KvCache::new(&config));
+    let ids = [0; 30];
+    let mut batch: Vec<Sequence<'_>> =
+        lengths.iter().zip(&mut caches).map(|(len, cache)| Sequence { ids: &ids[..*len], cache }).collect();
+    let t: usize = lengths.iter().sum();
+    let qkv = numbers(t, 3 * 3 * 4, 1);
+    let mut cache = LayerCache::new(&mut batch, 0);
+    cache.append(&qkv);
+    let written = std::sync::Mutex::new(vec![0; t * 3]);
+    parts::each_head(&qkv, &cache, 3, |part| {
+        let mut written = written.lock().expect("no panic");
+        part.rows.clone().for_each(|row| written[row * 3 + part.h] += 1);
+    });
+    assert_eq!(written.into_inner().expect("no panic"), vec![1; t * 3]);
+}
+
 /// A trace gets the scores and weights that the heads are computed from.
 #[test]
 fn a_trace_gets_the_scores_and_weights_that_are_used() {

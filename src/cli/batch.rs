@@ -37,8 +37,8 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, special: bool) -> std::resul
     let lines = lines::open(path)?;
     let mut batch = Batch::new(&job.lm.model);
     let (mut results, mut end) = (Results::default(), None);
-    while !interrupt::came() {
-        while end.is_none() && batch.len() < size && results.bytes < HELD && !interrupt::came() {
+    while !interrupt::requested() {
+        while end.is_none() && batch.len() < size && results.bytes < HELD && !interrupt::requested() {
             let patience = if batch.is_empty() { Duration::from_millis(50) } else { Duration::ZERO };
             match lines.recv_timeout(patience) {
                 Ok(Ok(line)) => {

@@ -79,7 +79,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let left_out: Vec<String> = too_long.chain(too_deep).collect();
     if !left_out.is_empty() {
         remark(format_args!(
-            "note: left out, because lengths go from 1 to the model's {n} positions and decoding adds {STEPS}: {}",
+            "note: skipped {}: a length must be 1 to {n} (the model's positions), and decoding adds {STEPS}",
             left_out.join(", ")
         ));
     }

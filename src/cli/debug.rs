@@ -123,6 +123,22 @@ impl Stepper<'_> {
         }))
     }
 
+    /// Goes back to the nearest stage before this one that matches, or stays here if none does.
+    fn back_to(&mut self, name: &str, here: impl Fn(Place) -> bool) -> Result<(), Failure> {
+        let mut moved = 0;
+        while self.session.previous_stage() {
+            moved += 1;
+            if here(self.session.place()) {
+                self.ended = false;
+                return Ok(self.show_stage()?);
+            }
+        }
+        for _ in 0..moved {
+            self.session.next_stage();
+        }
+        Err(Failure::Work(format!("no earlier stage is called {name:?}")))
+    }
+
     /// Goes back by `n` matching stages, or to the beginning.
     fn back(&mut self, n: usize, here: impl Fn(Place) -> bool) -> Result<(), Failure> {
         let (mut left, mut moved) = (n, false);

@@ -166,7 +166,7 @@ fn write<T: Trace>(
             print(&piece)?;
         }
         note_slide(generation.slides(), "", &job.lm.model);
-        if interrupt::came() {
+        if interrupt::requested() {
             break;
         }
     }

@@ -18,13 +18,13 @@ pub fn watch() -> Result<(), Failure> {
 }
 
 /// Whether Ctrl-C was pressed.
-pub fn came() -> bool {
+pub fn requested() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
 /// Ends the command if Ctrl-C was pressed.
 pub fn check() -> Result<(), Failure> {
-    if came() { Err(Failure::Interrupted) } else { Ok(()) }
+    if requested() { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
 /// Ends the program at the first Ctrl-C.

@@ -17,6 +17,7 @@ mod quantize;
 mod report;
 mod score;
 mod speculation;
+mod stage_names;
 mod text;
 mod tokenize;
 mod trace;

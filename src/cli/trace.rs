@@ -7,6 +7,7 @@ use super::failure::{Failure, usage};
 use super::interrupt;
 use super::model::Common;
 use super::report::{output, print_json, remark};
+use super::stage_names::matches;
 use super::text::{RunArgs, quoted};
 use glob::Pattern;
 use gpt2::bpe::TokenId;
@@ -42,7 +43,8 @@ pub struct Args {
     /// Write the stages to a safetensors file
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Only stages whose name matches: * is any text, ? any character, [0-3] one of several (repeatable)
+    /// Only stages whose name, or the end of it, matches: * is any text, ? any character, [0-3] one of several
+    /// (repeatable)
     #[arg(long, value_name = "GLOB")]
     stages: Vec<Pattern>,
     /// Print what the model would predict after each block: the N likeliest next tokens at each position [default N: 5]
@@ -106,7 +108,8 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     print_json(&report)
 }
 
-/// The names that `--stages` selects, in forward order; all stages without it.
+/// The names that `--stages` selects, in forward order; all stages without it. A pattern that matches no whole name is
+/// compared with their ends.
 fn select(args: &Args, config: &Config) -> Result<Vec<String>, Failure> {
     let mut names: Vec<String> = Place::all(config.n_layer).map(|place| place.to_string()).collect();
     if args.stages.is_empty() {
@@ -115,13 +118,19 @@ fn select(args: &Args, config: &Config) -> Result<Vec<String>, Failure> {
     if args.lens.is_some() {
         names.extend((0..config.n_layer).map(Lens::name));
     }
-    if let Some(none) = args.stages.iter().find(|glob| !names.iter().any(|name| glob.matches(name))) {
-        return Err(Failure::Usage(format!(
-            "--stages {none:?} matches no stage; --list shows their names",
-            none = none.as_str()
-        )));
+    let mut selected = Vec::new();
+    for glob in &args.stages {
+        let whole = names.iter().any(|name| glob.matches(name));
+        let selects = |name: &&String| if whole { glob.matches(name) } else { matches(glob, name) };
+        let before = selected.len();
+        selected.extend(names.iter().filter(selects).cloned());
+        if selected.len() == before {
+            let none = glob.as_str();
+            let problem = format!("--stages {none:?} matches no stage; --list shows their names");
+            return Err(Failure::Usage(problem));
+        }
     }
-    names.retain(|name| args.stages.iter().any(|glob| glob.matches(name)));
+    names.retain(|name| selected.contains(name));
     Ok(names)
 }
 

@@ -1,7 +1,7 @@
 //! How is a token chosen, and when does a text end?
 //!
 //! All options are in one table. A row defines a field of [`Options`] and its builder method, a flag, a JSON key (in
-//! batch files and in the metadata of traces), an option of the stepper, a line of the README and, if it changes
+//! batch files and in the metadata of traces), an option of the stepper, a line of the guide and, if it changes
 //! scores, a step. Steps run in the order of the table. A new sampling method takes one function and one row.
 
 mod check;

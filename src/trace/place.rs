@@ -79,7 +79,7 @@ impl Place {
     }
 }
 
-/// The number from 1 on that `name` has after `prefix`, and what stands behind its dot; else 0 and all of `name`.
+/// Splits `<prefix>N.<rest>` into N, which is at least 1, and the rest; any other name is number 0 and its own rest.
 fn numbered<'a>(prefix: &str, name: &'a str) -> (usize, &'a str) {
     let number = |digits: &str| digits.parse().ok().filter(|n: &usize| *n > 0 && n.to_string() == digits);
     let parts = name.strip_prefix(prefix).and_then(|rest| rest.split_once('.'));

@@ -1,6 +1,6 @@
 //! The list of all stages: name, shape, formula, and the file that computes it.
 //!
-//! This one list drives the trace file, the digests, the comparison of two traces and the README's table.
+//! This one list drives the trace file, the digests, the comparison of two traces and the guide's table.
 
 use crate::config::Config;
 
@@ -10,8 +10,12 @@ macro_rules! stages {
         /// A result of the forward pass, under Hugging Face's module names: a forward hook in PyTorch produces the
         /// same keys.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[allow(missing_docs)] // `describe` says what each is
-        pub enum Stage { $($stage),* }
+        pub enum Stage {
+            $(
+                #[doc = concat!("`", $name, "` `", $shape, "`: `", $formula, "`")]
+                $stage,
+            )*
+        }
 
         impl Stage {
             /// All stages, in the order of the forward pass (one block).

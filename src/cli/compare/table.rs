@@ -35,7 +35,8 @@ pub fn print(report: &Report, bpe: &Bpe) -> Result<(), Failure> {
     for run in &report.runs {
         facts(run, greedy, out)?;
     }
-    writeln!(out, "behind greedy: nats less than greedy; by that choice: at the token that diverges")?;
+    writeln!(out, "nats: the text's log-probability; behind greedy: nats lost to greedy over the")?;
+    writeln!(out, "tokens that both texts have; by that choice: nats lost at the diverging token")?;
     writeln!(out, "seed {}", report.seed)?;
     Ok(out.flush()?)
 }

@@ -97,7 +97,11 @@ pub fn parse(line: &str) -> Result<Command, String> {
         "quit" => bare(Command::Quit),
         _ => match rest {
             [] => Ok(Command::Help(None)),
-            _ => full_name(&one(name, rest, "a command")?.text).map(|name| Command::Help(Some(name))),
+            _ => {
+                let word = &*one(name, rest, "a command")?.text;
+                let name = if options().any(|row| row.name == word) { "set" } else { full_name(word)? };
+                Ok(Command::Help(Some(name)))
+            }
         },
     }
 }

@@ -113,6 +113,7 @@ mod tests {
         assert!(plain[2].contains("\u{2592}\u{2592}\u{2588}\u{2588}  most: 1"), "{plain:?}");
         let colored = lines(&weights, 2, &names(2), true, 200).join("\n");
         assert!(colored.contains("\u{1b}[48;5;255m  \u{1b}[0m") && !colored.contains('\u{2588}'));
+        assert!(legend(true).contains("black is 0%") && legend(false).contains("\u{2588} above"));
     }
 
     #[test]

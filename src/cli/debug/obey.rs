@@ -1,6 +1,7 @@
 //! Executes the stepper's commands.
 
 use super::super::failure::Failure;
+use super::super::stage_names::matches;
 use super::Stepper;
 use super::command::{self, Command, Word};
 use glob::Pattern;
@@ -19,14 +20,14 @@ impl Stepper<'_> {
             Command::Token(n) => self.run_to(n, |place| place.stage == Stage::NextId)?,
             Command::Run(name) => {
                 let glob = self.find(&name)?;
-                self.run_to(1, |place| matches(&glob, place))?;
+                self.run_to(1, |place| matches(&glob, &place.to_string()))?;
             }
             Command::Continue => self.go_to_the_end()?,
             Command::Back(n) => self.back(n, |_| true)?,
             Command::BackToken(n) => self.back(n, |place| place.stage == Stage::NextId)?,
             Command::BackTo(name) => {
                 let glob = self.find(&name)?;
-                self.back(1, |place| matches(&glob, place))?;
+                self.back_to(&name, |place| matches(&glob, &place.to_string()))?;
             }
             Command::Restart => {
                 while self.session.previous_stage() {}
@@ -94,7 +95,7 @@ impl Stepper<'_> {
     fn find(&self, name: &str) -> Result<Pattern, String> {
         let glob = Pattern::new(name).map_err(|e| format!("{name:?} is not a stage name or pattern: {e}"))?;
         let mut places = Place::all(self.lm.model.config.n_layer);
-        match places.any(|place| matches(&glob, place)) {
+        match places.any(|place| matches(&glob, &place.to_string())) {
             true => Ok(glob),
             false => Err(format!("no stage is called {name:?}; stages lists them")),
         }
@@ -103,8 +104,9 @@ impl Stepper<'_> {
     /// The only stage of this step, or of this block, that matches a name.
     fn find_place(&self, name: &str) -> Result<Place, String> {
         let (glob, here) = (self.find(name)?, self.session.place().block);
-        let mut found: Vec<Place> = self.session.places().filter(|place| matches(&glob, *place)).collect();
-        if found.iter().any(|place| place.block == here) {
+        let mut found: Vec<Place> =
+            self.session.places().filter(|place| matches(&glob, &place.to_string())).collect();
+        if here.is_some() && found.iter().any(|place| place.block == here) {
             found.retain(|place| place.block == here);
         }
         match found[..] {
@@ -137,11 +139,4 @@ impl Stepper<'_> {
         }
         self.change(|settings| settings.options = options)
     }
-}
-
-/// Whether a pattern matches the name of this place or an end of it: `transformer.h.3.mlp.act`, `h.3.mlp.act`, `act`.
-fn matches(glob: &Pattern, place: Place) -> bool {
-    let name = place.to_string();
-    let mut ends = name.match_indices('.').map(|(dot, _)| &name[dot + 1..]);
-    glob.matches(&name) || ends.any(|end| !end.starts_with(|c: char| c.is_ascii_digit()) && glob.matches(end))
 }

@@ -128,6 +128,7 @@ impl Stepper<'_> {
         let bytes = self.lm.bpe.token_bytes(id).unwrap_or_default();
         if bytes.first().is_some_and(u8::is_ascii_alphabetic)
             && let [spaced] = self.lm.bpe.encode([b" ", bytes].concat())[..]
+            && (spaced as usize) < last.len()
         {
             let p = percent(log_softmax(last, spaced as usize).exp());
             writeln!(self.out, "  {}, with its space, is another token: {p}", self.text(spaced))?;
@@ -162,6 +163,10 @@ impl Stepper<'_> {
 
     /// Prints where each head attends: mean weights over the queries of this step.
     pub fn show_heads(&mut self) -> io::Result<()> {
+        let (seen, read) = (self.session.seen_ids().len(), self.session.read_ids().len());
+        if seen == 1 {
+            return writeln!(self.out, "  only position 0 was read, and it sees only itself");
+        }
         let [head, first, before, itself] = ["head", "first token", "previous", "itself"];
         writeln!(self.out, "  {:<8}{head:>8}{first:>14}{before:>10}{itself:>10}", "block")?;
         let mut most: Option<(f64, usize, usize)> = None;
@@ -186,14 +191,18 @@ impl Stepper<'_> {
                 }
             }
         }
-        writeln!(
-            self.out,
-            "  means over the queries of this step, without position 0, which sees only itself"
-        )?;
-        writeln!(
-            self.out,
-            "  for position 1 the first token is the previous one too: it counts in both columns"
-        )?;
+        if read == seen {
+            writeln!(
+                self.out,
+                "  means over the queries of this step, without position 0, which sees only itself"
+            )?;
+        }
+        if seen - read < 2 {
+            writeln!(
+                self.out,
+                "  for position 1 the first token is the previous one too: it counts in both columns"
+            )?;
+        }
         let Some((share, block, head)) = most else { return Ok(()) };
         writeln!(self.out, "  most on the previous token: block {block}, head {head}, {}", percent(share))
     }

@@ -10,7 +10,10 @@ use proptest::prelude::*;
 
 /// Any bytes, also where the matrix has ended, and any scales: more than [`Weights::quantize`] makes.
 fn weights(rows: usize, cols: usize, outputs: Outputs, seed: u64) -> Weights {
-    let (n, k) = outputs.split(rows, cols);
+    let (n, k) = match outputs {
+        Outputs::Rows => (rows, cols),
+        Outputs::Cols => (cols, rows),
+    };
     let [panels, groups, ..] = Weights::int8_shape(n, k);
     let bytes: Vec<u8> =
         numbers(panels * groups * LINE, seed).iter().map(|x| (x.to_bits() >> 9) as u8).collect();

@@ -1,7 +1,7 @@
 //! The list of all commands.
 
 /// Name, abbreviation, arguments, what it does.
-pub const COMMANDS: [(&str, &str, &str, &str); 22] = [
+pub const COMMANDS: [(&str, &str, &str, &str); 21] = [
     ("next", "n", "[N]", "go to the next stage, or N stages on; an empty line does the same"),
     ("block", "b", "[N]", "run to the end of this block, or of the N-th block from here"),
     ("token", "t", "[N]", "run to the next chosen token, or the N-th"),
@@ -38,7 +38,6 @@ pub const COMMANDS: [(&str, &str, &str, &str); 22] = [
     ("undo", "u", "", "undo the last change made in this step"),
     ("help", "h", "[COMMAND]", "show this list, or one command; ? does the same"),
     ("quit", "q", "", "end the session"),
-    ("?", "", "", ""),
 ];
 
 /// The help text: a list of all commands, or the entry of one.
@@ -49,8 +48,7 @@ pub fn help(only: Option<&str>) -> String {
         format!("{}\n                  {about}\n", usage.trim_end())
     };
     let shown = |name: &str| only.is_none_or(|only| only == name);
-    let list = COMMANDS.iter().filter(|(name, .., about)| shown(name) && !about.is_empty());
-    let list: String = list.map(line).collect();
+    let list: String = COMMANDS.iter().filter(|(name, ..)| shown(name)).map(line).collect();
     if only.is_some() {
         return list;
     }
@@ -63,6 +61,7 @@ pub fn help(only: Option<&str>) -> String {
 
 /// The full name of a command.
 pub fn full_name(word: &str) -> Result<&'static str, String> {
+    let word = if word == "?" { "help" } else { word };
     let named = |name: &str| name == word && !name.is_empty();
     if let Some(found) = COMMANDS.iter().find(|(name, short, ..)| named(name) || named(short)) {
         return Ok(found.0);
