@@ -42,7 +42,7 @@ pub fn svg(theme: &str) -> Result<String, gpt2::error::Error> {
          font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace\">\n\
          <title>A text grows by one token per row</title>\n\
          <text x=\"{}\" y=\"22\" text-anchor=\"end\" fill=\"{quiet}\">the text so far</text>\n\
-         <text x=\"{LEFT}\" y=\"22\" fill=\"{quiet}\">the next token: the longer its part, the likelier; the drawn one is orange</text>\n",
+         <text x=\"{LEFT}\" y=\"22\" fill=\"{quiet}\">the next token: the longer, the likelier; orange is drawn</text>\n",
         LEFT - 20.0
     );
     let (mut text, mut newest) = (PROMPT.to_string(), String::new());

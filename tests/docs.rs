@@ -201,7 +201,7 @@ fn the_loop_shows_the_numbers_of_the_first_step() {
             .collect()
     };
     let shown = README
-        .split("bpe          text -> ids")
+        .split("bpe         text -> ids")
         .nth(1)
         .and_then(|rest| rest.split("```").next())
         .expect("a loop");
