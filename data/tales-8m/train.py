@@ -250,7 +250,7 @@ def plot(log, svg):
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     axes.plot(steps, [float(r["train_loss"]) for r in rows], label="training text (running mean, sampled softmax)")
     axes.plot(steps, [float(r["valid_loss"]) for r in rows], label="held-out text")
-    axes.set(xlabel="step", ylabel="nats a token", ylim=(3.4, 5.4))
+    axes.set(xlabel="step", ylabel="nats per token", ylim=(3.4, 5.4))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(svg, metadata={"Date": None})
