@@ -332,7 +332,7 @@ fn options_that_conflict_with_debug_are_bad_usage() {
 /// `force` shows how likely the token is, and names the token that begins with a space.
 #[test]
 fn a_forced_word_without_its_space_is_noted() {
-    let session = transcript(&mut debug("--seed 1", "force \"king\"\nquit\n").arg("The"));
+    let session = transcript(debug("--seed 1", "force \"king\"\nquit\n").arg("The"));
     assert!(session.contains("\"king\" is forced\n  the model gives it "), "{session}");
     assert!(session.contains("  \" king\", with its space, is another token: "), "{session}");
 }

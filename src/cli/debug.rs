@@ -4,6 +4,7 @@
 //! to standard output in order, including the commands of a script, so that a session can be saved and compared.
 
 mod command;
+mod heads;
 mod heat;
 mod input;
 mod numbers;
