@@ -35,9 +35,9 @@
 //! | `bpe/split.rs`, `class.rs` | where are the borders of a piece? |
 //! | `bpe/merge.rs` | how is the first pair found quickly? |
 //! | `bpe/vocabulary.rs`, `symbols.rs` | what is in the list, and how is it spelled? |
-//! | `bpe/files.rs`, `tokenizer_json.rs`, `builder.rs` | how is it read and checked? |
+//! | `bpe/folder.rs`, `files.rs`, `tokenizer_json.rs`, `builder.rs` | how is it read and checked? |
 //! | `bpe/cache.rs`, `hash.rs` | what makes ordinary text fast? |
-//! | `bpe/added.rs` | where is `<\|endoftext\|>`? |
+//! | `bpe/added.rs`, `pieces.rs` | where is `<\|endoftext\|>`? |
 //! | `bpe/decode.rs`, `stream.rs` | how do tokens become text, even one at a time? |
 //!
 //! The result equals that of OpenAI's tiktoken (`gpt2`) and of Hugging Face's tokenizers on every text. The
@@ -50,11 +50,15 @@ mod cache;
 mod class;
 mod decode;
 mod files;
+mod folder;
 mod hash;
 mod merge;
+mod pieces;
+mod special_tokens;
 mod split;
 mod stream;
 mod symbols;
+mod tokenizer_config;
 mod tokenizer_json;
 mod vocabulary;
 
@@ -62,8 +66,7 @@ pub use self::merge::{Merge, PieceMerges};
 pub use self::stream::StreamDecoder;
 pub use crate::config::TokenId;
 
-use self::tokenizer_json::tokenizer_json;
-use self::{cache::Cache, merge::Merger, split::split, vocabulary::Vocabulary};
+use self::{cache::Cache, merge::Merger, pieces::Prepared, vocabulary::Vocabulary};
 use crate::error::Result;
 use serde::Serialize;
 use std::sync::{Arc, LazyLock};
@@ -128,8 +131,17 @@ impl Bpe {
         if texts == [GPT2_VOCAB, GPT2_MERGES] {
             return Ok(Self::gpt2()); // unchanged copies of GPT-2's files need no check
         }
-        let vocabulary = files::vocab_and_merges((vocab, &texts[0]), (merges, &texts[1]))?;
-        Ok(Self { vocabulary: Arc::new(vocabulary) })
+        Ok(Self { vocabulary: folder::plain((vocab, &texts[0]), (merges, &texts[1]))?.into() })
+    }
+
+    /// The tokenizer of a folder, as Hugging Face's `AutoTokenizer` reads its files: `tokenizer.json`, else `vocab.json` and
+    /// `merges.txt`; with `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`. `None` if the folder
+    /// has no tokenizer.
+    ///
+    /// # Errors
+    /// As [`Bpe::from_files`]; and [`Error::File`](crate::error::Error::File) if the tokenizer is of another kind than GPT-2's.
+    pub fn from_folder(folder: &Path) -> Result<Option<Self>> {
+        folder::open(folder)
     }
 
     /// A vocabulary in the one file of HF's `tokenizers`, `tokenizer.json`.
@@ -138,7 +150,12 @@ impl Bpe {
     /// As [`Bpe::from_files`]; and [`Error::File`](crate::error::Error::File) if it describes another kind of tokenizer
     /// than GPT-2's.
     pub fn from_tokenizer_json(path: &Path) -> Result<Self> {
-        Ok(Self { vocabulary: Arc::new(tokenizer_json(path)?) })
+        Ok(Self { vocabulary: folder::tokenizer_json(path)?.into() })
+    }
+
+    /// What its files say that changes ids in a way to know about; a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.vocabulary.notes
     }
 
     /// The number of ids: one more than the largest. In a vocabulary with gaps, some stand for nothing.
@@ -152,42 +169,55 @@ impl Bpe {
     }
 
     /// The tokens of a text, in which `<|endoftext|>` is plain text too.
+    ///
+    /// A tokenizer from files may put tokens around every text; they are among these.
     pub fn encode(&self, text: impl AsRef<[u8]>) -> Vec<TokenId> {
-        self.ids(text.as_ref(), false)
+        self.ids(text.as_ref(), false, true)
     }
 
     /// The tokens of a text, in which `<|endoftext|>` and other special tokens are recognised.
     pub fn encode_with_special(&self, text: impl AsRef<[u8]>) -> Vec<TokenId> {
-        self.ids(text.as_ref(), true)
+        self.ids(text.as_ref(), true, true)
+    }
+
+    /// The tokens of a text that is part of another: without those that the tokenizer puts around every text.
+    pub fn encode_part(&self, text: impl AsRef<[u8]>, allow_special: bool) -> Vec<TokenId> {
+        self.ids(text.as_ref(), allow_special, false)
     }
 
     /// The tokens of a text, with their places. A token may end inside a character.
     pub fn tokens(&self, text: &[u8], allow_special: bool) -> Vec<Token> {
-        let mut end = 0;
-        let place = |id| {
-            let start = end;
-            end += self.token_bytes(id).map_or(0, <[u8]>::len); // tokens spell the text: lengths add up
-            Token { id, start, end }
-        };
-        self.ids(text, allow_special).into_iter().map(place).collect()
+        let (mut merger, mut all) = (Merger::new(&self.vocabulary), Vec::new());
+        self.prepare(text, allow_special, true).pieces(|piece| {
+            if let Some(id) = piece.token {
+                return all.push(Token { id, start: piece.place.start, end: piece.place.end });
+            }
+            let (mut ids, mut places) = (Vec::new(), piece.places(&self.vocabulary).into_iter());
+            merger.merge(piece.bytes, &mut ids, |_| ());
+            for id in ids {
+                let len = self.token_bytes(id).map_or(0, <[u8]>::len); // tokens spell the piece: lengths add up
+                let mut own = places.by_ref().take(len);
+                let first = own.next().unwrap_or_default();
+                all.push(Token { id, start: first.start, end: own.last().unwrap_or(first).end });
+            }
+        });
+        all
     }
 
     /// Every merge on the way to the tokens of a text, piece by piece.
     pub fn merges(&self, text: &[u8], allow_special: bool) -> Vec<PieceMerges> {
-        let (mut merger, mut ids) = (Merger::new(&self.vocabulary), Vec::new());
-        let (mut all, mut start) = (Vec::new(), 0);
-        self.pieces(text, allow_special, |piece, added| {
-            let mut merges = Vec::new();
-            let observe = |merge: Merge| merges.push(Merge { at: start + merge.at, ..merge });
-            let symbols = match added {
+        let (mut merger, mut ids, mut all) = (Merger::new(&self.vocabulary), Vec::new(), Vec::new());
+        self.prepare(text, allow_special, true).pieces(|piece| {
+            let (mut merges, places) = (Vec::new(), piece.places(&self.vocabulary));
+            let observe = |merge: Merge| merges.push(Merge { at: places[merge.at].start, ..merge });
+            let symbols = match piece.token {
                 Some(id) => vec![id],
                 None => {
-                    merger.merge(piece, &mut ids, observe);
-                    self.byte_ids(piece)
+                    merger.merge(piece.bytes, &mut ids, observe);
+                    self.byte_ids(piece.bytes)
                 }
             };
-            all.push(PieceMerges { start, end: start + piece.len(), symbols, merges });
-            start += piece.len();
+            all.push(PieceMerges { start: piece.place.start, end: piece.place.end, symbols, merges });
         });
         all
     }
@@ -214,39 +244,25 @@ impl Bpe {
     }
 
     /// The tokens of a text.
-    fn ids(&self, text: &[u8], allow_special: bool) -> Vec<TokenId> {
+    fn ids(&self, text: &[u8], allow_special: bool, framed: bool) -> Vec<TokenId> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
+        let prepared = self.prepare(text, allow_special, framed);
         let (mut merger, mut cache) = (Merger::new(&self.vocabulary), Cache::new(text.len()));
-        self.pieces(text, allow_special, |piece, added| match added {
+        prepared.pieces(|piece| match piece.token {
             Some(id) => ids.push(id),
-            None => cache.append(piece, &mut ids, |ids| merger.merge(piece, ids, |_| ())),
+            None => cache.append(piece.bytes, &mut ids, |ids| merger.merge(piece.bytes, ids, |_| ())),
         });
         ids
     }
 
     /// The tokens of a piece before any merge: one for each byte.
     fn byte_ids(&self, piece: &[u8]) -> Vec<TokenId> {
-        piece.iter().map(|&byte| self.vocabulary.byte_id(byte)).collect()
+        piece.iter().filter_map(|&byte| self.vocabulary.byte_id(byte)).collect()
     }
 
-    /// Cuts a text at its added tokens, and what is between them by the pattern. `each` gets every piece, and the id of
-    /// one that is an added token, like `<|endoftext|>`.
-    fn pieces<'t>(
-        &self,
-        text: &'t [u8],
-        allow_special: bool,
-        mut each: impl FnMut(&'t [u8], Option<TokenId>),
-    ) {
-        let mut rest = text;
-        loop {
-            let found = self.vocabulary.added.find(rest, allow_special);
-            let (plain, from_token) = rest.split_at(found.map_or(rest.len(), |(at, _)| at));
-            split(plain).for_each(|piece| each(piece, None));
-            let Some((_, token)) = found else { return };
-            let (content, after) = from_token.split_at(token.content.len());
-            each(content, Some(token.id));
-            rest = after;
-        }
+    /// The text, cut at its added tokens, like `<|endoftext|>`.
+    fn prepare<'t>(&self, text: &'t [u8], allow_special: bool, framed: bool) -> Prepared<'t> {
+        Prepared::new(&self.vocabulary, text, allow_special, framed)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What must be true of tokens and merges from a file before they can be used?
 //!
-//! - Each byte has a token, so that every text can be encoded.
+//! - Bytes have tokens. Those that have none are left out of texts, and noted.
 //! - No two tokens share an id or a spelling.
 //! - A merge joins two tokens of the vocabulary into a third.
 //! - Ids, lengths and numbers are bounded, so that a file cannot take all memory.
@@ -11,8 +11,9 @@ use std::{borrow::Cow, collections::HashMap};
 use super::added::{AddedToken, AddedTokens};
 use super::decode::BLOCK;
 use super::hash::Fold;
+use super::pieces::Frame;
 use super::symbols::{SYMBOLS, byte_of};
-use super::vocabulary::{END_OF_TEXT, Kind, Span, Vocabulary, pair};
+use super::vocabulary::{END_OF_TEXT, Kind, NO_TOKEN, Span, Vocabulary, pair};
 use crate::config::TokenId;
 
 /// Ids are below this. The largest vocabularies have about a quarter of a million tokens.
@@ -32,8 +33,9 @@ pub fn quoted(text: &str) -> String {
 /// A vocabulary while its files are read. An error says what is wrong with a file.
 pub struct Builder<'a> {
     vocabulary: Vocabulary,
-    ids: HashMap<&'a str, TokenId, Fold>,           // by spelling
-    added: HashMap<&'a str, (TokenId, bool), Fold>, // by spelling; whether special
+    ids: HashMap<&'a str, TokenId, Fold>, // by spelling
+    next: usize,                          // the id of the next added token
+    added: HashMap<&'a str, (AddedToken, TokenId), Fold>,
 }
 
 impl<'a> Builder<'a> {
@@ -42,25 +44,52 @@ impl<'a> Builder<'a> {
         let vocabulary = Vocabulary {
             bytes: Vec::new(),
             spans: Vec::new(),
-            byte_ids: [0; 256],
+            byte_ids: [NO_TOKEN; 256],
             ranks: HashMap::default(),
             merged: Vec::new(),
-            added: AddedTokens::new(Vec::new()),
+            added: AddedTokens::new([]),
             end_of_text: None,
+            frame: Frame::default(),
+            notes: Vec::new(),
         };
         let ids = HashMap::with_capacity_and_hasher(tokens.len(), Fold::default());
-        let mut builder = Self { vocabulary, ids, added: HashMap::default() };
+        let mut builder = Self { vocabulary, ids, next: tokens.len(), added: HashMap::default() };
         for (text, id) in tokens {
             let symbols = text.chars().all(|c| byte_of(c).is_some());
             builder.token(text, *id, if symbols { Kind::Symbols } else { Kind::Verbatim })?;
         }
+        let mut missing = Vec::new();
         for (byte, symbol) in (0..=255u8).zip(SYMBOLS) {
-            let id = builder.ids.get(symbol.encode_utf8(&mut [0; 4]) as &str).ok_or_else(|| {
-                format!("no token for the byte {byte:#04x} (`{symbol}`): byte-level vocabularies have one for each")
-            })?;
-            builder.vocabulary.byte_ids[usize::from(byte)] = *id;
+            match builder.id(symbol.encode_utf8(&mut [0; 4])) {
+                Some(id) => builder.vocabulary.byte_ids[usize::from(byte)] = id,
+                None => missing.push(format!("{byte:#04x} (`{symbol}`)")),
+            }
         }
-        Ok(builder)
+        match (missing.len(), missing.first()) {
+            (256, _) => Err("no byte has a token: this is not a byte-level vocabulary".into()),
+            (count, Some(first)) => {
+                let which = if count == 1 { "byte" } else { "bytes, the first" };
+                builder.note(format!(
+                    "no token for {count} {which} {first}: a text loses them, as in transformers"
+                ));
+                Ok(builder)
+            }
+            (_, None) => Ok(builder),
+        }
+    }
+
+    /// The id of a token.
+    pub fn id(&self, text: &str) -> Option<TokenId> {
+        self.ids.get(text).copied()
+    }
+
+    /// Whether each byte has a token.
+    pub fn has_all_bytes(&self) -> bool {
+        !self.vocabulary.byte_ids.contains(&NO_TOKEN)
+    }
+
+    fn note(&mut self, note: String) {
+        self.vocabulary.notes.push(note);
     }
 
     /// One more token.
@@ -127,43 +156,45 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// A token that is found by its spelling, not by merges.
-    pub fn added(&mut self, content: &'a str, id: u64, special: bool) -> Result<(), String> {
-        let name = quoted(content);
-        if content.is_empty() {
-            return Err(format!("the added token {id} is empty: remove it"));
+    /// A token that is found by its spelling, not by merges; `stored` is the id that a file gives it.
+    ///
+    /// Its id is that of the vocabulary, or else the next free one, as in HF's `tokenizers`, whatever the file says.
+    pub fn added(&mut self, token: &'a AddedToken, stored: Option<u64>) -> Result<(), String> {
+        let (content, name) = (token.content.as_str(), quoted(&token.content));
+        if content.is_empty() || content.len() > LONGEST_ADDED {
+            let what = if content.is_empty() { "empty" } else { "longer than 1024 bytes" };
+            return Err(format!("the added token {name} is {what}: remove it"));
         }
-        if content.len() > LONGEST_ADDED {
-            return Err(format!("the added token {name} is longer than {LONGEST_ADDED} bytes: remove it"));
+        if let Some((known, _)) = self.added.get_mut(content) {
+            known.also(token);
+            return Ok(());
         }
-        match self.ids.get(content) {
-            None => self.token(content, id, Kind::Verbatim)?,
-            Some(&known) if u64::from(known) != id => {
-                return Err(format!("the added token {name} has the id {id}, but {known} in the vocabulary"));
-            }
+        let id = match self.id(content) {
             // Found as text, it must decode to that text.
-            Some(&known) if self.vocabulary.token_bytes(known) != Some(content.as_bytes()) => {
+            Some(id) if self.vocabulary.token_bytes(id) != Some(content.as_bytes()) => {
                 return Err(format!(
                     "the added token {name} spells other bytes in the vocabulary: rename it"
                 ));
             }
-            Some(_) => (),
+            Some(id) => id,
+            None => {
+                self.token(content, self.next as u64, Kind::Verbatim)?;
+                self.next as TokenId
+            }
+        };
+        if let Some(stored) = stored.filter(|stored| *stored != u64::from(id)) {
+            self.note(format!("the added token {name} has the id {stored} in its file, but {id} in transformers; it gets {id}"));
         }
-        if let Some(&known) = self.ids.get(content) {
-            self.added.insert(content, (known, special));
-        }
+        self.next = self.next.max(id as usize + 1);
+        self.added.insert(content, (token.clone(), id));
         Ok(())
     }
 
     /// The vocabulary.
-    pub fn finish(mut self) -> Vocabulary {
-        self.vocabulary.end_of_text = self.ids.get(END_OF_TEXT).copied();
-        if let Some(id) = self.vocabulary.end_of_text {
-            self.added.entry(END_OF_TEXT).or_insert((id, true));
-        }
-        let added = self.added.into_iter();
-        let added = added.map(|(content, (id, special))| AddedToken { content: content.into(), id, special });
-        self.vocabulary.added = AddedTokens::new(added.collect());
+    pub fn finish(mut self, frame: Frame) -> Vocabulary {
+        self.vocabulary.end_of_text = self.id(END_OF_TEXT);
+        self.vocabulary.added = AddedTokens::new(self.added.into_values());
+        self.vocabulary.frame = frame;
         self.vocabulary.bytes.extend_from_slice(&[0; BLOCK]);
         self.vocabulary
     }
@@ -178,7 +209,7 @@ mod tests {
     fn tokens_longer_than_a_block_decode_whole() {
         let mut tokens: Vec<_> = SYMBOLS.iter().map(|symbol| symbol.to_string()).zip(0..).collect();
         tokens.extend((1..40).map(|len| "x".repeat(len + 1)).zip(256..));
-        let bpe = Bpe { vocabulary: Builder::new(&tokens).expect("sound").finish().into() };
+        let bpe = Bpe { vocabulary: Builder::new(&tokens).expect("sound").finish(Frame::default()).into() };
         let ids: Vec<_> = (256..295).chain([0]).chain((256..295).rev()).collect();
         let expected: Vec<_> =
             ids.iter().flat_map(|&id| bpe.token_bytes(id).expect("a token")).copied().collect();

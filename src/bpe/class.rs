@@ -70,6 +70,26 @@ fn beyond_ascii(text: &[u8]) -> (Class, usize) {
     c.map_or((Class::Other, 1), |c| (Class::of(c), len))
 }
 
+/// The first character of a text; `None` where it is not valid UTF-8, or there is none.
+pub fn first_char(text: &[u8]) -> Option<char> {
+    (1..=text.len().min(4)).find_map(|len| str::from_utf8(&text[..len]).ok()?.chars().next())
+}
+
+/// The last character, likewise.
+pub fn last_char(text: &[u8]) -> Option<char> {
+    (1..=text.len().min(4)).find_map(|len| str::from_utf8(&text[text.len() - len..]).ok()?.chars().next())
+}
+
+/// Whether a character is part of a word: `\w`, in Unicode 16.0.
+pub fn is_word(c: char) -> bool {
+    match get_general_category(c) {
+        Category::NonspacingMark | Category::SpacingMark | Category::EnclosingMark => true,
+        Category::DecimalNumber | Category::ConnectorPunctuation => true,
+        Category::Unassigned => false, // the standard library knows newer letters
+        _ => c.is_alphabetic() || matches!(c, '\u{200c}' | '\u{200d}'),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,6 @@
 //! Files are not trusted: whatever they hold, the result is a vocabulary that works or an error of one line.
 
 use super::builder::{Builder, quoted};
-use super::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::format::Pairs;
 use serde::Deserialize;
@@ -16,10 +15,14 @@ use std::{fs::File, io::Read, path::Path};
 /// A vocabulary file is at most this long. GPT-2's has 1 MB, the largest known about 30 MB.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// `vocab.json` and `merges.txt`, each with its path.
-pub fn vocab_and_merges(vocab: (&Path, &str), merges: (&Path, &str)) -> Result<Vocabulary> {
-    let Pairs(tokens) = parse(vocab.0, vocab.1)?;
-    let mut builder = Builder::new(&tokens).map_err(Error::in_file(vocab.0))?;
+/// The tokens of a `vocab.json`.
+pub fn vocab(path: &Path, text: &str) -> Result<Vec<(String, u64)>> {
+    parse(path, text).map(|Pairs(tokens)| tokens)
+}
+
+/// The vocabulary of these tokens, with the merges of a `merges.txt`. Both files are given with their text.
+pub fn builder<'a>(tokens: &'a [(String, u64)], vocab: &Path, merges: (&Path, &str)) -> Result<Builder<'a>> {
+    let mut builder = Builder::new(tokens).map_err(Error::in_file(vocab))?;
     let lines = (1..)
         .zip(merges.1.lines())
         .filter(|(number, line)| !(line.is_empty() || *number == 1 && line.starts_with("#version")));
@@ -29,7 +32,7 @@ pub fn vocab_and_merges(vocab: (&Path, &str), merges: (&Path, &str)) -> Result<V
         two_tokens(line).map(|pair| (number, pair)).ok_or_else(problem)
     });
     builder.merges("line", pairs).map_err(Error::in_file(merges.0))?;
-    Ok(builder.finish())
+    Ok(builder)
 }
 
 /// The two tokens of `a b`.

@@ -50,14 +50,14 @@ impl PieceMerges {
     ///
     /// They are computed while iterating: all of them take memory quadratic in the length of the piece.
     pub fn states(&self) -> impl Iterator<Item = Vec<TokenId>> {
-        let mut state: Vec<_> = (self.start..).zip(self.symbols.iter().copied()).collect();
+        let mut state = self.symbols.clone();
         self.merges.iter().map(move |merge| {
-            let left = state.partition_point(|&(at, _)| at < merge.at);
-            if left + 1 < state.len() {
-                state[left].1 = merge.merged;
+            // of equal pairs, the leftmost is merged first
+            if let Some(left) = state.windows(2).position(|pair| *pair == [merge.left, merge.right]) {
+                state[left] = merge.merged;
                 state.remove(left + 1);
             }
-            state.iter().map(|&(_, id)| id).collect()
+            state.clone()
         })
     }
 }
@@ -90,16 +90,17 @@ impl<'v> Merger<'v> {
     }
 
     /// Appends the tokens of `piece` to `ids`, and shows `observe` each merge, with `at` counted from the
-    /// start of the piece.
+    /// start of the piece. A byte that has no token is left out, and not counted.
     #[inline]
     pub fn merge(&mut self, piece: &[u8], ids: &mut Vec<TokenId>, mut observe: impl FnMut(Merge)) {
         self.symbols.clear();
-        self.symbols.extend((0..).zip(piece).map(|(at, &byte): (u32, _)| {
-            let (id, rank) = (self.vocabulary.byte_id(byte), NO_PAIR);
+        let known = piece.iter().filter_map(|&byte| self.vocabulary.byte_id(byte));
+        self.symbols.extend((0..).zip(known).map(|(at, id): (u32, _)| {
+            let rank = NO_PAIR;
             Symbol { id, rank, previous: at.wrapping_sub(1), next: at + 1 }
         }));
         self.queue.clear();
-        (0..piece.len() as u32).for_each(|at| self.rank_pair(at));
+        (0..self.symbols.len() as u32).for_each(|at| self.rank_pair(at));
 
         while let Some(Reverse((rank, at))) = self.queue.pop() {
             let left = self.symbols[at as usize];

@@ -77,8 +77,9 @@ mod tests {
     fn stream(bytes: &[u8]) -> (Vec<String>, String) {
         let bpe = Bpe::gpt2();
         let mut stream = StreamDecoder::new(&bpe);
-        let shown =
-            bytes.iter().map(|&byte| stream.push(bpe.vocabulary.byte_id(byte)).expect("known").to_owned());
+        let shown = bytes.iter().map(|&byte| {
+            stream.push(bpe.vocabulary.byte_id(byte).expect("a token")).expect("known").to_owned()
+        });
         (shown.collect(), stream.finish())
     }
 

@@ -14,7 +14,7 @@ fn gpt2s_own_files_are_recognised() {
 fn gpt2s_merges_as_ids_are_its_files() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/tales-8m");
     let [vocab, merges] = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
-    let files = files::vocab_and_merges((&vocab, GPT2_VOCAB), (&merges, GPT2_MERGES)).expect("GPT-2's files");
+    let files = folder::plain((&vocab, GPT2_VOCAB), (&merges, GPT2_MERGES)).expect("GPT-2's files");
     let own = Bpe::gpt2().vocabulary;
     assert_eq!(files.ranks.len(), 50_000);
     assert!(own.ranks == files.ranks && own.merged == files.merged);

@@ -3,22 +3,25 @@
 //! It describes any tokenizer. Only GPT-2's kind is taken; for any other the error names what is different. `truncation`
 //! and `padding` are settings of a caller, not part of the tokenizer; they are ignored, as `transformers` does.
 
+use super::added::AddedToken;
 use super::builder::{Builder, quoted};
 use super::files::{parse, read, two_tokens};
-use super::vocabulary::Vocabulary;
+use super::pieces::Frame;
+use crate::config::TokenId;
 use crate::error::{Error, Result};
 use crate::format::Pairs;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The vocabulary of a `tokenizer.json`.
-pub fn tokenizer_json(path: &Path) -> Result<Vocabulary> {
-    let text = read(path)?;
-    // in two passes: the tables of another kind of tokenizer have other types
-    parse::<Settings>(path, &text)?.check().map_err(Error::in_file(path))?;
-    let tables: Tables = parse(path, &text)?;
-    tables.vocabulary().map_err(Error::in_file(path))
+/// A `tokenizer.json` that was read and checked.
+pub struct TokenizerJson {
+    tables: Tables,
+    /// What it puts around a text.
+    pub frame: Frame,
+    /// A token for what has none, which is then not left out.
+    unknown: Option<String>,
 }
 
 /// The tables of a `tokenizer.json`.
@@ -35,24 +38,39 @@ struct Model {
     merges: Vec<Value>,
 }
 
+/// An added token, and the id that the file gives it.
 #[derive(Deserialize)]
-struct Added {
-    id: u64,
-    content: String,
-    #[serde(default)]
-    special: bool,
-    #[serde(default)]
-    single_word: bool,
-    #[serde(default)]
-    lstrip: bool,
-    #[serde(default)]
-    rstrip: bool,
+pub struct Added {
+    pub id: u64,
+    #[serde(flatten)]
+    pub token: AddedToken,
 }
 
-impl Tables {
-    fn vocabulary(&self) -> Result<Vocabulary, String> {
-        let mut builder = Builder::new(&self.model.vocab.0)?;
-        let pairs = (0..).zip(&self.model.merges).map(|(number, merge)| {
+impl TokenizerJson {
+    /// Reads a file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let text = read(path)?;
+        // in two passes: the tables of another kind of tokenizer have other types
+        let settings: Settings = parse(path, &text)?;
+        settings.check().map_err(Error::in_file(path))?;
+        let frame = settings.frame().map_err(Error::in_file(path))?;
+        let unknown = settings.model.unk_token.as_str().map(String::from);
+        Ok(Self { tables: parse(path, &text)?, frame, unknown })
+    }
+
+    /// The added tokens, in the order of the file.
+    pub fn added(&self) -> &[Added] {
+        &self.tables.added_tokens
+    }
+
+    /// The tokens and the merges, without the added tokens. `ignore_unknown`: as if the file named no unknown token.
+    pub fn builder(&self, ignore_unknown: bool) -> Result<Builder<'_>, String> {
+        let mut builder = Builder::new(&self.tables.model.vocab.0)?;
+        if let Some(unknown) = self.unknown.as_ref().filter(|_| !ignore_unknown && !builder.has_all_bytes()) {
+            let unknown = quoted(unknown);
+            return Err(format!("bytes without a token become unk_token {unknown}, which is not supported"));
+        }
+        let pairs = (0..).zip(&self.tables.model.merges).map(|(number, merge)| {
             let problem = || {
                 let merge = quoted(&merge.to_string());
                 format!("merge {number}: {merge} is neither \"a b\" nor [\"a\", \"b\"]")
@@ -60,16 +78,7 @@ impl Tables {
             two(merge).map(|pair| (number, pair)).ok_or_else(problem)
         });
         builder.merges("merge", pairs)?;
-        for Added { id, content, special, single_word, lstrip, rstrip } in &self.added_tokens {
-            // options that make more than the spelling matter
-            let options = [("single_word", single_word), ("lstrip", lstrip), ("rstrip", rstrip)];
-            if let Some((option, _)) = options.iter().find(|(_, on)| **on) {
-                let name = quoted(content);
-                return Err(format!("the added token {name} has {option}, which is not supported"));
-            }
-            builder.added(content, *id, *special)?;
-        }
-        Ok(builder.finish())
+        Ok(builder)
     }
 }
 
@@ -108,21 +117,19 @@ struct ModelSettings {
 
 impl Settings {
     fn check(&self) -> Result<(), String> {
-        let Self { normalizer, pre_tokenizer, post_processor, decoder, model } = self;
+        let Self { normalizer, pre_tokenizer, decoder, model, .. } = self;
         let model_type = model.r#type.as_deref().unwrap_or("BPE"); // old files leave it out
-        let is_byte_level = |part: &Option<Value>| kind(part) == "ByteLevel";
-        let splits = |option| pre_tokenizer.as_ref().and_then(|part| part.get(option)?.as_bool());
-        let harmless = is_byte_level(post_processor) || post_processor.as_ref().is_none_or(adds_nothing);
+        let is_byte_level = |part| matches!(parts(part)[..], [part] if part["type"] == "ByteLevel");
+        let splits = |option: &str| parts(pre_tokenizer).first().and_then(|part| part[option].as_bool());
         let conditions = [
             (model_type == "BPE", format!("model type {}", quoted(model_type))),
-            (normalizer.is_none(), format!("normalizer {}", kind(normalizer))),
+            (parts(normalizer).is_empty(), format!("normalizer {}", kind(normalizer))),
             (is_byte_level(pre_tokenizer), format!("pre_tokenizer {}", kind(pre_tokenizer))),
-            (splits("add_prefix_space") == Some(false), "add_prefix_space".into()),
+            (splits("add_prefix_space").is_some(), "no add_prefix_space".into()),
             (splits("use_regex").unwrap_or(true), "use_regex false".into()),
-            (harmless, format!("post_processor {}", kind(post_processor))),
             (decoder.is_none() || is_byte_level(decoder), format!("decoder {}", kind(decoder))),
             (is_off(&model.dropout), "dropout".into()),
-            (is_off(&model.unk_token), "unk_token".into()),
+            (is_off(&model.unk_token) || model.unk_token.is_string(), "unk_token".into()),
             (is_off(&model.continuing_subword_prefix), "continuing_subword_prefix".into()),
             (is_off(&model.end_of_word_suffix), "end_of_word_suffix".into()),
             (is_off(&model.byte_fallback), "byte_fallback".into()),
@@ -131,20 +138,67 @@ impl Settings {
         let Some((_, what)) = conditions.into_iter().find(|(holds, _)| !holds) else { return Ok(()) };
         Err(format!("not GPT-2's byte-level BPE: it has {what}, which is not supported"))
     }
+
+    /// What the pre-tokenizer and the post-processors put around a text.
+    fn frame(&self) -> Result<Frame, String> {
+        let prefix_space = parts(&self.pre_tokenizer).iter().any(|part| part["add_prefix_space"] == true);
+        let mut frame = Frame { prefix_space, ..Frame::default() };
+        for part in parts(&self.post_processor) {
+            match part["type"].as_str() {
+                Some("ByteLevel") => (), // it changes places, not ids
+                Some("TemplateProcessing") => template(part, &mut frame).ok_or(
+                    "post_processor TemplateProcessing is not tokens around one text, which is not supported",
+                )?,
+                _ => return Err(format!("post_processor {} is not supported", kind(&self.post_processor))),
+            }
+        }
+        Ok(frame)
+    }
+}
+
+/// Puts the tokens of a template around those that are there: `single` is a list of special tokens and one sequence.
+fn template(part: &Value, frame: &mut Frame) -> Option<()> {
+    #[derive(Deserialize)]
+    enum Item {
+        SpecialToken { id: String },
+        Sequence { id: String },
+    }
+    #[derive(Deserialize)]
+    struct Special {
+        ids: Vec<TokenId>,
+    }
+    let single = Vec::<Item>::deserialize(&part["single"]).ok()?;
+    let special =
+        Option::<BTreeMap<String, Special>>::deserialize(&part["special_tokens"]).ok()?.unwrap_or_default();
+    let (mut before, mut after, mut texts) = (Vec::new(), Vec::new(), 0);
+    for item in single {
+        match item {
+            Item::Sequence { id } if id == "A" => texts += 1,
+            Item::Sequence { .. } => return None,
+            Item::SpecialToken { id } => {
+                if texts == 0 { &mut before } else { &mut after }.extend(&special.get(&id)?.ids);
+            }
+        }
+    }
+    frame.before.splice(0..0, before);
+    frame.after.extend(after);
+    (texts == 1).then_some(())
 }
 
 fn is_off(setting: &Value) -> bool {
     setting.is_null() || *setting == false || *setting == "" || setting.as_f64() == Some(0.0)
 }
 
-/// Whether a post-processor is a template of nothing but the text: what `transformers` 5 writes for GPT-2.
-fn adds_nothing(part: &Value) -> bool {
-    let only = &part["single"][0]["Sequence"]["id"];
-    part["type"] == "TemplateProcessing" && *only == "A" && part["single"][1].is_null()
+/// The parts of a step of the pipeline: those of a `Sequence`, else the one that is there.
+fn parts(step: &Option<Value>) -> Vec<&Value> {
+    let Some(step) = step else { return Vec::new() };
+    let lists = ["normalizers", "pretokenizers", "processors", "decoders"];
+    let list = lists.iter().find_map(|key| step[key].as_array()).filter(|_| step["type"] == "Sequence");
+    list.map_or(vec![step], |list| list.iter().collect())
 }
 
-/// The type of a part of the pipeline.
-fn kind(part: &Option<Value>) -> String {
-    let kind = |part: &Value| part["type"].as_str().unwrap_or("of unknown type").chars().take(40).collect();
-    part.as_ref().map_or("null".into(), kind)
+/// The type of a step of the pipeline.
+fn kind(step: &Option<Value>) -> String {
+    let kind = |step: &Value| step["type"].as_str().unwrap_or("of unknown type").chars().take(40).collect();
+    step.as_ref().map_or("null".into(), kind)
 }

@@ -12,6 +12,7 @@
 use super::added::{AddedToken, AddedTokens};
 use super::decode::BLOCK;
 use super::hash::Fold;
+use super::pieces::Frame;
 use super::symbols::bytes_in_order;
 use crate::config::TokenId;
 use byteorder::{ByteOrder, LittleEndian};
@@ -49,16 +50,21 @@ pub enum Kind {
     Verbatim,
 }
 
+/// In place of the token of a byte that has none. No id is so large.
+pub const NO_TOKEN: TokenId = TokenId::MAX;
+
 /// The tables that encoding and decoding use.
 #[derive(Clone)]
 pub struct Vocabulary {
-    pub bytes: Vec<u8>,   // of all tokens, then [`BLOCK`] zeros
-    pub spans: Vec<Span>, // by id
-    pub byte_ids: [TokenId; 256],
+    pub bytes: Vec<u8>,                 // of all tokens, then [`BLOCK`] zeros
+    pub spans: Vec<Span>,               // by id
+    pub byte_ids: [TokenId; 256],       // [`NO_TOKEN`] where a byte has none
     pub ranks: HashMap<u64, u32, Fold>, // by pair of ids
     pub merged: Vec<TokenId>,           // by rank
     pub added: AddedTokens,
     pub end_of_text: Option<TokenId>,
+    pub frame: Frame,
+    pub notes: Vec<String>,
 }
 
 impl Vocabulary {
@@ -89,9 +95,9 @@ impl Vocabulary {
         spans.push(Span { start: bytes.len() as u32, len: END_OF_TEXT.len() as u16, kind: Kind::Symbols });
         bytes.extend_from_slice(END_OF_TEXT.as_bytes());
         bytes.extend_from_slice(&[0; BLOCK]);
-        let added = AddedToken { content: END_OF_TEXT.into(), id: end_of_text, special: true };
-        let added = AddedTokens::new(vec![added]);
-        Self { bytes, spans, byte_ids, ranks, merged, added, end_of_text: Some(end_of_text) }
+        let added = AddedTokens::new([(AddedToken::special(END_OF_TEXT), end_of_text)]);
+        let (end_of_text, frame, notes) = (Some(end_of_text), Frame::default(), Vec::new());
+        Self { bytes, spans, byte_ids, ranks, merged, added, end_of_text, frame, notes }
     }
 
     /// The bytes of a token.
@@ -101,10 +107,10 @@ impl Vocabulary {
         self.bytes.get(span.range())
     }
 
-    /// The token of a single byte.
+    /// The token of a single byte, if it has one.
     #[inline]
-    pub fn byte_id(&self, byte: u8) -> TokenId {
-        self.byte_ids[usize::from(byte)]
+    pub fn byte_id(&self, byte: u8) -> Option<TokenId> {
+        Some(self.byte_ids[usize::from(byte)]).filter(|id| *id != NO_TOKEN)
     }
 
     /// The rank of the merge of `left` and `right`.

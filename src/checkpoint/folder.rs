@@ -116,19 +116,7 @@ fn file_config(path: &Path, folder: &Path, tensors: &SafeTensors) -> Result<Conf
 
 /// The folder's tokenizer, or GPT-2's own if it has none.
 fn tokenizer(folder: &Path) -> Result<Bpe> {
-    let [vocab, merges, tokenizer] =
-        ["vocab.json", "merges.txt", "tokenizer.json"].map(|name| folder.join(name));
-    let not_plain = |path: &&PathBuf| path.exists() && !path.is_file();
-    if let Some(path) = [&vocab, &merges, &tokenizer].into_iter().find(not_plain) {
-        return Err(Error::file(path, "is not a plain file"));
-    }
-    match (vocab.exists(), merges.exists()) {
-        (true, true) => Bpe::from_files(&vocab, &merges),
-        _ if tokenizer.exists() => Bpe::from_tokenizer_json(&tokenizer),
-        (true, false) => Err(Error::file(folder, "there is a vocab.json but no merges.txt; both are needed")),
-        (false, true) => Err(Error::file(folder, "there is a merges.txt but no vocab.json; both are needed")),
-        (false, false) => Ok(Bpe::gpt2()),
-    }
+    Ok(Bpe::from_folder(folder)?.unwrap_or_else(Bpe::gpt2))
 }
 
 /// The tensors of `model.safetensors`, or of the files of its index; and the file that lists them.
