@@ -27,12 +27,14 @@ const NAMED: [&str; 7] =
 const EXTRA: &str = "extra_special_tokens";
 const ADDITIONAL: &str = "additional_special_tokens";
 
+/// Tokens with their names.
+type Named = Vec<(String, AddedToken)>;
+
 /// What a folder's files say of added tokens.
 #[derive(Default)]
 pub struct SpecialTokens {
     by_id: BTreeMap<u64, AddedToken>,
-    /// With their names.
-    pub named: Vec<(String, AddedToken)>,
+    pub named: Named,
     extra: Vec<AddedToken>,
 }
 
@@ -182,7 +184,7 @@ impl Sorting {
     }
 
     /// The named tokens, and those without a name.
-    fn finish(mut self, gpt2: bool) -> Result<(Vec<(String, AddedToken)>, Vec<AddedToken>), String> {
+    fn finish(mut self, gpt2: bool) -> Result<(Named, Vec<AddedToken>), String> {
         if self.extra.is_none() {
             let older = self.take(ADDITIONAL);
             self.extra(older)?;
