@@ -170,6 +170,12 @@ fn commands_have_the_flags_that_are_shown() {
     assert!(tried > 10, "{tried} flags");
 }
 
+#[test]
+fn the_number_of_weights_is_right() {
+    let weights = gpt2::checkpoint::bundled().model.parameters();
+    assert!(README.contains(&format!("({:.1} million weights,", weights as f64 / 1e6)), "{weights}");
+}
+
 /// The pictures are what `examples/picture.rs` draws.
 #[test]
 fn the_picture_is_the_models_output() {
