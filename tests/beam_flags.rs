@@ -331,11 +331,7 @@ fn what_cannot_be_searched_is_an_error() {
         .code(1)
         .stdout("")
         .stderr("error: beam search found no text: the options forbid every continuation\n");
-    for (arguments, part) in [
-        ("--ids=", "the prompt is empty"),
-        ("--ids 211", "token id 211"),
-        ("--ids 1 --logit-bias 5=3e38", "too extreme"),
-    ] {
+    for (arguments, part) in [("--ids 211", "token id 211"), ("--ids 1 --logit-bias 5=3e38", "too extreme")] {
         let assert = base(arguments).args(["--num-beams", "3"]).assert().code(1).stdout("");
         assert.stderr(predicate::str::starts_with("error: ").and(predicate::str::contains(part)));
     }

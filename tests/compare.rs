@@ -145,7 +145,6 @@ fn bad_usage_is_named() {
         ("--temperatures 1,NaN", "temperature NaN"),
         ("--temperatures 1,x", "'x'"),
         ("--temperatures=", "''"),
-        ("--top-k 0", "top-k 0"),
         ("--num-beams 0", "'0'"),
         ("--num-beams 18446744073709551615", "num-beams"),
         ("--seed -1", "-1"),
@@ -156,5 +155,4 @@ fn bad_usage_is_named() {
         assert.stderr(predicate::str::starts_with("error: ").and(predicate::str::contains(part)));
     }
     run("--ids 99999").assert().code(1).stdout("").stderr(predicate::str::contains("token id 99999"));
-    run("--ids").arg("").assert().code(1).stdout("").stderr(predicate::str::contains("prompt is empty"));
 }

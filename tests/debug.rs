@@ -144,7 +144,7 @@ fn odd_commands_are_answered_and_the_session_goes_on() {
         ("temperature NaN", "temperature NaN"),
         ("temperature 1e999", "temperature inf"),
         ("top-p 2", "top-p 2 must be"),
-        ("top-k 0", "top-k 0"),
+        ("top-k 0.5", "\"0.5\" is not a value of top-k"),
         ("seed -1", "\"-1\" is not a value of seed"),
         ("greedy maybe", "greedy must be on or off"),
         ("undo", "nothing was changed"),

@@ -175,7 +175,7 @@ fn options_out_of_range_are_named() {
 #[test]
 fn negative_numbers_are_values() {
     for (arguments, problem) in [
-        ("--top-k -3", "invalid value '-3' for '--top-k <K>': top-k must be a whole number, at least 1"),
+        ("--top-k -3", "invalid value '-3' for '--top-k <K>': top-k must be a whole number, from 0"),
         ("--seed -1", "invalid value '-1' for '--seed <S>': seed must be a whole number, from 0 to 2^64 - 1"),
         ("--max-new-tokens -1", "invalid value '-1' for '--max-new-tokens <N>'"),
         ("--top-k many", "invalid value 'many' for '--top-k <K>'"),
@@ -185,7 +185,7 @@ fn negative_numbers_are_values() {
         ("--batch-size -2", "invalid value '-2' for '--batch-size <N>'"),
         ("--prompt-lookup -2", "invalid value '-2' for '--prompt-lookup <N>'"),
         ("--threads -2", "invalid value '-2' for '--threads <N>'"),
-        ("--top-p -0.5", "top-p -0.5 must be above 0 and at most 1"),
+        ("--top-p -0.5", "top-p -0.5 must be from 0 to 1"),
         ("--top-k --seed 3", "a value is required for '--top-k <K>'"),
     ] {
         let assert = base("generate --ids 1").args(arguments.split(' ')).assert().code(2).stdout("");

@@ -780,8 +780,8 @@ mod unix {
             }
             shell(&format!(r#""$1" {generate} --model "$2" >&-"#)).assert().success().stderr("");
         }
-        let message = refusal(&mut shell(r#""$1" generate --model "$2" <&-"#));
-        assert!(message.contains("prompt"), "{message}");
+        let nothing = shell(r#""$1" generate --model "$2" <&-"#).assert().success();
+        nothing.stderr(predicates::str::starts_with("note: the prompt is empty"));
     }
 }
 
@@ -812,15 +812,22 @@ fn ids_outside_the_vocabulary_are_named() {
 }
 
 #[test]
-fn an_empty_text_is_refused() {
-    for command in ["generate", "score"] {
-        for empty in ["", ",", " \t"] {
-            refusal(run(&fixture("base"), command).args(["--ids", empty]));
-        }
-        refusal(run(&fixture("base"), command).arg(""));
-        refusal(run(&fixture("base"), command).write_stdin(""));
+fn an_empty_text_has_no_score_but_a_continuation() {
+    let ids = |ids| ["--ids", ids].map(String::from).to_vec();
+    for empty in [ids(""), ids(","), ids(" \t"), vec![String::new()], vec![]] {
+        refusal(run(&fixture("base"), "score").args(&empty).write_stdin(""));
+        let assert = run(&fixture("base"), "generate --greedy --json --max-new-tokens 3")
+            .args(&empty)
+            .write_stdin("\n")
+            .assert();
+        let note = "note: the prompt is empty; the text begins after the end-of-text token 210\n";
+        let begun = predicates::str::starts_with("{\"prompt_ids\":[210],");
+        assert.success().stdout(begun).stderr(note);
+        let endless = Checkpoint::copy("base");
+        endless.configure("eos_token_id", serde_json::Value::Null);
+        let message = refusal(run(endless.path(), "generate").args(&empty).write_stdin(""));
+        assert!(message.contains("give at least one token"), "{message}");
     }
-    refusal(run(&fixture("base"), "generate").write_stdin("\n"));
     let message = refusal(&mut run(&fixture("base"), "score --ids 5"));
     assert!(message.contains("first"), "{message}");
 }

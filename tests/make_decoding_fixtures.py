@@ -104,7 +104,7 @@ def rows(model: GPT2LMHeadModel) -> list[dict]:
             | dict(options=options, probs=numbers(p))
         )
 
-    filters = [dict(top_k=3), dict(top_k=17), dict(top_p=0.37), dict(top_p=0.93), dict(min_p=0.11), dict(min_p=1.0)]
+    filters = [dict(top_k=0), dict(top_k=3), dict(top_k=17), dict(top_p=0.0), dict(top_p=0.37), dict(top_p=0.93), dict(min_p=0.11), dict(min_p=1.0)]
     filters += [dict(typical_p=0.23), dict(typical_p=0.88), dict(epsilon_cutoff=0.021), dict(epsilon_cutoff=0.7)]
     filters += [dict(eta_cutoff=0.03), dict(eta_cutoff=0.6)]
     for scores in (steps, smooth, holes, few, spread):

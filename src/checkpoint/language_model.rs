@@ -37,7 +37,16 @@ impl LanguageModel {
     /// # Errors
     /// As [`Generation::new`].
     pub fn generate(&self, prompt: &str, options: Options) -> Result<Pieces<'_>> {
-        Ok(self.generation(&self.bpe.encode(prompt), options)?.pieces())
+        Ok(self.generation(&self.prompt(self.bpe.encode(prompt)), options)?.pieces())
+    }
+
+    /// The ids that a model reads for a prompt: an empty one becomes the end-of-text token, after which each text of the
+    /// training data began.
+    pub fn prompt(&self, ids: Vec<TokenId>) -> Vec<TokenId> {
+        match &self.model.config.eos_token_ids[..] {
+            [end, ..] if ids.is_empty() => vec![*end],
+            _ => ids,
+        }
     }
 
     /// The same, token by token.

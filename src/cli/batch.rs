@@ -83,7 +83,7 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, special: bool) -> std::resul
 fn begin<'a>(job: &Job<'a>, line: Line, special: bool) -> Result<Running<'a>> {
     let (lm, begin) = (job.lm, Instant::now());
     let request = Request::parse(&line.text?)?;
-    let prompt_ids = request.prompt_ids(&lm.bpe, special)?;
+    let prompt_ids = lm.prompt(request.prompt_ids(&lm.bpe, special)?);
     let options = request.options(&job.options, &lm.bpe)?;
     options.check(&lm.model)?;
     let (generation, written) = (lm.generation(&prompt_ids, options)?, Written::since(begin));

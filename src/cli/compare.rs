@@ -80,7 +80,7 @@ struct Run {
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let lm = args.run.open()?;
     let draft = args.speculation.open(&lm)?;
-    let prompt_ids = args.run.prompt.encode(&lm.bpe, true)?;
+    let prompt_ids = args.run.prompt_ids(&lm)?;
     let seed = args.seed.map_or_else(random_seed, Ok)?;
     let greedy = Options::default().max_new_tokens(args.max_new_tokens).ignore_eos(args.ignore_eos);
     let sampled =

@@ -71,7 +71,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         let size = args.batch_size.unwrap_or(8).into();
         return batch::run(&job, path, size, args.run.prompt.allow_special());
     }
-    let prompt_ids = args.run.prompt.encode(&lm.bpe, true)?;
+    let prompt_ids = args.run.prompt_ids(&lm)?;
     let Job { options, .. } = &job;
     if common.verbose {
         let (model, parameters, threads) = (&lm.name, lm.model.parameters(), rayon::current_num_threads());

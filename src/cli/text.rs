@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::model::{CacheArgs, ModelArgs};
 use super::progress;
+use super::report::remark;
 use gpt2::bpe::{Bpe, TokenId};
 use gpt2::checkpoint::LanguageModel;
 use gpt2::error::Error;
@@ -48,6 +49,19 @@ pub struct RunArgs {
 impl RunArgs {
     pub fn open(&self) -> gpt2::error::Result<LanguageModel> {
         self.model.open_to_run(&self.cache)
+    }
+
+    /// The ids after which the model writes.
+    pub fn prompt_ids(&self, lm: &LanguageModel) -> Result<Vec<TokenId>, Failure> {
+        let given = self.prompt.encode(&lm.bpe, true)?;
+        let empty = given.is_empty();
+        let ids = lm.prompt(given);
+        if empty && let [end] = ids[..] {
+            remark(format_args!(
+                "note: the prompt is empty; the text begins after the end-of-text token {end}"
+            ));
+        }
+        Ok(ids)
     }
 }
 

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::model::{Common, ModelArgs};
 use super::report::{output, print_json};
 use super::text::{TextArgs, encode, parse_ids, while_encoding};
-use gpt2::bpe::{Bpe, PieceMerges, TokenId};
+use gpt2::bpe::{Bpe, PieceMerges, Token, TokenId};
 use gpt2::error::Error;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Read, Write};
@@ -18,9 +18,20 @@ pub struct Args {
     /// Show every merge of the byte-pair encoding
     #[arg(long)]
     merges: bool,
-    /// Print JSON
+    /// Print JSON: ids, tokens, and the place of each token in the text, by default in bytes
     #[arg(long)]
     json: bool,
+    /// What the places of --json and -v count. A token that is part of a character has the place of the whole character
+    /// in chars
+    #[arg(long, value_name = "UNIT", default_value = "bytes")]
+    offsets: Unit,
+}
+
+/// What the place of a token counts.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Unit {
+    Bytes,
+    Chars,
 }
 
 #[derive(clap::Args)]
@@ -48,7 +59,10 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         return if args.json { print_json(&pieces) } else { print_merges(&bpe, &pieces, out) };
     }
     if args.json || common.verbose {
-        let tokens = while_encoding(text, || bpe.tokens(text, special));
+        let mut tokens = while_encoding(text, || bpe.tokens(text, special));
+        if let Unit::Chars = args.offsets {
+            count_characters(&mut tokens, text);
+        }
         if args.json {
             return print_json(&Report {
                 ids: tokens.iter().map(|t| t.id).collect(),
@@ -66,6 +80,25 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         writeln!(out)?;
     }
     Ok(out.flush()?)
+}
+
+/// Turns places in bytes into places in characters. A token that is part of a character covers it whole, as in HF's
+/// `tokenizers`; bytes that are not UTF-8 count as the replacement characters that stand for them.
+fn count_characters(tokens: &mut [Token], text: &[u8]) {
+    let mut character_of = Vec::with_capacity(text.len()); // of each byte
+    let mut count = 0;
+    for chunk in text.utf8_chunks() {
+        let valid = chunk.valid().chars().map(char::len_utf8);
+        for length in valid.chain(Some(chunk.invalid().len()).filter(|length| *length > 0)) {
+            character_of.extend(std::iter::repeat_n(count, length));
+            count += 1;
+        }
+    }
+    for token in tokens {
+        let (start, end) = (token.start, token.end);
+        token.start = character_of.get(start).copied().unwrap_or(count);
+        token.end = if end > start { character_of[end - 1] + 1 } else { token.start };
+    }
 }
 
 /// Prints the symbols of each piece of the text, then each merge and the symbols after it.

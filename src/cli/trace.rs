@@ -65,7 +65,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         return list_stages();
     }
     let lm = args.run.open()?;
-    let ids = args.run.prompt.encode(&lm.bpe, true)?;
+    let ids = args.run.prompt_ids(&lm)?;
     let options = args.choice.over(Options::sampled(0).max_new_tokens(usize::MAX), &lm.bpe)?;
     options.check(&lm.model).map_err(usage)?;
 

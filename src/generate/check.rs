@@ -23,7 +23,8 @@ pub fn check_ids(model: &Gpt2, ids: &[TokenId]) -> Result<()> {
 pub(crate) fn check_prompt(model: &Gpt2, prompt: &[TokenId], options: &Options) -> Result<()> {
     check_ids(model, prompt)?;
     ensure(!prompt.is_empty(), Error::Input, || {
-        "the prompt is empty; give at least one token, for example the end-of-text token".into()
+        "the prompt is empty, and the model has no end-of-text token to begin with; give at least one token"
+            .into()
     })?;
     options.check(model)?;
     let (len, n_positions) = (prompt.len(), model.config.n_positions);

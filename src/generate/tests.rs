@@ -138,7 +138,7 @@ fn options_are_checked() {
     for (options, part) in [
         (Options::default().max_new_tokens(8).min_new_tokens(9), "min-new-tokens 9"),
         (Options::default().logit_bias(vec![(211, 1.0)]), "token id 211"),
-        (Options::plain(0).top_k(0), "top-k"),
+        (Options::plain(0).top_p(-0.1), "top-p"),
     ] {
         let error = Generation::new(&model, &[1], options).expect_err(part).to_string();
         assert!(error.contains(part), "{error}");

@@ -131,9 +131,32 @@ pub fn diff(a: &SafeTensors, b: &SafeTensors, tolerance: f64) -> Result<Diff, St
     };
     let stages: Vec<Difference> = keys.into_iter().map(stage).collect();
     if stages.iter().all(|stage| stage.outcome == Outcome::Alone) {
-        return Err("the two files have no stage in common; are both traces?".into());
+        return Err(nothing_in_common(&stages));
     }
     Ok(Diff { stages, tolerance })
+}
+
+/// Names of both files, and how to make them equal.
+fn nothing_in_common(stages: &[Difference]) -> String {
+    let (first, second): (Vec<_>, Vec<_>) = stages.iter().partition(|stage| stage.a.is_some());
+    let names = |of: &[&Difference]| match of {
+        [] => "nothing".to_string(),
+        [one] => format!("{:?}", one.name),
+        [one, two, ..] => format!("{:?}, {:?} and so on", one.name, two.name),
+    };
+    let prefix = |long: &Difference, short: &Difference| {
+        long.name.strip_suffix(&short.name).filter(|rest| rest.ends_with('.')).map(String::from)
+    };
+    let pairs = || first.iter().flat_map(|a| second.iter().map(move |b| (a, b)));
+    let advice = if let Some(extra) = pairs().find_map(|(a, b)| prefix(b, a)) {
+        format!("remove {extra:?} from the beginning of the second file's names")
+    } else if let Some(extra) = pairs().find_map(|(a, b)| prefix(a, b)) {
+        format!("remove {extra:?} from the beginning of the first file's names")
+    } else {
+        "rename both to the names of gpt2 trace --list".into()
+    };
+    let (first, second) = (names(&first), names(&second));
+    format!("no stage in common: the first file has {first}, the second {second}; {advice}")
 }
 
 /// What identifies a tensor in both files. Stages come first, in forward order.

@@ -128,11 +128,11 @@ options! {
     /// Values below 1 sharpen the distribution; values above 1 flatten it.
     temperature: f32, off 1.0, Draw, "temperature" "T" HEAT,
         (&tau, ..) => |x| temperature(x, tau);
-    /// Draw from the K most likely tokens.
-    top_k: Option<usize>, off None, Draw, "top-k" "K" AT_LEAST_1,
-        (&Some(k), .., keep) => |x| top_k(x, k.max(keep));
+    /// Draw from the K most likely tokens; 0 turns this off.
+    top_k: Option<usize>, off None, Draw, "top-k" "K" FROM_0,
+        (&Some(k), .., keep) if k > 0 => |x| top_k(x, k.max(keep));
     /// Draw from the most likely tokens whose total probability reaches P.
-    top_p: Option<f64>, off None, Draw, "top-p" "P" ABOVE_0_TO_1,
+    top_p: Option<f64>, off None, Draw, "top-p" "P" FROM_0_TO_1,
         (&Some(p), .., keep) if p < 1.0 => |x| filters::top_p(x, p, keep);
     /// Drop tokens less likely than P times the most likely one.
     min_p: Option<f64>, off None, Draw, "min-p" "P" FROM_0_TO_1,

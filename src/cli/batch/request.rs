@@ -6,6 +6,7 @@ use gpt2::generate::Options;
 use gpt2::sampling::options::Row;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::fmt;
 
 /// A parsed line. Option keys are the flags' names with `_` for `-`. Options that the line omits keep their values from
@@ -20,7 +21,7 @@ pub struct Request {
 impl Request {
     /// Parses a line: a JSON string, which is the prompt, or a JSON object.
     pub fn parse(line: &[u8]) -> Result<Self> {
-        let line = line.trim_ascii_end(); // including the line break
+        let line = &without_lone_surrogates(line.trim_ascii_end()); // without the line break
         let request = match line.trim_ascii_start().first() {
             Some(b'"') => serde_json::from_slice(line).map(|prompt| Self { prompt, ..Self::default() }),
             Some(b'{') => serde_json::from_slice(line),
@@ -67,6 +68,29 @@ impl Request {
     }
 }
 
+/// Replaces each `\uD800` to `\uDFFF` that is not part of a pair by `\uFFFD`. JavaScript writes such halves where it cuts
+/// a text between them; they stand for no character. Other bytes stay in their places.
+fn without_lone_surrogates(line: &[u8]) -> Cow<'_, [u8]> {
+    let escape = |at: usize| match line.get(at..at + 6)? {
+        [b'\\', b'u', hex @ ..] => u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok(),
+        _ => None,
+    };
+    let (mut fixed, mut at) = (Cow::Borrowed(line), 0);
+    while let Some(next) = line[at..].iter().position(|byte| *byte == b'\\') {
+        at += next;
+        match (escape(at), escape(at + 6)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => at += 12,
+            (Some(0xd800..0xe000), _) => {
+                fixed.to_mut()[at..at + 6].copy_from_slice(b"\\uFFFD");
+                at += 6;
+            }
+            (Some(_), _) => at += 6,
+            (None, _) => at = line.len().min(at + 2),
+        }
+    }
+    fixed
+}
+
 impl<'de> Deserialize<'de> for Request {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         deserializer.deserialize_map(Object)
@@ -88,9 +112,10 @@ impl<'de> Visitor<'de> for Object {
             if keys.contains(&key) {
                 return Err(A::Error::custom(format!("duplicate field `{key}`")));
             }
+            let of_key = |problem: A::Error| A::Error::custom(format!("{key}: {problem}"));
             match &*key {
-                "prompt" => request.prompt = map.next_value()?,
-                "prompt_ids" => request.prompt_ids = map.next_value()?,
+                "prompt" => request.prompt = map.next_value().map_err(of_key)?,
+                "prompt_ids" => request.prompt_ids = map.next_value().map_err(of_key)?,
                 _ => match Options::table().iter().find(|row| row.key() == key) {
                     Some(row) => request.options.push((row, map.next_value()?)),
                     None => {

@@ -175,8 +175,16 @@ fn a_small_mistake_shows_as_a_jump() {
 fn nothing_to_compare() {
     let one = || f32s(&[1], &[1.0]);
     let error = diff(&file(&[("a", one())]), &file(&[("b", one())]), 0.0).expect_err("nothing in common");
-    assert!(error.contains("no stage in common"));
+    assert_eq!(
+        error,
+        "no stage in common: the first file has \"a\", the second \"b\"; rename both to the names of gpt2 trace --list"
+    );
     assert!(diff(&file(&[]), &file(&[]), 0.0).is_err());
+    let (plain, wrapped) = (file(&[("wte", one()), ("x", one())]), file(&[("model.transformer.wte", one())]));
+    let error = diff(&plain, &wrapped, 0.0).expect_err("nothing in common");
+    assert!(error.ends_with("remove \"model.\" from the beginning of the second file's names"), "{error}");
+    let error = diff(&wrapped, &plain, 0.0).expect_err("nothing in common");
+    assert!(error.ends_with("remove \"model.\" from the beginning of the first file's names"), "{error}");
     let twice = file(&[("wte", one()), ("transformer.wte", one())]);
     assert!(diff(&twice, &twice, 0.0).expect_err("twice").contains("twice"));
 }

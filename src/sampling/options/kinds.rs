@@ -92,15 +92,20 @@ impl<K: Kind> Kind for Option<K> {
     }
 }
 
-/// Each text adds one value; JSON replaces them all, with a list or a single value.
+/// Each text adds one value; JSON replaces them all, with a list, a single value, or an object of pairs.
 impl<K: Kind> Kind for Vec<K> {
     const WHAT: &'static str = K::WHAT;
     fn parse(text: &str, encode: Encode<'_>) -> Option<Self> {
         Some(vec![K::parse(text, encode)?])
     }
     fn read(json: &Value, encode: Encode<'_>) -> Option<Self> {
-        let all = json.as_array().map_or(std::slice::from_ref(json), Vec::as_slice);
-        all.iter().map(|one| K::read(one, encode)).collect()
+        match json {
+            Value::Array(all) => all.iter().map(|one| K::read(one, encode)).collect(),
+            Value::Object(pairs) => {
+                pairs.iter().map(|(key, value)| K::read(&json!([key, value]), encode)).collect()
+            }
+            one => Some(vec![K::read(one, encode)?]),
+        }
     }
     fn write(&self) -> Value {
         self.iter().map(K::write).collect()

@@ -50,7 +50,6 @@ pub(super) struct Range {
 pub(super) const ANY: Range = Range { within: |_| true, says: "" };
 pub(super) const FROM_0: Range = Range { within: |x| x >= 0.0, says: "from 0" };
 pub(super) const SEEDS: Range = Range { within: |_| true, says: "from 0 to 2^64 - 1" };
-pub(super) const AT_LEAST_1: Range = Range { within: |x| x >= 1.0, says: "at least 1" };
 pub(super) const FINITE: Range = Range { within: f64::is_finite, says: "finite" };
 pub(super) const ABOVE_0: Range = Range { within: |x| x > 0.0 && x.is_finite(), says: "above 0 and finite" };
 pub(super) const HEAT: Range =

@@ -92,8 +92,7 @@ fn options_out_of_range_are_named() {
             off().temperature(-0.1),
             "temperature -0.1 must be above 0 and finite; for the likeliest token use greedy",
         ),
-        (off().top_k(0), "top-k 0"),
-        (off().top_p(0.0), "top-p 0 must be above 0 and at most 1"),
+        (off().top_p(-0.1), "top-p -0.1 must be from 0 to 1"),
         (off().min_p(1.5), "min-p 1.5 must be from 0 to 1"),
         (off().min_p(-0.5), "min-p -0.5"),
         (off().typical_p(0.0), "typical-p 0 must be above 0"),
@@ -117,7 +116,7 @@ fn options_out_of_range_are_named() {
     }
     let ban = off().logit_bias(vec![(beyond - 1, GONE)]);
     assert!(ban.check(&model).is_ok() && everything().check(&model).is_ok());
-    let ends = off().top_p(1.0).min_p(0.0).typical_p(1.0).epsilon_cutoff(0.0).eta_cutoff(0.0);
+    let ends = off().top_k(0).top_p(1.0).min_p(0.0).typical_p(1.0).epsilon_cutoff(0.0).eta_cutoff(0.0);
     let (mut x, scores) = ([0.5, 0.0, GONE, -3.0], [0.5, 0.0, GONE, -3.0]);
     ends.check(&model).expect("the ends of the ranges");
     ends.warp(&mut x, 1, &mut NoWatch);
@@ -201,7 +200,7 @@ fn texts_and_json_say_the_same() {
     }
     assert_eq!(twice.stop, ["a", "b"], "each flag adds one");
     for (name, text, value, is) in [
-        ("top-k", "-3", json!("3"), "top-k must be a whole number, at least 1"),
+        ("top-k", "-3", json!("3"), "top-k must be a whole number, from 0"),
         ("seed", "-1", json!(-1), "seed must be a whole number, from 0 to 2^64 - 1"),
         ("temperature", "x", json!(1e300), "temperature must be a number, above 0"),
         ("logit-bias", "5", json!([5, 1]), "logit-bias must be ID=VALUE"),
