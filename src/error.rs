@@ -84,7 +84,7 @@ impl fmt::Display for Error {
             ),
         };
         // Names come from files, and files may be hostile: the message stays one printable line of limited length.
-        const LONGEST: usize = 300;
+        const LONGEST: usize = 475;
         let mut line: Vec<char> = line.chars().collect();
         if line.len() > 2 * LONGEST {
             line.splice(LONGEST..line.len() - LONGEST, " ... ".chars());

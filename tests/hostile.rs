@@ -832,6 +832,32 @@ fn an_empty_text_has_no_score_but_a_continuation() {
     assert!(message.contains("first"), "{message}");
 }
 
+/// What people have in place of a model is named, with the way out.
+#[test]
+fn other_files_are_named() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
+    for (remove, name, content, part) in [
+        (true, "pytorch_model.bin", "PK\u{3}\u{4}", "/pytorch_model.bin: a PyTorch pickle"),
+        (true, "model.safetensors", pointer, "/model.safetensors: a Git LFS pointer"),
+        (false, "config.json", pointer, "/config.json: a Git LFS pointer"),
+        (false, "tokenizer.json", "<!DOCTYPE html>", "/tokenizer.json: a web page"),
+        (true, "x", "", ": there is no model.safetensors; a model's folder holds config.json and"),
+    ] {
+        let model = Checkpoint::copy("base");
+        if remove {
+            std::fs::remove_file(model.file("model.safetensors")).expect("it was there");
+        }
+        model.write(name, content);
+        let message = refusal(&mut run(model.path(), "generate --ids 1"));
+        assert!(message.contains(part), "{name}: {message}");
+    }
+    let model = Checkpoint::copy("base");
+    let one = model.file("model-00001-of-00002.safetensors");
+    std::fs::copy(model.file("model.safetensors"), &one).expect("it is copied");
+    let message = refusal(&mut run(&one, "info"));
+    assert!(message.contains("part 1 of the 2 parts of a model; give the folder"), "{message}");
+}
+
 #[test]
 fn files_of_text_that_cannot_be_read_are_named() {
     let folder = tempfile::tempdir().expect("a folder");

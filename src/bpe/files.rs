@@ -8,7 +8,7 @@
 
 use super::builder::{Builder, quoted};
 use crate::error::{Error, Result};
-use crate::format::Pairs;
+use crate::format::{Pairs, foreign};
 use serde::Deserialize;
 use std::{fs::File, io::Read, path::Path};
 
@@ -52,6 +52,9 @@ pub fn read(path: &Path) -> Result<String> {
     }
     if len > MOST_BYTES {
         return Err(Error::file(path, format!("longer than {} MiB: not a vocabulary", MOST_BYTES >> 20)));
+    }
+    if let Some(problem) = foreign::text(path, &bytes) {
+        return Err(Error::file(path, problem));
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();

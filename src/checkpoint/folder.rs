@@ -4,8 +4,8 @@ use super::{LanguageModel, names, save, weights};
 use crate::bpe::Bpe;
 use crate::config::{Config, Ids};
 use crate::error::{Error, Result};
-use crate::format::Bytes;
 use crate::format::safetensors::SafeTensors;
+use crate::format::{Bytes, foreign};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,12 +20,19 @@ pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
     let (folder, file) = place(model.as_ref())?;
     let (config, tensors, weights) = match file {
         None => {
-            let config = folder_config(&folder)?;
             let (tensors, weights) = folder_tensors(&folder)?;
-            (config, tensors, weights)
+            (folder_config(&folder)?, tensors, weights)
         }
         Some(file) => {
+            if let Some([part, parts]) = foreign::part(&file).filter(|[_, parts]| *parts > 1) {
+                let problem =
+                    format!("part {part} of the {parts} parts of a model; give the folder with all of them");
+                return Err(Error::file(file, problem));
+            }
             let tensors = SafeTensors::open(&file)?;
+            if let Some(problem) = foreign::adapter(&file, tensors.tensors.keys()) {
+                return Err(Error::file(file, problem));
+            }
             (file_config(&file, &folder, &tensors)?, tensors, file)
         }
     };
@@ -125,17 +132,15 @@ fn folder_tensors(folder: &Path) -> Result<(SafeTensors, PathBuf)> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let [single, index, pickle] = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"]
-        .map(|name| folder.join(name));
+    let [single, index] = ["model.safetensors", "model.safetensors.index.json"].map(|name| folder.join(name));
     if single.exists() {
         return Ok((SafeTensors::open(&single)?, single));
     }
     if !index.exists() {
-        let hint = match pickle.exists() {
-            true => "; save pytorch_model.bin again with transformers' save_pretrained",
-            false => "",
-        };
-        return Err(Error::file(folder, format!("there is no model.safetensors{hint}")));
+        let nothing =
+            "there is no model.safetensors; a model's folder holds config.json and model.safetensors";
+        let (path, problem) = foreign::folder(folder).unwrap_or((folder.into(), nothing.into()));
+        return Err(Error::file(path, problem));
     }
     let files: BTreeSet<String> = read_json::<Index>(&index)?.weight_map.into_values().collect();
     let mut all = SafeTensors::default();
@@ -166,5 +171,9 @@ fn read_small(path: &Path) -> Result<Vec<u8>> {
     if !about.is_file() || about.len() > LARGEST {
         return Err(Error::file(path, "not a file of at most 64 MiB"));
     }
-    std::fs::read(path).map_err(Error::io(path))
+    let text = std::fs::read(path).map_err(Error::io(path))?;
+    match foreign::text(path, &text) {
+        Some(problem) => Err(Error::file(path, problem)),
+        None => Ok(text),
+    }
 }

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`Bytes`] | a shared, read-only range of bytes: of a mapped file, of the program, or of a copy |
 //! | [`safetensors`] | named tensors in one file: read, written, or appended tensor by tensor |
+//! | `foreign` | what another file is, and how it becomes a model |
 //! | `unfinished` | a file that appears under its name when it is whole |
 //! | `pairs` | a JSON object in the order of its file |
 //!
 //! All formats are little-endian. What the tensors mean is [`checkpoint`](crate::checkpoint)'s business.
 
 mod bytes;
+pub(crate) mod foreign;
 mod pairs;
 pub mod safetensors;
 mod unfinished;

@@ -16,7 +16,7 @@ pub(crate) use super::unfinished::write_whole;
 pub use growing::Growing;
 pub use writer::Writer;
 
-use super::{Bytes, Pairs};
+use super::{Bytes, Pairs, foreign};
 use crate::error::{Error, Result};
 use byteorder::{LittleEndian, ReadBytesExt};
 use serde::Deserialize;
@@ -100,7 +100,11 @@ impl SafeTensors {
     /// # Errors
     /// As [`Bytes::map`] and [`parse`](Self::parse).
     pub fn open(path: &Path) -> Result<Self> {
-        Self::parse(path, &Bytes::map(path)?)
+        let file = Bytes::map(path)?;
+        match foreign::file(path, &file) {
+            Some(problem) => Err(Error::file(path, problem)),
+            None => Self::parse(path, &file),
+        }
     }
 
     /// Reads the header of a file; the numbers stay where they are.
