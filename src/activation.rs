@@ -3,8 +3,10 @@
 //! ```text
 //! gelu_new    x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))      all of OpenAI's sizes
 //! gelu        x / 2 * (1 + erf(x / sqrt(2)))                             the definition
+//! quick_gelu  x / (1 + e^(-1.702 x))
 //! relu        max(x, 0)
 //! silu        x / (1 + e^-x)
+//! tanh        tanh(x)
 //! ```
 
 use crate::math::{erf, exp, tanh};
@@ -15,36 +17,52 @@ use rayon::prelude::*;
 /// A nonlinearity that GPT-2 checkpoints use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// `gelu_new`, `gelu_pytorch_tanh`: GELU with tanh; all of OpenAI's sizes.
+    /// GELU with tanh; all of OpenAI's sizes.
     GeluTanh,
-    /// `gelu`: GELU with erf.
+    /// GELU with erf.
     GeluErf,
-    /// `relu`
+    /// x times a steeper sigmoid.
+    QuickGelu,
+    /// max(x, 0)
     Relu,
-    /// `silu`, `swish`
+    /// x times its sigmoid.
     Silu,
+    /// The hyperbolic tangent.
+    Tanh,
 }
+
+/// Their names in `config.json`; the first of each function is the one that is written. HF's other names are other ways to
+/// compute the same function.
+const NAMES: &[(&str, Activation)] = &[
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh),
+    ("gelu_accurate", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("gelu_python_tanh", Activation::GeluTanh),
+    ("gelu", Activation::GeluErf),
+    ("gelu_python", Activation::GeluErf),
+    ("quick_gelu", Activation::QuickGelu),
+    ("relu", Activation::Relu),
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+    ("tanh", Activation::Tanh),
+];
 
 impl Activation {
     /// The function that `config.json` names as `activation_function`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "gelu_new" | "gelu_pytorch_tanh" => Some(Self::GeluTanh),
-            "gelu" => Some(Self::GeluErf),
-            "relu" => Some(Self::Relu),
-            "silu" | "swish" => Some(Self::Silu),
-            _ => None,
-        }
+    ///
+    /// # Errors
+    /// A sentence with the names that are known.
+    pub fn from_name(name: &str) -> Result<Self, String> {
+        NAMES.iter().find(|(known, _)| *known == name).map(|(_, function)| *function).ok_or_else(|| {
+            let known: Vec<&str> = NAMES.iter().map(|(known, _)| *known).collect();
+            format!("activation_function {name:?} is unknown; known are {}", known.join(", "))
+        })
     }
 
     /// Its name in `config.json`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::GeluTanh => "gelu_new",
-            Self::GeluErf => "gelu",
-            Self::Relu => "relu",
-            Self::Silu => "silu",
-        }
+        NAMES.iter().find(|(_, function)| *function == self).map_or("", |(name, _)| name)
     }
 
     /// The function of each element. x `[rows, cols] -> [rows, cols]`
@@ -53,7 +71,9 @@ impl Activation {
             Self::GeluTanh => gelu_tanh(x),
             Self::GeluErf => gelu_erf(x),
             Self::Relu => x.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
+            Self::QuickGelu => quick_gelu(x),
             Self::Silu => silu(x),
+            Self::Tanh => x.iter_mut().for_each(|x| *x = tanh(*x)),
         });
         x
     }
@@ -75,6 +95,15 @@ kernel! {
     fn gelu_erf(x: &mut [f32]) {
         for x in x {
             *x = 0.5 * *x * (1.0 + erf(*x * std::f32::consts::FRAC_1_SQRT_2));
+        }
+    }
+}
+
+kernel! {
+    /// x / (1 + e^(-1.702 x))
+    fn quick_gelu(x: &mut [f32]) {
+        for x in x {
+            *x /= 1.0 + exp(-1.702 * *x);
         }
     }
 }
@@ -102,7 +131,9 @@ mod tests {
         for (act, truth) in [
             (Activation::GeluTanh, &tanh_form as &dyn Fn(f64) -> f64),
             (Activation::Silu, &silu),
+            (Activation::QuickGelu, &|x| x / (1.0 + (-1.702 * x).exp())),
             (Activation::Relu, &|x| x.max(0.0)),
+            (Activation::Tanh, &f64::tanh),
         ] {
             let got = act.forward(Matrix::from_vec(1, inputs.len(), inputs.clone()));
             for (x, y) in inputs.iter().zip(got.data()) {

@@ -56,14 +56,24 @@ impl Ids {
 /// No real model is larger in any dimension; a larger number comes from a damaged or hostile file.
 const LARGEST: usize = 1 << 24;
 
+/// Other names of keys, which precede them: HF's `GPT2Config.attribute_map`.
+const ALIASES: [(&str, &str); 4] = [
+    ("hidden_size", "n_embd"),
+    ("max_position_embeddings", "n_positions"),
+    ("num_attention_heads", "n_head"),
+    ("num_hidden_layers", "n_layer"),
+];
+
 /// The keys of a `config.json`.
 struct Keys(Map<String, Value>);
 
 impl Keys {
     /// The value of a key, or HF's default if it is left out.
     fn get<T: DeserializeOwned>(&self, key: &str, default: T) -> Result<T, String> {
-        let value = self.0.get(key).map(T::deserialize).transpose();
-        Ok(value.map_err(|e| format!("not a GPT-2 configuration: {key}: {e}"))?.unwrap_or(default))
+        let alias = ALIASES.iter().find(|(alias, name)| *name == key && self.0.contains_key(*alias));
+        let key = alias.map_or(key, |(alias, _)| alias);
+        let Some(value) = self.0.get(key) else { return Ok(default) };
+        T::deserialize(value).map_err(|e| format!("not a GPT-2 configuration: {key} is {value}: {e}"))
     }
 
     /// A size.
@@ -94,9 +104,7 @@ impl Config {
             return Err("add_cross_attention is true; an encoder-decoder model cannot be used".into());
         }
         let name: String = keys.get("activation_function", "gelu_new".into())?;
-        let activation = Activation::from_name(&name).ok_or_else(|| {
-            format!("activation_function {name:?} is unknown; known are gelu_new, gelu, gelu_pytorch_tanh, relu, silu and swish")
-        })?;
+        let activation = Activation::from_name(&name)?;
         let (n_embd, n_head) = (keys.size("n_embd", 768)?, keys.size("n_head", 12)?);
         if !n_embd.is_multiple_of(n_head) {
             return Err(format!("n_embd {n_embd} is not a multiple of n_head {n_head}"));

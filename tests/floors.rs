@@ -30,7 +30,8 @@ const CLI_FLOORS: &[&[&str]] = &[
     &["generate", "compare", "trace", "score", "tokenize", "quantize", "info", "bench", "diff"],
     &["batch", "beams", "debug"],
     &["decoding", "speculation", "text"],
-    &["report", "interrupt", "progress", "model"],
+    &["model"],
+    &["report", "interrupt", "progress"],
     &["failure", "stage_names"],
 ];
 

@@ -54,7 +54,11 @@ FIXTURES = {
     "bare-names": TINY,
     # Sums of more than 256 products; those of mlp.c_proj are in gelu-pytorch-tanh. f16 keeps the file small.
     "wide": dict(n_layer=1, n_head=5, n_embd=260, n_inner=24, vocab_size=97, dtype="float16"),
+    "quick-gelu": TINY | dict(activation_function="quick_gelu"),
+    "tanh": TINY | dict(activation_function="tanh"),
+    "loose": TINY | dict(tie_word_embeddings=False),
 }
+NO_BIAS = [".c_attn.bias", ".ln_2.bias", "ln_f.bias"]  # of `loose`
 
 
 def check_versions():
@@ -104,6 +108,20 @@ def old_names(folder: Path, config: GPT2Config):
     old |= dict(n_embd=config.n_embd, n_head=config.n_head, n_layer=config.n_layer)
     old |= dict(n_positions=config.n_positions, resid_pdrop=0.1, vocab_size=config.vocab_size)
     (folder / "config.json").write_text(json.dumps(old, indent=2) + "\n")
+
+
+def loosen(folder: Path):
+    """Rewrites a checkpoint with what from_pretrained forgives: absent biases, tensors that nothing uses, F64, other names
+    of keys, a head that is stored although it is said to be tied."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors = {key: value.double() for key, value in tensors.items() if not key.endswith(tuple(NO_BIAS))}
+    tensors |= {key.replace("h.1.", "h.2."): value + 1 for key, value in tensors.items() if "h.1." in key}
+    tensors |= {"v_head.summary.weight": torch.ones(1, 16)}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text()) | dict(tie_word_embeddings=True)
+    for alias, name in GPT2Config.attribute_map.items():
+        config[alias] = config.pop(name)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def load(folder: Path) -> GPT2LMHeadModel:
@@ -196,9 +214,14 @@ def make(name: str, options: dict, first_seed: int, folder: Path):
     config = GPT2Config(n_positions=64, bos_token_id=end, eos_token_id=end, **options)
     for seed in count(first_seed):
         model = random_model(config, seed).to(dtype)
+        if name == "loose":
+            for key, value in model.named_parameters():
+                value.data *= not key.endswith(tuple(NO_BIAS))
         save(model, folder)
         if name == "bare-names":
             old_names(folder, config)
+        if name == "loose":
+            loosen(folder)
         trace, facts = reference(folder, seed)
         loaded = load(folder).state_dict()
         assert all(torch.equal(loaded[key], value.float()) for key, value in model.state_dict().items())

@@ -19,7 +19,9 @@ fn folder() -> TempDir {
 fn trace(model: &Path, arguments: &str, out: &Path) {
     let mut command = gpt2();
     command.arg("trace").args(arguments.split(' ')).arg("--model").arg(model).arg("--out").arg(out);
-    command.assert().success().stdout("").stderr("");
+    let notes =
+        |stderr: &str| stderr.lines().all(|line| line.starts_with("note: ") && line.contains("loose: "));
+    command.assert().success().stdout("").stderr(predicate::function(notes));
 }
 
 fn open(path: &Path) -> SafeTensors {

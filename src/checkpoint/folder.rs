@@ -1,8 +1,8 @@
 //! A folder in Hugging Face's layout, a single file, or the model inside the program.
 
-use super::{LanguageModel, names, save, weights};
+use super::{GenerationConfig, LanguageModel, names, save, weights};
 use crate::bpe::Bpe;
-use crate::config::{Config, Ids};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::safetensors::SafeTensors;
 use crate::format::{Bytes, foreign};
@@ -36,8 +36,26 @@ pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
             (file_config(&file, &folder, &tensors)?, tensors, file)
         }
     };
-    let model = weights::model(&tensors, config).map_err(Error::in_file(weights))?;
-    Ok(LanguageModel { name, bpe: tokenizer(&folder)?, model, tensors })
+    with_tensors(name, tokenizer(&folder)?, tensors, config, generation_config(&folder)?, &weights)
+}
+
+/// The model of these tensors, which the file `weights` lists.
+fn with_tensors(
+    name: String,
+    bpe: Bpe,
+    tensors: SafeTensors,
+    mut config: Config,
+    generation_config: GenerationConfig,
+    weights: &Path,
+) -> Result<LanguageModel> {
+    if let Some(ids) = &generation_config.eos_token_ids {
+        config.eos_token_ids.clone_from(ids);
+    }
+    let (model, mut notes) = weights::model(&tensors, config).map_err(Error::in_file(weights))?;
+    if !generation_config.unused.is_empty() {
+        notes.push(format!("not used of {GENERATION_CONFIG}: {}", generation_config.unused.join(", ")));
+    }
+    Ok(LanguageModel { name, bpe, model, tensors, generation_config, notes })
 }
 
 /// The tokenizer alone of what [`open`] would open.
@@ -82,30 +100,29 @@ pub fn bundled() -> LanguageModel {
     let load = || -> Result<LanguageModel> {
         let config = Config::from_json(CONFIG).map_err(Error::in_file(path))?;
         let tensors = SafeTensors::parse(path, &Bytes::from_static(&WEIGHTS.0))?;
-        let model = weights::model(&tensors, config).map_err(Error::in_file(path))?;
-        Ok(LanguageModel { name: "tales-8m".into(), bpe: Bpe::gpt2(), model, tensors })
+        with_tensors("tales-8m".into(), Bpe::gpt2(), tensors, config, GenerationConfig::default(), path)
     };
     load().expect("the bundled model is whole: the tests open it")
 }
 
-/// `config.json`, with the end-of-text ids of `generation_config.json`, which take precedence.
+/// The file that says how texts are written.
+const GENERATION_CONFIG: &str = "generation_config.json";
+
 fn folder_config(folder: &Path) -> Result<Config> {
-    #[derive(Deserialize)]
-    struct GenerationConfig {
-        eos_token_id: Option<Ids>,
-    }
-    let [path, generation] = ["config.json", "generation_config.json"].map(|name| folder.join(name));
+    let path = folder.join("config.json");
     if !path.exists() {
         let problem = "there is no config.json; a model's folder holds config.json and model.safetensors";
         return Err(Error::file(folder, problem));
     }
-    let mut config = read_config(&path)?;
-    if generation.exists()
-        && let Some(ids) = read_json::<GenerationConfig>(&generation)?.eos_token_id
-    {
-        config.eos_token_ids = ids.into_vec();
+    read_config(&path)
+}
+
+fn generation_config(folder: &Path) -> Result<GenerationConfig> {
+    let path = folder.join(GENERATION_CONFIG);
+    if !path.exists() {
+        return Ok(GenerationConfig::default());
     }
-    Ok(config)
+    GenerationConfig::from_json(&read_small(&path)?).map_err(Error::in_file(path))
 }
 
 /// The configuration of a single file: its own, else the `config.json` of its folder, else a guess from the shapes.

@@ -1,5 +1,6 @@
 //! A model with its tokenizer: text in, text out.
 
+use super::GenerationConfig;
 use crate::bpe::Bpe;
 use crate::config::TokenId;
 use crate::error::Result;
@@ -18,6 +19,10 @@ pub struct LanguageModel {
     pub model: Gpt2,
     /// The tensors of its files, by name.
     pub tensors: SafeTensors,
+    /// How its makers want texts to be written.
+    pub generation_config: GenerationConfig,
+    /// What a user of its files may not expect, each in a sentence.
+    pub notes: Vec<String>,
 }
 
 impl LanguageModel {

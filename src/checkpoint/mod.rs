@@ -5,6 +5,7 @@
 //! One small model is part of the program.
 
 mod folder;
+mod generation_config;
 mod int8;
 mod language_model;
 mod names;
@@ -13,4 +14,5 @@ pub mod save;
 mod weights;
 
 pub use folder::{bundled, folder_of, open, open_tokenizer};
+pub use generation_config::GenerationConfig;
 pub use language_model::LanguageModel;

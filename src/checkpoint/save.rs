@@ -12,9 +12,10 @@ use std::path::Path;
 pub(super) const CONFIG: &str = "config";
 
 /// What a model's folder may hold beside its weights, copied as it is.
-const COMPANIONS: [&str; 7] = [
+const COMPANIONS: [&str; 8] = [
     "config.json",
     "generation_config.json",
+    "added_tokens.json",
     "vocab.json",
     "merges.txt",
     "tokenizer.json",

@@ -64,7 +64,7 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, special: bool) -> std::resul
         for Running { line, generation, written, error } in batch.take_finished() {
             note_slide(generation.slides(), &format!(" of line {line}"), &job.lm.model);
             match error {
-                None => results.good(line, written.report(&generation, job.load))?,
+                None => results.good(line, written.report(&generation, job))?,
                 Some(error) => results.bad(line, &error)?,
             }
         }

@@ -6,7 +6,8 @@ use super::interrupt;
 use super::model::at_least_1;
 use super::report::{Job, Report, Written, note_slide, print, print_json, remark};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use gpt2::bpe::{Bpe, TokenId};
+use gpt2::bpe::TokenId;
+use gpt2::checkpoint::LanguageModel;
 use gpt2::generate::{FinishReason, Options};
 use gpt2::search::{BeamSearch, Beams, EarlyStopping, Hypothesis, Tree};
 use std::collections::BTreeMap;
@@ -53,13 +54,13 @@ impl BeamArgs {
     }
 
     /// As [`DecodingArgs::options`], but sampling only with `--beam-sampling`.
-    pub fn options(&self, decoding: &DecodingArgs, bpe: &Bpe) -> Result<Options, Failure> {
+    pub fn options(&self, decoding: &DecodingArgs, lm: &LanguageModel) -> Result<Options, Failure> {
         if let Some(flag) = decoding.explicit_sampling().filter(|_| !self.beam_sampling) {
             return Err(Failure::Usage(format!(
                 "--{flag} does nothing in a beam search without sampling; leave it out or add --beam-sampling"
             )));
         }
-        decoding.options(bpe, self.beam_sampling)
+        decoding.options(lm, Some(self.beam_sampling))
     }
 
     /// Runs the search and prints the best `wanted` texts.
@@ -107,7 +108,18 @@ impl BeamArgs {
             let text = job.stream()?.decode(&ids[..ids.len() - ends]);
             if job.json {
                 let (seed, finish_reason, score) = (options.seed, finish_reason.name(), Some(score));
-                print_json(&Report { prompt_ids, ids, text, seed, finish_reason, logprobs, score, stats })?;
+                let generation_config = &lm.generation_config.options;
+                print_json(&Report {
+                    prompt_ids,
+                    ids,
+                    text,
+                    seed,
+                    finish_reason,
+                    logprobs,
+                    score,
+                    generation_config,
+                    stats,
+                })?;
                 continue;
             }
             if count > 1 || self.beam_tree {

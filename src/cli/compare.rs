@@ -82,7 +82,8 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let draft = args.speculation.open(&lm)?;
     let prompt_ids = args.run.prompt_ids(&lm)?;
     let seed = args.seed.map_or_else(random_seed, Ok)?;
-    let greedy = Options::default().max_new_tokens(args.max_new_tokens).ignore_eos(args.ignore_eos);
+    let greedy = lm.generation_config.over(Options::default(), &lm.bpe)?.sample(false);
+    let greedy = greedy.max_new_tokens(args.max_new_tokens).ignore_eos(args.ignore_eos);
     let sampled =
         |temperature| greedy.clone().sample(true).seed(seed).top_k(args.top_k).temperature(temperature);
     for temperature in &args.temperatures {

@@ -3,6 +3,7 @@
 use super::failure::{Failure, usage};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use gpt2::bpe::Bpe;
+use gpt2::checkpoint::LanguageModel;
 use gpt2::generate::Options;
 use gpt2::sampling::options::{Row, Scope};
 use rand::{TryRng, rngs::SysRng};
@@ -34,7 +35,7 @@ impl<const TEXT: bool> OptionArgs<TEXT> {
     }
 
     /// Applies the given options to `options`. The library checks the ranges.
-    pub fn over(&self, mut options: Options, bpe: &Bpe) -> Result<Options, Failure> {
+    fn over(&self, mut options: Options, bpe: &Bpe) -> Result<Options, Failure> {
         for (row, values) in &self.0 {
             for value in values {
                 row.parse(&mut options, value, &|text| bpe.encode(text)).map_err(usage)?;
@@ -42,13 +43,23 @@ impl<const TEXT: bool> OptionArgs<TEXT> {
         }
         Ok(options)
     }
+
+    /// The given options before those of the model's `generation_config.json`, before the program's own. A flag for draws
+    /// asks for draws.
+    pub fn for_model(&self, lm: &LanguageModel, sample: Option<bool>) -> Result<Options, Failure> {
+        let begin = lm.generation_config.over(Options::sampled(0), &lm.bpe)?;
+        let asks = || begin.sample || self.has("seed") || self.explicit_sampling().is_some();
+        let sample = sample.unwrap_or_else(|| !self.has("greedy") && asks());
+        Ok(self.over(begin, &lm.bpe)?.sample(sample))
+    }
 }
 
 impl DecodingArgs {
-    /// The options for the library. With `sample`, a seed is drawn if none is given.
-    pub fn options(&self, bpe: &Bpe, sample: bool) -> Result<Options, Failure> {
-        let options = self.over(Options::sampled(0), bpe)?.sample(sample);
-        if !sample || self.has("seed") {
+    /// The options for the library. `sample` says whether tokens are drawn, if other flags do; a seed is drawn if none is
+    /// given.
+    pub fn options(&self, lm: &LanguageModel, sample: Option<bool>) -> Result<Options, Failure> {
+        let options = self.for_model(lm, sample)?;
+        if !options.sample || self.has("seed") {
             return Ok(options);
         }
         Ok(options.seed(random_seed()?))

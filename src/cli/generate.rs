@@ -15,6 +15,7 @@ use gpt2::inspect::{Choices, TraceFile, metadata};
 use gpt2::sampling::{NoWatch, Watch};
 use gpt2::simd::Simd;
 use gpt2::trace::Trace;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -60,11 +61,14 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let (load, json, stats) = (begin.elapsed(), args.json, args.stats);
     let beams = args.beams.are_wanted()?;
     let options = match beams {
-        true => args.beams.options(&args.decoding, &lm.bpe)?,
-        false => args.decoding.options(&lm.bpe, !args.decoding.has("greedy"))?,
+        true => args.beams.options(&args.decoding, &lm)?,
+        false => args.decoding.options(&lm, (args.num_return_sequences > 1).then_some(true))?,
     };
     options.check(&lm.model).map_err(usage)?;
     check(args, beams)?;
+    if stats && !lm.generation_config.options.is_empty() {
+        remark(format_args!("generation_config.json {}", Value::from(lm.generation_config.options.clone())));
+    }
     let job = Job { lm: &lm, options, load, json, stats };
     if let Some(path) = &args.batch {
         interrupt::watch()?;
@@ -170,7 +174,7 @@ fn write<T: Trace>(
             break;
         }
     }
-    let report = written.report(&generation, job.load);
+    let report = written.report(&generation, job);
     if !job.json {
         print("\n")?;
     }

@@ -59,7 +59,7 @@ fn table(lm: &LanguageModel) -> Vec<(&'static str, Value)> {
 fn as_json(lm: &LanguageModel) -> Result<(), Failure> {
     let tensors = lm.tensors.tensors.iter();
     let tensors = tensors.map(|(name, t)| json!({"name": name, "dtype": t.dtype, "shape": t.shape}));
-    let table = table(lm).into_iter().chain([("tensors", tensors.collect())]);
+    let table = table(lm).into_iter().chain([("notes", json!(lm.notes)), ("tensors", tensors.collect())]);
     print_json(&table.collect::<BTreeMap<_, Value>>())
 }
 

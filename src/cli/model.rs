@@ -1,5 +1,6 @@
 //! Arguments that several commands share: which model, how it runs, how much to print.
 
+use super::report::remark;
 use clap::ColorChoice;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use gpt2::checkpoint::{self, LanguageModel};
@@ -30,10 +31,12 @@ pub struct ModelArgs {
 
 impl ModelArgs {
     pub fn open(&self) -> gpt2::error::Result<LanguageModel> {
-        match &self.model {
-            Some(model) => checkpoint::open(model),
-            None => Ok(checkpoint::bundled()),
-        }
+        let lm = match &self.model {
+            Some(model) => checkpoint::open(model)?,
+            None => checkpoint::bundled(),
+        };
+        lm.notes.iter().for_each(|note| remark(format_args!("note: {}: {note}", lm.name)));
+        Ok(lm)
     }
 
     pub fn open_to_run(&self, cache: &CacheArgs) -> gpt2::error::Result<LanguageModel> {

@@ -8,6 +8,7 @@ use gpt2::generate::{Chosen, FinishReason, Generation, Options, Passes, StopStri
 use gpt2::model::Gpt2;
 use gpt2::trace::Trace;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::sync::Once;
 use std::time::{Duration, Instant};
@@ -71,6 +72,9 @@ pub struct Report<'a> {
     pub logprobs: Vec<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
+    /// What the model's `generation_config.json` set before the flags.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub generation_config: &'a Map<String, Value>,
     pub stats: Stats,
 }
 
@@ -156,15 +160,16 @@ impl Written {
     }
 
     /// The report of a finished text.
-    pub fn report<'g, T: Trace>(self, generation: &'g Generation<'_, T>, load: Duration) -> Report<'g> {
+    pub fn report<'g, T: Trace>(self, generation: &'g Generation<'_, T>, job: &Job<'g>) -> Report<'g> {
         let ids = generation.new_ids().to_vec();
         let prompt_ids = &generation.ids()[..generation.ids().len() - ids.len()];
         let speculated = generation.passes().map(Speculated::from);
-        let stats = self.stats(load, prompt_ids.len(), ids.len().saturating_sub(1));
+        let stats = self.stats(job.load, prompt_ids.len(), ids.len().saturating_sub(1));
         let stats = Stats { speculated, ..stats };
         let (seed, score, Self { text, logprobs, .. }) = (generation.options().seed, None, self);
         let finish_reason = generation.finish_reason().unwrap_or(FinishReason::Length).name();
-        Report { prompt_ids, ids, text, seed, finish_reason, logprobs, score, stats }
+        let generation_config = &job.lm.generation_config.options;
+        Report { prompt_ids, ids, text, seed, finish_reason, logprobs, score, generation_config, stats }
     }
 }
 

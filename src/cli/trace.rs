@@ -13,7 +13,6 @@ use glob::Pattern;
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::config::Config;
-use gpt2::generate::Options;
 use gpt2::inspect::{Lens, TraceFile, metadata, next_token_watched};
 use gpt2::sampling::Explanation;
 use gpt2::sampling::candidates::{Candidate, list};
@@ -66,7 +65,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     }
     let lm = args.run.open()?;
     let ids = args.run.prompt_ids(&lm)?;
-    let options = args.choice.over(Options::sampled(0).max_new_tokens(usize::MAX), &lm.bpe)?;
+    let options = args.choice.for_model(&lm, None)?.max_new_tokens(usize::MAX);
     options.check(&lm.model).map_err(usage)?;
 
     let names = select(args, &lm.model.config)?;

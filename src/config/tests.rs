@@ -22,6 +22,16 @@ fn what_is_written_is_read_again() {
     }
 }
 
+/// As `GPT2Config` of transformers 5.23 reads them.
+#[test]
+fn aliases_precede_the_names() {
+    let json = br#"{"n_embd": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 8,
+        "max_position_embeddings": 64, "activation_function": "gelu_fast"}"#;
+    let config = Config::from_json(json).expect("a configuration");
+    assert_eq!((config.n_embd, config.n_layer, config.n_head, config.n_positions), (16, 2, 8, 64));
+    assert_eq!((config.n_inner, config.activation), (64, Activation::GeluTanh));
+}
+
 #[test]
 fn what_cannot_be_used_is_named() {
     for (json, part) in [
@@ -30,7 +40,8 @@ fn what_cannot_be_used_is_named() {
         (r#"{"n_layer": 0}"#, "n_layer is 0"),
         (r#"{"n_embd": 18446744073709551615}"#, "n_embd"),
         (r#"{"model_type": "llama"}"#, "llama"),
-        (r#"{"n_layer": "two"}"#, "not a GPT-2 configuration"),
+        (r#"{"n_layer": "two"}"#, "not a GPT-2 configuration: n_layer is \"two\": invalid type"),
+        (r#"{"n_layer": 2, "num_hidden_layers": 2.0}"#, "num_hidden_layers is 2.0: invalid type"),
         ("[1, 2", "not a GPT-2 configuration"),
         (r#"{"layer_norm_epsilon": -1}"#, "layer_norm_epsilon"),
     ] {

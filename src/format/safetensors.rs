@@ -136,8 +136,9 @@ impl SafeTensors {
         let mut parts = Vec::with_capacity(entries.len());
         for (name, value) in entries {
             if name == METADATA {
-                found.metadata = serde_json::from_value(value)
+                let metadata: Option<_> = serde_json::from_value(value)
                     .map_err(|e| format!("{METADATA} is not text to text: {e}"))?;
+                found.metadata = metadata.unwrap_or_default();
                 continue;
             }
             let (tensor, [begin, end]) =

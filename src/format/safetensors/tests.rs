@@ -21,6 +21,9 @@ fn a_good_file() {
     assert_eq!(found.tensors["a"].shape, [1, 2]);
     assert_eq!(&*found.tensors["a"].bytes, [1; 8]);
     assert_eq!(found.metadata["format"], "pt");
+    let found =
+        SafeTensors::parse(Path::new("m"), &file(r#"{"__metadata__":null}"#, &[])).expect("a good file");
+    assert!(found.metadata.is_empty());
 }
 
 #[test]

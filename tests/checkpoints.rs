@@ -1,0 +1,175 @@
+//! Checkpoints as users have them are read as Hugging Face's `from_pretrained` reads them, and what one may not expect is
+//! noted. Numbers are compared with the reference in tests/reference.rs.
+
+mod common;
+
+use common::{Checkpoint, fixture, gpt2};
+use gpt2::checkpoint::{LanguageModel, open};
+use gpt2::format::safetensors::{SafeTensors, Slot, Tensor, Writer};
+use gpt2::trace::NoTrace;
+use predicates::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The bits of the logits of a few tokens.
+fn bits(lm: &LanguageModel) -> Vec<u32> {
+    let logits = lm.model.forward(&[5, 6, 7, 90], &mut lm.model.new_cache(), &mut NoTrace);
+    logits.data().iter().map(|x| x.to_bits()).collect()
+}
+
+/// A copy of the fixture `of` with other names and shapes; a tensor for which `edit` gives none is left out.
+fn edited(of: &str, edit: impl Fn(&str, Vec<usize>) -> Option<(String, Vec<usize>)>) -> Checkpoint {
+    let copy = Checkpoint::copy(of);
+    let tensors = SafeTensors::open(&fixture(of).join("model.safetensors")).expect("a checkpoint").tensors;
+    let edit = |(name, tensor): (String, Tensor)| {
+        let (name, shape) = edit(&name, tensor.shape)?;
+        Some((Slot { name, dtype: "F32", shape }, tensor.bytes))
+    };
+    let (slots, bytes): (Vec<_>, Vec<_>) = tensors.into_iter().filter_map(edit).unzip();
+    let mut writer =
+        Writer::create(&copy.file("model.safetensors"), &slots, &BTreeMap::new()).expect("a file");
+    for (slot, bytes) in slots.iter().zip(bytes) {
+        writer.write(&slot.name, &bytes).expect("it is written");
+    }
+    writer.finish().expect("a file");
+    copy
+}
+
+/// The same with other names only.
+fn renamed(of: &str, name: impl Fn(&str) -> Option<String>) -> Checkpoint {
+    edited(of, |old, shape| Some((name(old)?, shape)))
+}
+
+#[test]
+fn what_names_begin_with_is_taken_off() {
+    for of in ["base", "untied"] {
+        let expected = bits(&open(fixture(of)).expect("a checkpoint"));
+        for outer in ["module.", "_orig_mod.", "model.", "_orig_mod.module.", "pretrained_model."] {
+            for inner in ["transformer.", ""] {
+                let name = |name: &str| Some(format!("{outer}{}", name.replace("transformer.", inner)));
+                let lm = open(renamed(of, name).path()).expect(outer);
+                assert_eq!(lm.notes, [format!("the names begin with {outer:?}, which is taken off")]);
+                assert_eq!(bits(&lm), expected, "{outer}{inner}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_head_stands_for_the_embeddings() {
+    let expected = bits(&open(fixture("base")).expect("a checkpoint"));
+    let head =
+        |name: &str| Some(if name.ends_with(".wte.weight") { "lm_head.weight".into() } else { name.into() });
+    let lm = open(renamed("base", head).path()).expect("a checkpoint");
+    assert_eq!((bits(&lm), lm.notes), (expected, vec![]));
+
+    // stored and equal: tied; missing and not tied: refused
+    let untied = renamed("untied", |name| Some(name.into()));
+    untied.configure("tie_word_embeddings", true);
+    assert_eq!(open(untied.path()).expect("a checkpoint").notes.len(), 1, "the two differ");
+    let untied = renamed("untied", |name| (name != "lm_head.weight").then(|| name.into()));
+    let error = open(untied.path()).expect_err("no head").to_string();
+    assert!(error.contains("\"lm_head.weight\" is missing, and tie_word_embeddings is false"), "{error}");
+}
+
+#[test]
+fn notes_say_what_a_reader_may_not_expect() {
+    let lm = open(fixture("loose")).expect("a checkpoint");
+    let expected = [
+        "lm_head.weight is used: it differs from wte, although config.json ties the two",
+        "biases that the file lacks are 0: \"transformer.h.0.attn.c_attn.bias\", \"transformer.h.0.ln_2.bias\", \
+         \"transformer.h.1.attn.c_attn.bias\" and 2 more",
+        "config.json has n_layer 2, the file 3 blocks; blocks from 2 on are not used",
+        "not used: \"v_head.summary.weight\"",
+    ];
+    assert_eq!(lm.notes, expected);
+    assert_eq!(open(fixture("bare-names")).expect("a checkpoint").notes, [""; 0], "masks are no surplus");
+    let expected = predicate::str::contains("note: loose: lm_head.weight is used").count(1);
+    let info =
+        gpt2().args(["info", "--json", "--model", "loose"]).current_dir(fixture("")).assert().success();
+    let output = info.stderr(expected).get_output().stdout.clone();
+    let report: Value = serde_json::from_slice(&output).expect("JSON");
+    assert_eq!(report["notes"], json!(lm.notes));
+}
+
+/// Saved again, such a model is like any other: with its head, its zeros, and F32 in place of F64.
+#[test]
+fn a_copy_has_what_was_read() {
+    let place = tempfile::tempdir().expect("a folder");
+    let lm = open(fixture("loose")).expect("a checkpoint");
+    let expected = bits(&LanguageModel { model: lm.model.quantize(), ..lm });
+    for out in ["folder", "file.safetensors"] {
+        let out = place.path().join(out);
+        gpt2().args(["quantize", "--model"]).arg(fixture("loose")).arg("--out").arg(&out).assert().success();
+        assert_eq!(bits(&open(&out).expect("a checkpoint")), expected, "{out:?}");
+    }
+}
+
+#[test]
+fn transposed_weights_are_refused_by_that_name() {
+    let transposed = |name: &str, mut shape: Vec<usize>| {
+        if name.contains(".c_") {
+            shape.reverse();
+        }
+        Some((name.to_string(), shape))
+    };
+    let model = edited("base", transposed);
+    let error = open(model.path()).expect_err("transposed").to_string();
+    assert!(
+        error.contains("transposed, as nn.Linear stores it; GPT-2's Conv1D is [in, out], [32, 96]"),
+        "{error}"
+    );
+}
+
+// ---- generation_config.json
+
+/// `generate` on a model with this generation_config.json; its ids, its report and standard error.
+fn generate(model: &Path, arguments: &str) -> (Value, Value, String) {
+    let mut command = gpt2();
+    command
+        .args(["generate", "--json", "--stats", "--ids", "5,6,7", "--max-new-tokens", "12", "--model"])
+        .arg(model);
+    let output = command.args(arguments.split_whitespace()).assert().success().get_output().clone();
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    (report["ids"].clone(), report, String::from_utf8(output.stderr).expect("UTF-8"))
+}
+
+#[test]
+fn generation_config_gives_defaults() {
+    let [plain, model] = [Checkpoint::copy("base"), Checkpoint::copy("base").with_bytes_as_tokens()];
+    let config =
+        json!({"do_sample": false, "repetition_penalty": 1.8, "no_repeat_ngram_size": 2, "num_beams": 3});
+    model.write("generation_config.json", config.to_string());
+    let flags = "--repetition-penalty 1.8 --no-repeat-ngram-size 2";
+    let (expected, report, stderr) = generate(plain.path(), &format!("--greedy {flags}"));
+    assert_ne!(expected, generate(plain.path(), "--greedy").0, "the penalties change the text");
+    assert!(report.get("generation_config").is_none() && !stderr.contains("generation_config"), "{report}");
+
+    for path in [model.path().to_path_buf(), model.file("model.safetensors")] {
+        let (ids, report, stderr) = generate(&path, "");
+        assert_eq!(ids, expected, "{path:?}");
+        let set = json!({"do_sample": false, "repetition_penalty": 1.8, "no_repeat_ngram_size": 2});
+        assert_eq!(report["generation_config"], set);
+        assert!(stderr.contains("not used of generation_config.json: num_beams\n"), "{stderr}");
+        assert!(stderr.contains(&format!("generation_config.json {set}\n")), "{stderr}");
+    }
+    let override_all = "--greedy --repetition-penalty 1 --no-repeat-ngram-size 0";
+    assert_eq!(generate(model.path(), override_all).0, generate(plain.path(), "--greedy").0);
+    let drawn = generate(model.path(), "--seed 3").0;
+    assert_eq!(
+        drawn,
+        generate(plain.path(), &format!("--seed 3 {flags}")).0,
+        "a flag for draws asks for draws"
+    );
+}
+
+#[test]
+fn a_generation_config_that_is_wrong_is_named() {
+    let model = Checkpoint::copy("base");
+    model.write("generation_config.json", r#"{"temperature": "hot"}"#);
+    let message =
+        "generation_config.json: temperature \"hot\": wrong type or out of range; expected a number";
+    let generate = gpt2().args(["generate", "--ids", "1", "--model"]).arg(model.path()).assert().code(1);
+    generate.stdout("").stderr(predicate::str::contains(message));
+}
