@@ -53,6 +53,7 @@ mod files;
 mod folder;
 mod hash;
 mod merge;
+mod parts;
 mod pieces;
 mod special_tokens;
 mod split;
@@ -63,6 +64,7 @@ mod tokenizer_json;
 mod vocabulary;
 
 pub use self::merge::{Merge, PieceMerges};
+pub use self::parts::{Found, Parts};
 pub use self::stream::StreamDecoder;
 pub use crate::config::TokenId;
 

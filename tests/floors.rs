@@ -27,7 +27,7 @@ const FLOORS: &[&[&str]] = &[
 /// The same for the files of the command line, whose `mod.rs` is above them all.
 const CLI_FLOORS: &[&[&str]] = &[
     &["mod"],
-    &["generate", "compare", "trace", "score", "tokenize", "quantize", "info", "bench", "diff"],
+    &["generate", "compare", "trace", "score", "tokenize", "convert", "info", "bench", "diff"],
     &["batch", "beams", "debug"],
     &["decoding", "speculation", "text"],
     &["model"],

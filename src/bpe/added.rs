@@ -60,6 +60,11 @@ pub struct AddedTokens {
 }
 
 impl AddedTokens {
+    /// All tokens with their ids.
+    pub fn tokens(&self) -> impl Iterator<Item = &(AddedToken, TokenId)> {
+        self.passes.iter().flat_map(|pass| &pass.tokens)
+    }
+
     /// `tokens` in any order, with their ids; no content is empty.
     pub fn new(tokens: impl IntoIterator<Item = (AddedToken, TokenId)>) -> Self {
         let mut passes = [Vec::new(), Vec::new()];

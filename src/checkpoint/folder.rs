@@ -1,6 +1,6 @@
 //! A folder in Hugging Face's layout, a single file, or the model inside the program.
 
-use super::{GenerationConfig, LanguageModel, names, save, weights};
+use super::{GenerationConfig, LanguageModel, gguf, llmc, names, save, weights};
 use crate::bpe::Bpe;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Opens a folder, a single `.safetensors` file, or a name in the Hugging Face cache.
+/// Opens a folder, a single file, or a name in the Hugging Face cache.
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::File`], which name the file and what is wrong with it; [`Error::Input`] for a name that is
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
     let name = model.as_ref().display().to_string();
     let (folder, file) = place(model.as_ref())?;
+    let mut own = None;
     let (config, tensors, weights) = match file {
         None => {
             let (tensors, weights) = folder_tensors(&folder)?;
@@ -29,14 +30,25 @@ pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
                     format!("part {part} of the {parts} parts of a model; give the folder with all of them");
                 return Err(Error::file(file, problem));
             }
-            let tensors = SafeTensors::open(&file)?;
-            if let Some(problem) = foreign::adapter(&file, tensors.tensors.keys()) {
-                return Err(Error::file(file, problem));
+            let bytes = Bytes::map(&file)?;
+            if gguf::is(&bytes) {
+                let (config, tensors, bpe) = gguf::read(&file, &bytes)?;
+                own = bpe;
+                (config, tensors, file)
+            } else if llmc::is(&bytes) {
+                let (config, tensors) = llmc::read(&file, &bytes)?;
+                (config, tensors, file)
+            } else {
+                let tensors = SafeTensors::open(&file)?;
+                if let Some(problem) = foreign::adapter(&file, tensors.tensors.keys()) {
+                    return Err(Error::file(file, problem));
+                }
+                (file_config(&file, &folder, &tensors)?, tensors, file)
             }
-            (file_config(&file, &folder, &tensors)?, tensors, file)
         }
     };
-    with_tensors(name, tokenizer(&folder)?, tensors, config, generation_config(&folder)?, &weights)
+    let bpe = own.map_or_else(|| tokenizer(&folder), Ok)?;
+    with_tensors(name, bpe, tensors, config, generation_config(&folder)?, &weights)
 }
 
 /// The model of these tensors, which the file `weights` lists.
@@ -52,6 +64,7 @@ fn with_tensors(
         config.eos_token_ids.clone_from(ids);
     }
     let (model, mut notes) = weights::model(&tensors, config).map_err(Error::in_file(weights))?;
+    notes.extend_from_slice(bpe.notes());
     if !generation_config.unused.is_empty() {
         notes.push(format!("not used of {GENERATION_CONFIG}: {}", generation_config.unused.join(", ")));
     }
@@ -63,15 +76,24 @@ fn with_tensors(
 /// # Errors
 /// As [`open`].
 pub fn open_tokenizer(model: impl AsRef<Path>) -> Result<Bpe> {
-    tokenizer(&folder_of(model)?)
+    let (folder, file) = place(model.as_ref())?;
+    let gguf = file.map(|file| Bytes::map(&file).map(|bytes| (file, bytes))).transpose()?;
+    let own = match gguf.filter(|(_, bytes)| gguf::is(bytes)) {
+        Some((file, bytes)) => gguf::read_tokenizer(&file, &bytes)?,
+        None => None,
+    };
+    own.map_or_else(|| tokenizer(&folder), Ok)
 }
 
-/// The folder in which [`open`] looks for the tokenizer and the configuration.
+/// The folder whose tokenizer and configuration belong to a model; `None` for a file of a format that holds its own
+/// configuration.
 ///
 /// # Errors
 /// As [`open`], if there is nothing of that name.
-pub fn folder_of(model: impl AsRef<Path>) -> Result<PathBuf> {
-    Ok(place(model.as_ref())?.0)
+pub fn companions_of(model: impl AsRef<Path>) -> Result<Option<PathBuf>> {
+    let (folder, file) = place(model.as_ref())?;
+    let bytes = file.map(|file| Bytes::map(&file)).transpose()?;
+    Ok(Some(folder).filter(|_| !bytes.is_some_and(|bytes| gguf::is(&bytes) || llmc::is(&bytes))))
 }
 
 /// What a model's name stands for: its folder, and the file where only one is named.

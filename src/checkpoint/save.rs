@@ -104,13 +104,18 @@ fn scales(spec: &Spec, weights: &Weights) -> std::result::Result<Option<Slot>, S
     Ok(Some(Slot { name: int8::scale_name(&spec.name), dtype: "F32", shape: vec![scales.len()] }))
 }
 
-/// Copies what a model's folder holds beside its weights from `from` to `to`; a `config.json` is made where there is
-/// none.
+/// Copies what a model's folder holds beside its weights from `from` to `to`. A `config.json` is made where there is none,
+/// and without `from` a `tokenizer.json`.
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::File`] if one cannot be read or written.
 pub fn companions(lm: &LanguageModel, from: Option<&Path>, to: &Path) -> Result<()> {
     write_whole(&to.join("config.json"), lm.model.config.to_json().as_bytes())?;
+    if from.is_none() {
+        let json = lm.bpe.to_tokenizer_json().map_err(Error::in_file(to))?;
+        write_whole(&to.join("tokenizer.json"), json.as_bytes())?;
+        write_whole(&to.join("tokenizer_config.json"), br#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#)?;
+    }
     for name in COMPANIONS {
         let Some(source) = from.map(|from| from.join(name)).filter(|source| source.is_file()) else {
             continue;

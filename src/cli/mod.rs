@@ -4,6 +4,7 @@ mod batch;
 mod beams;
 mod bench;
 mod compare;
+mod convert;
 mod debug;
 mod decoding;
 mod diff;
@@ -13,7 +14,6 @@ mod info;
 mod interrupt;
 mod model;
 mod progress;
-mod quantize;
 mod report;
 mod score;
 mod speculation;
@@ -57,7 +57,9 @@ enum Command {
     /// Two traces compared stage by stage, and the first stage where they differ
     Diff(diff::Args),
     /// A copy of a model with eight-bit weights: a quarter of the memory, and faster
-    Quantize(quantize::Args),
+    Quantize(convert::QuantizeArgs),
+    /// A copy of a model in another format or number type: safetensors, GGUF, llm.c
+    Convert(convert::Args),
     /// A model's configuration, parameters, tensors and memory
     Info(info::Args),
 }
@@ -116,7 +118,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(&args, common),
         Command::Trace(args) => trace::run(&args, common),
         Command::Diff(args) => diff::run(&args, common),
-        Command::Quantize(args) => quantize::run(&args, common),
+        Command::Quantize(args) => convert::quantize(&args, common),
+        Command::Convert(args) => convert::run(&args, common),
         Command::Info(args) => info::run(&args, common),
     })
 }

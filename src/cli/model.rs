@@ -23,7 +23,7 @@ pub struct Common {
 /// Which model to use.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// A folder in Hugging Face's layout, a .safetensors file, or a name in the Hugging Face cache
+    /// A folder in Hugging Face's layout, a single file (safetensors, GGUF, llm.c), or a name in the Hugging Face cache
     /// [default: the bundled model]
     #[arg(long, short, value_name = "MODEL")]
     pub model: Option<PathBuf>,

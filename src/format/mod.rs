@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Bytes`] | a shared, read-only range of bytes: of a mapped file, of the program, or of a copy |
 //! | [`safetensors`] | named tensors in one file: read, written, or appended tensor by tensor |
+//! | [`gguf`] | llama.cpp's format: named values and tensors, read and written |
 //! | `foreign` | what another file is, and how it becomes a model |
 //! | `unfinished` | a file that appears under its name when it is whole |
 //! | `pairs` | a JSON object in the order of its file |
@@ -12,6 +13,7 @@
 
 mod bytes;
 pub(crate) mod foreign;
+pub mod gguf;
 mod pairs;
 pub mod safetensors;
 mod unfinished;

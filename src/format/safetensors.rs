@@ -12,7 +12,7 @@ mod growing;
 mod writer;
 
 pub use super::unfinished::remove_unfinished;
-pub(crate) use super::unfinished::write_whole;
+pub(crate) use super::unfinished::{write_whole, write_whole_with};
 pub use growing::Growing;
 pub use writer::Writer;
 

@@ -87,8 +87,16 @@ pub fn remove_unfinished() {
 /// # Errors
 /// As [`Unfinished::create`] and [`Unfinished::finish`].
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole_with(path, |file| file.write_all(bytes))
+}
+
+/// Lets `work` write a file whole.
+///
+/// # Errors
+/// As [`Unfinished::create`] and [`Unfinished::finish`]; [`Error::Io`] if `work` fails.
+pub(crate) fn write_whole_with(path: &Path, work: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     let mut file = Unfinished::create(path)?;
-    file.with(|file| file.write_all(bytes))?;
+    file.with(work)?;
     file.finish()
 }
 

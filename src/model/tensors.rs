@@ -33,6 +33,11 @@ impl Gpt2 {
         list
     }
 
+    /// All tensors of a model of this shape, in the order of a forward pass.
+    pub fn specs(config: Config) -> Vec<Spec> {
+        Self::without_tensors(config).list().0.into_iter().map(|(spec, _)| spec).collect()
+    }
+
     /// The model whose tensors are what `tensor` gives for each of the list, in forward order.
     ///
     /// A vector `[n]` is given as a matrix `[1, n]`.
@@ -146,6 +151,11 @@ impl Spec {
 }
 
 impl Role {
+    /// Whether it is a matrix, not a vector.
+    pub fn is_matrix(self) -> bool {
+        !matches!(self, Self::Gain | Self::Bias)
+    }
+
     /// Which dimension counts the outputs of a product, where the tensor may be stored in eight bits.
     pub fn outputs(self) -> Option<Outputs> {
         match self {

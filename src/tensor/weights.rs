@@ -84,6 +84,19 @@ impl Weights {
         }
     }
 
+    /// These weights in another number type, each number the nearest one; `dtype` is not I8. If they are already, a copy that
+    /// shares their bytes.
+    pub fn rounded(&self, dtype: Dtype) -> Self {
+        if self.dtype == dtype {
+            return self.clone();
+        }
+        let bytes = with_number!(dtype, N => {
+            let numbers: Vec<_> = self.to_f32().into_iter().map(N::round).collect();
+            Bytes::aligned_copy(bytemuck::cast_slice(&numbers))
+        });
+        Self::new(self.rows, self.cols, dtype, bytes)
+    }
+
     /// All numbers, widened to f32.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut all = vec![0.0; self.rows * self.cols];

@@ -1,0 +1,323 @@
+//! The GGUF format of llama.cpp: named values, then named tensors.
+//!
+//! ```text
+//! "GGUF" | version: u32 | tensors: u64 | values: u64 | value ... | tensor ... | padding | data
+//! value  = name: text | type: u32 | value            text = length: u64 | bytes
+//! tensor = name: text | n: u32 | n sizes: u64, the innermost first | type: u32 | offset in data: u64
+//! ```
+//!
+//! Everything is checked before it is used: a file may be cut, damaged or hostile.
+//! Source: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3.
+
+use super::safetensors::Tensor;
+use super::unfinished::Unfinished;
+use super::{Bytes, safetensors::Slot};
+use crate::error::{Error, Result};
+use byteorder::{LittleEndian, ReadBytesExt, WriteBytesExt};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::{fmt, path::Path};
+
+/// The first bytes of a file.
+pub const MAGIC: &[u8; 4] = b"GGUF";
+
+/// The key of the unit in which tensors lie, and the unit where it is missing.
+const ALIGNMENT: (&str, usize) = ("general.alignment", 32);
+
+/// Number types: name, code, and how many bytes hold how many numbers. `Q8_0` is an f16 scale and 32 numbers of 8 bits.
+const TYPES: [(&str, u32, usize, usize); 6] = [
+    ("F32", 0, 4, 1),
+    ("F16", 1, 2, 1),
+    ("Q8_0", 8, 34, 32),
+    ("I8", 24, 1, 1),
+    ("F64", 28, 8, 1),
+    ("BF16", 30, 2, 1),
+];
+
+/// Names of types that are not read, for messages.
+const OTHERS: [(u32, &str); 12] = [
+    (2, "Q4_0"),
+    (3, "Q4_1"),
+    (6, "Q5_0"),
+    (7, "Q5_1"),
+    (10, "Q2_K"),
+    (11, "Q3_K"),
+    (12, "Q4_K"),
+    (13, "Q5_K"),
+    (14, "Q6_K"),
+    (15, "Q8_K"),
+    (20, "IQ4_NL"),
+    (23, "IQ4_XS"),
+];
+
+/// A file that was read.
+#[derive(Clone, Default)]
+pub struct Gguf {
+    /// The named values; numbers and texts as JSON has them.
+    pub values: BTreeMap<String, Value>,
+    /// The tensors, by name; the innermost size is the last of a shape.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+impl fmt::Debug for Gguf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gguf [{} values, {} tensors]", self.values.len(), self.tensors.len())
+    }
+}
+
+impl Gguf {
+    /// Reads a file; the numbers stay where they are.
+    ///
+    /// # Errors
+    /// [`Error::File`] that names `path` and what is wrong with it.
+    pub fn parse(path: &Path, file: &Bytes) -> Result<Self> {
+        Self::read(file).map_err(|problem| Error::file(path, problem))
+    }
+
+    fn read(file: &Bytes) -> Result<Self, String> {
+        let mut rest: &[u8] = file.strip_prefix(MAGIC).ok_or("not a GGUF file")?;
+        let version = rest.read_u32::<LittleEndian>().map_err(cut)?;
+        if !matches!(version, 2 | 3) {
+            return Err(format!(
+                "GGUF version {version}; versions 2 and 3 are read: convert the model again"
+            ));
+        }
+        let [tensors, values] = [count(&mut rest)?, count(&mut rest)?];
+        let mut found = Self::default();
+        for _ in 0..values {
+            let (name, kind) = (text(&mut rest)?, rest.read_u32::<LittleEndian>().map_err(cut)?);
+            let value = value(&mut rest, kind, true).map_err(|problem| format!("{name:?}: {problem}"))?;
+            found.values.insert(name, value);
+        }
+        let mut slots = Vec::new();
+        for _ in 0..tensors {
+            let name = text(&mut rest)?;
+            slots.push(
+                slot(&mut rest)
+                    .map(|slot| (name.clone(), slot))
+                    .map_err(|e| format!("tensor {name:?}: {e}"))?,
+            );
+        }
+        let unit = found.values.get(ALIGNMENT.0).map_or(Some(ALIGNMENT.1 as u64), Value::as_u64);
+        let unit = unit.filter(|unit| unit.is_power_of_two() && *unit <= 1 << 20);
+        let unit = unit.ok_or_else(|| format!("{} is not a power of two", ALIGNMENT.0))? as usize;
+        let begin = (file.len() - rest.len()).next_multiple_of(unit);
+        for (name, Place { dtype, shape, offset, len }) in slots {
+            let begin = usize::try_from(offset).ok().and_then(|offset| begin.checked_add(offset));
+            let end = begin.and_then(|begin| begin.checked_add(len)).filter(|end| *end <= file.len());
+            let (Some(begin), Some(end)) = (begin, end) else {
+                return Err(format!(
+                    "tensor {name:?} lies outside the {} bytes of the file; is it cut?",
+                    file.len()
+                ));
+            };
+            found.tensors.insert(name, Tensor { dtype, shape, bytes: file.slice(begin..end) });
+        }
+        Ok(found)
+    }
+}
+
+fn cut(_: io::Error) -> String {
+    "cut short: the file ends within its header".into()
+}
+
+/// A number of things that each take a byte or more.
+fn count(rest: &mut &[u8]) -> Result<usize, String> {
+    let count = rest.read_u64::<LittleEndian>().map_err(cut)?;
+    let most = usize::try_from(count).ok().filter(|count| *count <= rest.len());
+    most.ok_or_else(|| format!("cut short: it announces {count} parts, only {} bytes are left", rest.len()))
+}
+
+fn text(rest: &mut &[u8]) -> Result<String, String> {
+    let len = count(rest)?;
+    let (text, after) = rest.split_at(len);
+    *rest = after;
+    String::from_utf8(text.to_vec()).map_err(|_| "a text is not UTF-8".into())
+}
+
+/// A value of this type; a list may not be in another.
+fn value(rest: &mut &[u8], kind: u32, list: bool) -> Result<Value, String> {
+    type Le = LittleEndian;
+    Ok(match kind {
+        0 => json!(rest.read_u8().map_err(cut)?),
+        1 => json!(rest.read_i8().map_err(cut)?),
+        2 => json!(rest.read_u16::<Le>().map_err(cut)?),
+        3 => json!(rest.read_i16::<Le>().map_err(cut)?),
+        4 => json!(rest.read_u32::<Le>().map_err(cut)?),
+        5 => json!(rest.read_i32::<Le>().map_err(cut)?),
+        6 => json!(rest.read_f32::<Le>().map_err(cut)?),
+        7 => json!(rest.read_u8().map_err(cut)? != 0),
+        8 => json!(text(rest)?),
+        9 if list => {
+            let (kind, len) = (rest.read_u32::<Le>().map_err(cut)?, count(rest)?);
+            (0..len).map(|_| value(rest, kind, false)).collect::<Result<_, _>>()?
+        }
+        10 => json!(rest.read_u64::<Le>().map_err(cut)?),
+        11 => json!(rest.read_i64::<Le>().map_err(cut)?),
+        12 => json!(rest.read_f64::<Le>().map_err(cut)?),
+        9 => return Err("a list of lists, which is not read".into()),
+        _ => return Err(format!("values of type {kind} are unknown")),
+    })
+}
+
+/// Where a tensor lies, and what it holds.
+struct Place {
+    dtype: String,
+    shape: Vec<usize>,
+    offset: u64,
+    len: usize,
+}
+
+fn slot(rest: &mut &[u8]) -> Result<Place, String> {
+    let n = rest.read_u32::<LittleEndian>().map_err(cut)?;
+    if n > 4 {
+        return Err(format!("{n} dimensions; there are at most 4"));
+    }
+    let sizes = (0..n).map(|_| rest.read_u64::<LittleEndian>().map_err(cut));
+    let mut sizes = sizes.collect::<Result<Vec<_>, _>>()?;
+    sizes.reverse();
+    let code = rest.read_u32::<LittleEndian>().map_err(cut)?;
+    let offset = rest.read_u64::<LittleEndian>().map_err(cut)?;
+    let shape = sizes.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<Vec<usize>>>();
+    let huge = || format!("shape {sizes:?} is larger than any memory");
+    let shape = shape.ok_or_else(huge)?;
+    let Some((name, _, bytes, numbers)) = TYPES.iter().find(|(_, known, ..)| *known == code) else {
+        let other = OTHERS.iter().find(|(other, _)| *other == code).map(|(_, name)| name.to_string());
+        let dtype = other.unwrap_or_else(|| format!("type {code}"));
+        return Ok(Place { dtype, shape, offset: 0, len: 0 }); // refused by name if it is used
+    };
+    if !shape.last().unwrap_or(&1).is_multiple_of(*numbers) {
+        return Err(format!(
+            "rows of {:?} are no whole blocks of {name}, which hold {numbers} numbers",
+            shape.last()
+        ));
+    }
+    let len = shape.iter().try_fold(1usize, |n, size| n.checked_mul(*size));
+    let len = len.and_then(|n| (n / numbers).checked_mul(*bytes)).ok_or_else(huge)?;
+    Ok(Place { dtype: (*name).into(), shape, offset, len })
+}
+
+/// A value to write.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A whole number.
+    Number(u32),
+    /// A number.
+    Float(f32),
+    /// Yes or no.
+    Bool(bool),
+    /// A text.
+    Text(String),
+    /// A list of whole numbers.
+    Numbers(Vec<i32>),
+    /// A list of texts.
+    Texts(Vec<String>),
+}
+
+/// A file in the making. Its tensors are written in the order of their slots. Dropped before [`finish`](Writer::finish), it
+/// is removed.
+#[derive(Debug)]
+pub struct Writer {
+    file: Unfinished,
+    lengths: std::vec::IntoIter<usize>,
+}
+
+impl Writer {
+    /// Begins a file with these values and tensors.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::File`] if the file cannot be made.
+    ///
+    /// # Panics
+    /// If a number type is not one of the format's.
+    pub fn create(path: &Path, values: &[(String, Entry)], slots: &[Slot]) -> Result<Self> {
+        let mut header = Vec::from(MAGIC);
+        let lengths = write_header(&mut header, values, slots).expect("memory takes all bytes");
+        let mut file = Unfinished::create(path)?;
+        file.with(|file| file.write_all(&header))?;
+        Ok(Self { file, lengths: lengths.into_iter() })
+    }
+
+    /// Writes the next tensor: little-endian, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the bytes cannot be written.
+    ///
+    /// # Panics
+    /// If all tensors are written, or the next one has another size.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        assert_eq!(self.lengths.next(), Some(bytes.len()), "bytes of the tensor");
+        let padding = vec![0; bytes.len().next_multiple_of(ALIGNMENT.1) - bytes.len()];
+        self.file.with(|file| file.write_all(bytes).and_then(|()| file.write_all(&padding)))
+    }
+
+    /// Gives the file its name, in place of an older one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the disk or the folder refuses.
+    ///
+    /// # Panics
+    /// If a tensor has not been written.
+    pub fn finish(self) -> Result<()> {
+        assert_eq!(self.lengths.len(), 0, "a tensor was announced but never written");
+        self.file.finish()
+    }
+}
+
+/// Everything before the data; gives the length of each tensor.
+fn write_header(out: &mut Vec<u8>, values: &[(String, Entry)], slots: &[Slot]) -> io::Result<Vec<usize>> {
+    type Le = LittleEndian;
+    let text = |out: &mut Vec<u8>, text: &str| {
+        out.write_u64::<Le>(text.len() as u64)?;
+        out.write_all(text.as_bytes())
+    };
+    out.write_u32::<Le>(3)?;
+    out.write_u64::<Le>(slots.len() as u64)?;
+    out.write_u64::<Le>(values.len() as u64)?;
+    for (name, value) in values {
+        text(out, name)?;
+        let kind = match value {
+            Entry::Number(_) => 4,
+            Entry::Float(_) => 6,
+            Entry::Bool(_) => 7,
+            Entry::Text(_) => 8,
+            Entry::Numbers(_) | Entry::Texts(_) => 9,
+        };
+        out.write_u32::<Le>(kind)?;
+        match value {
+            Entry::Number(number) => out.write_u32::<Le>(*number)?,
+            Entry::Float(number) => out.write_f32::<Le>(*number)?,
+            Entry::Bool(yes) => out.write_u8((*yes).into())?,
+            Entry::Text(value) => text(out, value)?,
+            Entry::Numbers(all) => {
+                out.write_u32::<Le>(5)?;
+                out.write_u64::<Le>(all.len() as u64)?;
+                all.iter().try_for_each(|number| out.write_i32::<Le>(*number))?;
+            }
+            Entry::Texts(all) => {
+                out.write_u32::<Le>(8)?;
+                out.write_u64::<Le>(all.len() as u64)?;
+                all.iter().try_for_each(|value| text(out, value))?;
+            }
+        }
+    }
+    let (mut lengths, mut offset) = (Vec::new(), 0);
+    for Slot { name, dtype, shape } in slots {
+        let known = TYPES.iter().find(|(known, ..)| known == dtype);
+        let (_, code, bytes, numbers) = known.unwrap_or_else(|| panic!("GGUF has no type {dtype}"));
+        text(out, name)?;
+        out.write_u32::<Le>(shape.len() as u32)?;
+        shape.iter().rev().try_for_each(|size| out.write_u64::<Le>(*size as u64))?;
+        out.write_u32::<Le>(*code)?;
+        out.write_u64::<Le>(offset as u64)?;
+        let len = shape.iter().product::<usize>() / numbers * bytes;
+        lengths.push(len);
+        offset += len.next_multiple_of(ALIGNMENT.1);
+    }
+    out.resize(out.len().next_multiple_of(ALIGNMENT.1), 0);
+    Ok(lengths)
+}
+
+#[cfg(test)]
+mod tests;
