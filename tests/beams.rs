@@ -2,7 +2,6 @@
 //!
 //! `tests/make_beam_fixtures.py` and `tests/make_beam_group_fixtures.py` make the fixtures; this test needs no Python.
 
-#[allow(dead_code)]
 mod common;
 
 use common::{Checkpoint, fixture};

@@ -1,6 +1,5 @@
 //! `gpt2 bench` reports what the flags ask for, with the keys of the contract.
 
-#[allow(dead_code)]
 mod common;
 
 use common::{fixture, gpt2};

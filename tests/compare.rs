@@ -1,6 +1,5 @@
 //! `gpt2 compare`: several continuations side by side.
 
-#[allow(dead_code)]
 mod common;
 
 use assert_cmd::Command;

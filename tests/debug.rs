@@ -1,6 +1,5 @@
 //! `gpt2 generate --debug` as users see it: a scripted session, and unusual commands.
 
-#[allow(dead_code)]
 mod common;
 
 use assert_cmd::Command;

@@ -1,7 +1,6 @@
 //! A port of GPT-2 that shares only the weights with this library. The tests plant one mistake at a time in the port;
 //! `gpt2 diff` must name the stage with the mistake.
 
-#[allow(dead_code)]
 mod common;
 
 use common::{fixture, gpt2};

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-#[allow(dead_code)]
 #[path = "../examples/picture.rs"]
 mod picture;
 

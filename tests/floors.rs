@@ -27,7 +27,19 @@ const FLOORS: &[&[&str]] = &[
 /// The same for the files of the command line, whose `mod.rs` is above them all.
 const CLI_FLOORS: &[&[&str]] = &[
     &["mod"],
-    &["generate", "compare", "trace", "score", "tokenize", "convert", "info", "bench", "diff"],
+    &[
+        "generate",
+        "compare",
+        "trace",
+        "score",
+        "tokenize",
+        "completions",
+        "convert",
+        "fetch",
+        "info",
+        "bench",
+        "diff",
+    ],
     &["batch", "beams", "debug"],
     &["decoding", "speculation", "text"],
     &["model"],

@@ -1,6 +1,5 @@
 //! `gpt2 generate --trace` as users see it.
 
-#[allow(dead_code)]
 mod common;
 
 use common::{Checkpoint, fixture, gpt2};

@@ -3,7 +3,6 @@
 //! The hashes are the same on every machine. After an intended change of arithmetic (note it in the changelog):
 //! `INSTA_UPDATE=always cargo test --test snapshots`
 
-#[allow(dead_code)]
 mod common;
 
 use common::{fixture, gpt2};

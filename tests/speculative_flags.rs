@@ -1,6 +1,5 @@
 //! The options of speculative decoding, as users see them.
 
-#[allow(dead_code)]
 mod common;
 
 use assert_cmd::Command;

@@ -1,6 +1,5 @@
 //! `gpt2 trace` and `gpt2 diff` as users see them.
 
-#[allow(dead_code)]
 mod common;
 
 use common::{Checkpoint, fixture, gpt2};

@@ -8,6 +8,8 @@
 mod folder;
 mod generation_config;
 pub mod gguf;
+#[cfg(feature = "fetch")]
+pub mod hub;
 mod int8;
 mod language_model;
 pub mod llmc;

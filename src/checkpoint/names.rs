@@ -19,36 +19,58 @@ pub fn is_name(name: &str) -> bool {
 /// # Errors
 /// [`Error::Input`], which says where it was looked for.
 pub fn find(name: &str) -> Result<PathBuf> {
-    let cache = cache_folder(|name| env::var_os(name)).ok_or_else(|| {
-        Error::input(format!(
-            "{name}: no such folder, and no home folder with a Hugging Face cache; set HF_HOME"
-        ))
-    })?;
+    let cache = cache()?;
     find_in(&cache, name).ok_or_else(|| {
         Error::input(format!(
-            "{name}: no such folder or file, and not in the Hugging Face cache {}; give a folder with config.json",
+            "{name}: no such folder or file, and not in the Hugging Face cache {}; gpt2 fetch {name} would fetch it from the hub",
             cache.display()
         ))
     })
 }
 
-/// The first that is set of `HF_HUB_CACHE`, `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub` and
-/// `~/.cache/huggingface/hub`.
+/// The cache.
+///
+/// # Errors
+/// [`Error::Input`] if no variable names a place for it.
+pub fn cache() -> Result<PathBuf> {
+    let problem = || Error::input("no home folder for a Hugging Face cache; set HF_HOME");
+    cache_folder(|name| env::var_os(name)).ok_or_else(problem)
+}
+
+/// Where `huggingface_hub` keeps the user's token.
+#[cfg(feature = "fetch")]
+pub fn token_file() -> Option<PathBuf> {
+    let named = env::var_os("HF_TOKEN_PATH").map(PathBuf::from);
+    named.or_else(|| Some(cache_home(|name| env::var_os(name))?.join("token")))
+}
+
+/// The folder of a model's files in the cache.
+pub fn folder(name: &str) -> String {
+    format!("models--{}", name.replace('/', "--"))
+}
+
+/// The first that is set of `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE` and the folder `hub` of [`cache_home`].
 fn cache_folder(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let var = |name| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || var("HOME").or_else(|| var("USERPROFILE"));
-    (var("HF_HUB_CACHE"))
-        .or_else(|| Some(var("HF_HOME")?.join("hub")))
-        .or_else(|| Some(var("XDG_CACHE_HOME")?.join("huggingface/hub")))
-        .or_else(|| Some(home()?.join(".cache/huggingface/hub")))
+    let given = |name| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    (given("HF_HUB_CACHE").or_else(|| given("HUGGINGFACE_HUB_CACHE")))
+        .or_else(|| Some(cache_home(&var)?.join("hub")))
+}
+
+/// The first that is set of `HF_HOME`, `XDG_CACHE_HOME/huggingface` and `~/.cache/huggingface`.
+fn cache_home(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let given = |name| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || given("HOME").or_else(|| given("USERPROFILE"));
+    (given("HF_HOME"))
+        .or_else(|| Some(given("XDG_CACHE_HOME")?.join("huggingface")))
+        .or_else(|| Some(home()?.join(".cache/huggingface")))
 }
 
 /// The newest snapshot of the model, which `refs/main` names. OpenAI's sizes moved into an organisation: both places are
 /// searched.
-fn find_in(cache: &Path, name: &str) -> Option<PathBuf> {
+pub fn find_in(cache: &Path, name: &str) -> Option<PathBuf> {
     let folders = [name.to_string(), format!("openai-community/{name}"), format!("distilbert/{name}")];
     folders.iter().filter(|folder| is_name(folder)).find_map(|folder| {
-        let repository = cache.join(format!("models--{}", folder.replace('/', "--")));
+        let repository = cache.join(self::folder(folder));
         let revision = std::fs::read_to_string(repository.join("refs/main")).ok()?;
         let snapshot = repository.join("snapshots").join(revision.trim());
         (is_name(revision.trim()) && snapshot.is_dir()).then_some(snapshot)

@@ -4,11 +4,14 @@ mod batch;
 mod beams;
 mod bench;
 mod compare;
+mod completions;
 mod convert;
 mod debug;
 mod decoding;
 mod diff;
 mod failure;
+#[cfg(feature = "fetch")]
+mod fetch;
 mod generate;
 mod info;
 mod interrupt;
@@ -60,8 +63,15 @@ enum Command {
     Quantize(convert::QuantizeArgs),
     /// A copy of a model in another format or number type: safetensors, GGUF, llm.c
     Convert(convert::Args),
+    /// A model from the Hugging Face hub, into the cache where --model finds it by name
+    #[cfg(feature = "fetch")]
+    Fetch(fetch::Args),
     /// A model's configuration, parameters, tensors and memory
     Info(info::Args),
+    /// Completions of a shell: which words may follow
+    Completions(completions::Args),
+    /// The manual page, in roff
+    Man(completions::ManArgs),
 }
 
 /// Runs the program.
@@ -120,6 +130,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diff(args) => diff::run(&args, common),
         Command::Quantize(args) => convert::quantize(&args, common),
         Command::Convert(args) => convert::run(&args, common),
+        #[cfg(feature = "fetch")]
+        Command::Fetch(args) => fetch::run(&args, common),
         Command::Info(args) => info::run(&args, common),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => completions::man(&args, Cli::command()),
     })
 }

@@ -13,6 +13,14 @@ pub fn bytes(len: usize) -> ProgressBar {
     bar(Some(len), "{wide_bar} {bytes} of {total_bytes}, {eta} left")
 }
 
+/// A bar for a file of `size` bytes.
+#[cfg(feature = "fetch")]
+pub fn file(name: &str, size: u64) -> ProgressBar {
+    let bar =
+        bar(Some(size as usize), "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
+    bar.with_message(name.to_string())
+}
+
 /// For work that does not say how far it is.
 pub fn spinner(what: &str) -> ProgressBar {
     let spinner = bar(None, &format!("{{spinner}} {what}, {{elapsed}}"));

@@ -1,5 +1,7 @@
 //! Shared by the tests of the command line: the program, and small checkpoints that tests may damage.
 
+#![allow(dead_code)] // each file of tests uses a part
+
 use assert_cmd::Command;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
