@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[path = "../examples/picture.rs"]
+#[allow(dead_code)] // its `main`
 mod picture;
 
 const README: &str = include_str!("../README.md");
