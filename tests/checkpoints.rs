@@ -173,3 +173,71 @@ fn a_generation_config_that_is_wrong_is_named() {
     let generate = gpt2().args(["generate", "--ids", "1", "--model"]).arg(model.path()).assert().code(1);
     generate.stdout("").stderr(predicate::str::contains(message));
 }
+
+// ---- info --check
+
+/// The findings of `info --check`, each as its subject, and the sentences of problems.
+fn check(model: &Path) -> (Vec<String>, Vec<String>) {
+    let output = gpt2().args(["info", "--check", "--json", "--model"]).arg(model).output().expect("it runs");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let text = |finding: &Value| format!("{}: {}", finding["about"], finding["finding"]).replace('"', "");
+    let all = report["findings"].as_array().expect("a list");
+    let problems: Vec<String> = all.iter().filter(|finding| finding["problem"] == true).map(text).collect();
+    assert_eq!(report["problems"], problems.len());
+    assert_eq!(output.status.code(), Some(i32::from(!problems.is_empty())));
+    (all.iter().map(text).collect(), problems)
+}
+
+#[test]
+fn a_sound_model_has_no_problem() {
+    let model = Checkpoint::copy("base");
+    model.write("generation_config.json", r#"{"repetition_penalty": 1.3}"#);
+    model.write("pytorch_model.bin", "x");
+    let (found, problems) = check(model.path());
+    assert_eq!(problems, [""; 0]);
+    for part in [
+        "files: not read: \\pytorch_model.bin",
+        "config: activation gelu_new, layer_norm_epsilon 0.00001",
+        "config: wte is the output head",
+        "weights: tensors: 28 in F32",
+        "tokenizer: none: GPT-2's own is used",
+        "generation: generation_config.json sets repetition_penalty 1.3",
+        "numbers: hash ",
+    ] {
+        assert!(found.iter().any(|finding| finding.starts_with(part)), "{part}: {found:?}");
+    }
+    let hash = |found: &[String]| found.iter().find(|finding| finding.starts_with("numbers")).cloned();
+    let gguf = check(&fixture("../formats/base-f32.gguf")).0;
+    assert_eq!(hash(&found), hash(&gguf), "the same weights in another format");
+    assert_ne!(hash(&found), hash(&check(&fixture("untied")).0));
+}
+
+#[test]
+fn all_problems_are_listed() {
+    let model = Checkpoint::copy("base").with_bytes_as_tokens();
+    model.configure("n_inner", 100);
+    let (_, problems) = check(model.path());
+    assert_eq!(
+        problems.len(),
+        2 * 3 + 1,
+        "c_fc.weight, c_fc.bias and c_proj.weight of two blocks, tokenizer: {problems:?}"
+    );
+    assert!(problems[6].contains("257 tokens, but only 211 rows in wte"), "{problems:?}");
+
+    let damaged = Checkpoint::copy("base");
+    let mut bytes = std::fs::read(damaged.file("model.safetensors")).expect("a file");
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    bytes[end - 8..end - 4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    damaged.write("model.safetensors", bytes);
+    let (_, problems) = check(damaged.path());
+    assert!(
+        problems.len() == 1 && problems[0].ends_with("holds 1 NaN and 1 infinite numbers"),
+        "{problems:?}"
+    );
+
+    let empty = tempfile::tempdir().expect("a folder");
+    let (_, problems) = check(empty.path());
+    assert!(problems.len() == 1 && problems[0].contains("there is no model.safetensors"), "{problems:?}");
+    gpt2().args(["info", "--check"]).assert().code(2).stderr(predicate::str::contains("add --model"));
+}

@@ -17,8 +17,26 @@ use std::path::{Path, PathBuf};
 /// not in the cache.
 pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
     let name = model.as_ref().display().to_string();
-    let (folder, file) = place(model.as_ref())?;
-    let mut own = None;
+    let Files { folder, weights, config, tensors, bpe } = files(model.as_ref())?;
+    let bpe = bpe.map_or_else(|| tokenizer(&folder), Ok)?;
+    with_tensors(name, bpe, tensors, config, generation_config(&folder)?, &weights)
+}
+
+/// The files of a model, read but not yet checked against each other.
+pub(super) struct Files {
+    pub folder: PathBuf,
+    /// The file that lists the tensors.
+    pub weights: PathBuf,
+    pub config: Config,
+    pub tensors: SafeTensors,
+    /// The tokenizer, if the file of weights holds it.
+    pub bpe: Option<Bpe>,
+}
+
+/// Reads the files of a model.
+pub(super) fn files(model: &Path) -> Result<Files> {
+    let (folder, file) = place(model)?;
+    let mut bpe = None;
     let (config, tensors, weights) = match file {
         None => {
             let (tensors, weights) = folder_tensors(&folder)?;
@@ -32,8 +50,8 @@ pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
             }
             let bytes = Bytes::map(&file)?;
             if gguf::is(&bytes) {
-                let (config, tensors, bpe) = gguf::read(&file, &bytes)?;
-                own = bpe;
+                let (config, tensors, own) = gguf::read(&file, &bytes)?;
+                bpe = own;
                 (config, tensors, file)
             } else if llmc::is(&bytes) {
                 let (config, tensors) = llmc::read(&file, &bytes)?;
@@ -47,8 +65,7 @@ pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
             }
         }
     };
-    let bpe = own.map_or_else(|| tokenizer(&folder), Ok)?;
-    with_tensors(name, bpe, tensors, config, generation_config(&folder)?, &weights)
+    Ok(Files { folder, weights, config, tensors, bpe })
 }
 
 /// The model of these tensors, which the file `weights` lists.
@@ -97,7 +114,7 @@ pub fn companions_of(model: impl AsRef<Path>) -> Result<Option<PathBuf>> {
 }
 
 /// What a model's name stands for: its folder, and the file where only one is named.
-fn place(model: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+pub(super) fn place(model: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
     if model.is_dir() {
         return Ok((model.into(), None));
     }
@@ -139,7 +156,7 @@ fn folder_config(folder: &Path) -> Result<Config> {
     read_config(&path)
 }
 
-fn generation_config(folder: &Path) -> Result<GenerationConfig> {
+pub(super) fn generation_config(folder: &Path) -> Result<GenerationConfig> {
     let path = folder.join(GENERATION_CONFIG);
     if !path.exists() {
         return Ok(GenerationConfig::default());

@@ -5,6 +5,7 @@
 //! llm.c's.
 //! One small model is part of the program.
 
+mod check;
 mod folder;
 mod generation_config;
 pub mod gguf;
@@ -19,6 +20,7 @@ pub mod save;
 mod turned;
 mod weights;
 
+pub use check::{Finding, check};
 pub use folder::{bundled, companions_of, open, open_tokenizer};
 pub use generation_config::GenerationConfig;
 pub use language_model::LanguageModel;

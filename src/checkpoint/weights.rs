@@ -48,6 +48,25 @@ pub fn model(tensors: &SafeTensors, mut config: Config) -> Result<(Gpt2, Vec<Str
     Ok((model, notes))
 }
 
+/// All that keeps these tensors from being the model, where [`model`] names the first: missing, misshapen, of an unknown type.
+pub fn problems(tensors: &SafeTensors, config: &Config) -> Vec<String> {
+    let found = match Names::of(tensors) {
+        Err(problem) => return vec![problem],
+        Ok(found) => found,
+    };
+    if config.n_layer > tensors.tensors.len() {
+        let (n_layer, len) = (config.n_layer, tensors.tensors.len());
+        return vec![format!("config.json has n_layer {n_layer}, the file only {len} tensors")];
+    }
+    let problem = |spec: &Spec| match found.get(&spec.name) {
+        Err(_) if spec.role == Role::Bias => None,
+        Err(_) if spec.name == WTE && config.tie_word_embeddings && found.get(LM_HEAD).is_ok() => None,
+        Err(problem) => Some(problem),
+        Ok((name, tensor)) => found.weights(spec, &name, tensor).err(),
+    };
+    Gpt2::specs(config.clone()).iter().filter_map(problem).collect()
+}
+
 /// What most names begin with.
 const TRANSFORMER: &str = "transformer.";
 

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::model::{CacheArgs, Common, ModelArgs};
 use super::report::{output, print_json};
-use gpt2::checkpoint::LanguageModel;
+use gpt2::checkpoint::{Finding, LanguageModel, check};
 use gpt2::kv_cache::KvCache;
 use gpt2::simd::Simd;
 use serde_json::{Value, json};
@@ -16,14 +16,47 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     cache: CacheArgs,
+    /// Look at every file: what is there, missing, extra or misshapen, numbers that are not finite, which files of the
+    /// tokenizer count. Exit code 1 if there is a problem
+    #[arg(long)]
+    check: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
+    if args.check {
+        return check_files(args);
+    }
     let lm = args.model.open_to_run(&args.cache)?;
     if args.json { as_json(&lm) } else { as_text(&lm) }
+}
+
+/// Prints all findings.
+fn check_files(args: &Args) -> Result<(), Failure> {
+    let Some(model) = &args.model.model else {
+        return Err(Failure::Usage("--check looks at files: add --model, with a folder or a file".into()));
+    };
+    let findings = check(model)?;
+    let problems = findings.iter().filter(|finding| finding.problem).count();
+    if args.json {
+        let list =
+            findings.iter().map(|f| json!({"about": f.about, "finding": f.finding, "problem": f.problem}));
+        print_json(&json!({"problems": problems, "findings": list.collect::<Value>()}))?;
+    } else {
+        let mut out = output();
+        for Finding { about, finding, problem } in &findings {
+            let mark = if *problem { "PROBLEM " } else { "" };
+            writeln!(out, "{about:<11} {mark}{finding}")?;
+        }
+        out.flush()?;
+    }
+    match problems {
+        0 => Ok(()),
+        1 => Err(Failure::Work(format!("{}: 1 problem", model.display()))),
+        count => Err(Failure::Work(format!("{}: {count} problems", model.display()))),
+    }
 }
 
 /// Keys and values, in the order in which they are printed.

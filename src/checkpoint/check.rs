@@ -1,0 +1,206 @@
+//! What is in a model's files, and is it sound? All findings, where opening it names the first problem.
+
+use super::folder::{Files, files, generation_config, place};
+use super::{LanguageModel, open, weights};
+use crate::bpe::Bpe;
+use crate::config::Config;
+use crate::error::Result;
+use crate::format::safetensors::SafeTensors;
+use crate::generate::{Generation, Options};
+use crate::trace::Digest;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Something to know about a model's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// files, config, weights, numbers, tokenizer, generation or text
+    pub about: &'static str,
+    /// A sentence.
+    pub finding: String,
+    /// Whether it keeps the model from being what it should be.
+    pub problem: bool,
+}
+
+/// The files of a folder, and what each is for.
+const FILES: [(&str, &str); 10] = [
+    ("config.json", "the model's shape"),
+    ("generation_config.json", "how texts are written"),
+    ("model.safetensors", "weights"),
+    ("model.safetensors.index.json", "the list of files of weights"),
+    ("tokenizer.json", "tokens and merges"),
+    ("vocab.json", "tokens"),
+    ("merges.txt", "merges"),
+    ("tokenizer_config.json", "settings of the tokenizer"),
+    ("special_tokens_map.json", "special tokens"),
+    ("added_tokens.json", "added tokens"),
+];
+
+/// What follows `[464, 3290]` ("The dog") in OpenAI's smallest model, greedily: a test of transformers,
+/// `tests/models/gpt2/test_modeling_gpt2.py`.
+const OPENAI: [u32; 18] =
+    [373, 1043, 287, 257, 2214, 1474, 262, 16246, 286, 2688, 290, 2688, 27262, 13, 198, 198, 464, 3290];
+
+/// Looks at all files of a model: a folder, a file, or a name in the Hugging Face cache.
+///
+/// # Errors
+/// As [`open`], if there is nothing of that name.
+pub fn check(model: impl AsRef<Path>) -> Result<Vec<Finding>> {
+    let (folder, file) = place(model.as_ref())?;
+    let mut found = Findings::default();
+    if file.is_none() {
+        found.files(&folder);
+    }
+    match files(model.as_ref()) {
+        Err(error) => found.problem("files", error.to_string()),
+        Ok(Files { config, tensors, bpe, .. }) => {
+            found.config(&config);
+            found.weights(&tensors, &config);
+            match bpe.map_or_else(|| Bpe::from_folder(&folder), |bpe| Ok(Some(bpe))) {
+                Err(error) => found.problem("tokenizer", error.to_string()),
+                Ok(bpe) => found.tokenizer(bpe.as_ref(), &config),
+            }
+        }
+    }
+    match generation_config(&folder) {
+        Err(error) => found.problem("generation", error.to_string()),
+        Ok(config) => {
+            let options: Vec<String> =
+                config.options.iter().map(|(key, value)| format!("{key} {value}")).collect();
+            if !options.is_empty() {
+                found.note("generation", format!("generation_config.json sets {}", options.join(", ")));
+            }
+        }
+    }
+    if !found.0.iter().any(|finding| finding.problem) {
+        match open(model) {
+            Err(error) => found.problem("files", error.to_string()),
+            Ok(lm) => {
+                lm.notes.iter().for_each(|note| found.note("weights", note.clone()));
+                found.text(&lm)?;
+            }
+        }
+    }
+    Ok(found.0)
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn note(&mut self, about: &'static str, finding: String) {
+        self.0.push(Finding { about, finding, problem: false });
+    }
+
+    fn problem(&mut self, about: &'static str, finding: String) {
+        self.0.push(Finding { about, finding, problem: true });
+    }
+
+    /// What lies in the folder, and which of it counts.
+    fn files(&mut self, folder: &Path) {
+        let whole = folder.join("tokenizer.json").exists();
+        for (name, what) in FILES.iter().filter(|(name, _)| folder.join(name).exists()) {
+            let size = std::fs::metadata(folder.join(name)).map_or(0, |about| about.len());
+            let counts = match *name {
+                "vocab.json" | "merges.txt" if whole => "not used: tokenizer.json precedes it",
+                "model.safetensors.index.json" if folder.join("model.safetensors").exists() => {
+                    "not used: model.safetensors precedes it"
+                }
+                _ => what,
+            };
+            self.note("files", format!("{name}: {size} bytes, {counts}"));
+        }
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let known =
+            |name: &String| FILES.iter().any(|(known, _)| known == name) || name.ends_with(".safetensors");
+        let mut others: Vec<String> =
+            names.filter(|name| !known(name)).map(|name| format!("{name:?}")).collect();
+        others.sort();
+        if !others.is_empty() {
+            self.note("files", format!("not read: {}", others.join(", ")));
+        }
+    }
+
+    fn config(&mut self, config: &Config) {
+        let &Config { n_layer, n_head, n_embd, n_positions, vocab_size, n_inner, .. } = config;
+        self.note(
+            "config",
+            format!(
+                "{n_layer} blocks of width {n_embd}, {n_head} heads of {}, n_inner {n_inner}, {n_positions} positions, {vocab_size} tokens",
+                config.head_size()
+            ),
+        );
+        self.note(
+            "config",
+            format!(
+                "activation {}, layer_norm_epsilon {}",
+                config.activation.name(),
+                config.layer_norm_epsilon
+            ),
+        );
+        let head = if config.tie_word_embeddings {
+            "wte is the output head"
+        } else {
+            "lm_head is an output head of its own"
+        };
+        self.note("config", head.into());
+    }
+
+    fn weights(&mut self, tensors: &SafeTensors, config: &Config) {
+        let mut types: BTreeMap<&str, usize> = BTreeMap::new();
+        tensors.tensors.values().for_each(|tensor| *types.entry(&tensor.dtype).or_default() += 1);
+        let types: Vec<String> = types.iter().map(|(dtype, count)| format!("{count} in {dtype}")).collect();
+        self.note("weights", format!("tensors: {}", types.join(", ")));
+        let problems = weights::problems(tensors, config);
+        if problems.is_empty() {
+            self.note("weights", "none is missing or misshapen; linear layers are [in, out]".into());
+        }
+        problems.into_iter().for_each(|problem| self.problem("weights", problem));
+    }
+
+    fn tokenizer(&mut self, bpe: Option<&Bpe>, config: &Config) {
+        let rows = config.vocab_size;
+        match bpe.map(Bpe::vocab_size) {
+            None => self.note("tokenizer", "none: GPT-2's own is used".into()),
+            Some(tokens) if tokens <= rows => {
+                self.note("tokenizer", format!("{tokens} tokens, {rows} rows in wte"))
+            }
+            Some(tokens) => self.problem(
+                "tokenizer",
+                format!(
+                    "{tokens} tokens, but only {rows} rows in wte; do tokenizer and model belong together?"
+                ),
+            ),
+        }
+    }
+
+    /// The numbers, and what the model writes.
+    fn text(&mut self, lm: &LanguageModel) -> Result<()> {
+        let tensors = lm.model.tensors();
+        let counts = tensors.par_iter().map(|(spec, weights)| {
+            let numbers = weights.to_f32();
+            let nan = numbers.iter().filter(|x| x.is_nan()).count();
+            let infinite = numbers.iter().filter(|x| x.is_infinite()).count();
+            (spec.name.clone(), nan, infinite, Digest::of_values("", &[numbers.len()], &numbers).hash)
+        });
+        let counts: Vec<_> = counts.collect();
+        for (name, nan, infinite, _) in counts.iter().filter(|(_, nan, infinite, _)| nan + infinite > 0) {
+            self.problem("numbers", format!("{name} holds {nan} NaN and {infinite} infinite numbers"));
+        }
+        let hash = counts.iter().fold(0u64, |all, (.., hash)| all.rotate_left(5) ^ hash);
+        self.note("numbers", format!("hash {hash:016x} of all weights as f32, the same in every format"));
+        let &Config { n_layer, n_embd, vocab_size, .. } = &lm.model.config;
+        if (n_layer, n_embd, vocab_size) == (12, 768, 50_257) {
+            let options = Options::default().max_new_tokens(OPENAI.len()).ignore_eos(true);
+            let text = Generation::new(&lm.model, &[464, 3290], options)?;
+            let ids = text.map(|chosen| chosen.map(|chosen| chosen.id)).collect::<Result<Vec<_>>>()?;
+            self.note("text", match ids == OPENAI {
+                true => "it continues \"The dog\" as OpenAI's 124M does".into(),
+                false => format!("it does not continue \"The dog\" as OpenAI's 124M does, but with {ids:?}: other weights"),
+            });
+        }
+        Ok(())
+    }
+}
