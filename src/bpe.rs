@@ -70,7 +70,7 @@ pub use crate::config::TokenId;
 
 use self::{cache::Cache, merge::Merger, pieces::Prepared, vocabulary::Vocabulary};
 use crate::error::Result;
-use serde::Serialize;
+use crate::format::json::to_json;
 use std::sync::{Arc, LazyLock};
 use std::{fmt, path::Path};
 
@@ -105,7 +105,7 @@ impl fmt::Debug for Bpe {
 }
 
 /// A token and its place in the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token {
     /// Its id.
     pub id: TokenId,
@@ -114,6 +114,8 @@ pub struct Token {
     /// The byte at which it ends, and the next token begins.
     pub end: usize,
 }
+
+to_json!(Token { id, start, end });
 
 impl Bpe {
     /// GPT-2's own vocabulary, which is part of this library.

@@ -36,20 +36,13 @@ pub struct Config {
     pub eos_token_ids: Vec<TokenId>,
 }
 
-/// One id or a list of them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Ids {
-    One(TokenId),
-    Many(Vec<TokenId>),
-}
-
-impl Ids {
-    pub(crate) fn into_vec(self) -> Vec<TokenId> {
-        match self {
-            Self::One(id) => vec![id],
-            Self::Many(ids) => ids,
-        }
+/// One id or a list of them, from JSON; none for null.
+pub(crate) fn ids(json: &Value) -> Result<Vec<TokenId>, String> {
+    let problem = |_| format!("{json} is not an id or a list of ids");
+    match json {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(_) => Vec::deserialize(json).map_err(problem),
+        one => TokenId::deserialize(one).map(|id| vec![id]).map_err(problem),
     }
 }
 
@@ -113,7 +106,9 @@ impl Config {
         if !(0.0..=1.0).contains(&eps) {
             return Err(format!("layer_norm_epsilon is {eps}; it must be from 0 to 1"));
         }
-        let eos = keys.get("eos_token_id", Some(Ids::One(50_256)))?;
+        let eos: Value = keys.get("eos_token_id", json!(50_256))?;
+        let eos =
+            ids(&eos).map_err(|problem| format!("not a GPT-2 configuration: eos_token_id: {problem}"))?;
         Ok(Self {
             vocab_size: keys.size("vocab_size", 50_257)?,
             n_positions: keys.size("n_positions", 1024)?,
@@ -126,7 +121,7 @@ impl Config {
             scale_attn_weights: keys.get("scale_attn_weights", true)?,
             scale_attn_by_inverse_layer_idx: keys.get("scale_attn_by_inverse_layer_idx", false)?,
             tie_word_embeddings: keys.get("tie_word_embeddings", true)?,
-            eos_token_ids: eos.map(Ids::into_vec).unwrap_or_default(),
+            eos_token_ids: eos,
         })
     }
 

@@ -12,12 +12,11 @@
 
 use super::class::{first_char, is_word, last_char};
 use crate::config::TokenId;
-use serde::Deserialize;
+use crate::format::json::from_json;
 use std::ops::Range;
 
 /// A token that is found by its spelling, as the files describe it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddedToken {
     pub content: String,
     pub special: bool,
@@ -27,6 +26,15 @@ pub struct AddedToken {
     /// Left out, it is the opposite of `special`.
     pub normalized: Option<bool>,
 }
+
+from_json!(AddedToken {
+    "content" content or String::new(),
+    "special" special or false,
+    "single_word" single_word or false,
+    "lstrip" lstrip or false,
+    "rstrip" rstrip or false,
+    "normalized" normalized or None,
+});
 
 impl AddedToken {
     /// A special token without other flags.

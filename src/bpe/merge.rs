@@ -12,13 +12,12 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use serde::Serialize;
-
 use super::vocabulary::Vocabulary;
 use crate::config::TokenId;
+use crate::format::json::to_json;
 
 /// One step of the byte-pair encoding: two neighbours become one token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Merge {
     /// The place in the list of merges, from 0; the lowest is merged first.
     pub rank: u32,
@@ -33,7 +32,7 @@ pub struct Merge {
 }
 
 /// How one piece of the text became tokens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PieceMerges {
     /// The byte of the text at which the piece begins.
     pub start: usize,
@@ -44,6 +43,9 @@ pub struct PieceMerges {
     /// The merges, in order.
     pub merges: Vec<Merge>,
 }
+
+to_json!(Merge { rank, left, right, merged, at });
+to_json!(PieceMerges { start, end, symbols, merges });
 
 impl PieceMerges {
     /// The tokens after each merge, in order; the last are those of the piece.

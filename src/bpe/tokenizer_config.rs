@@ -8,8 +8,8 @@ use super::special_tokens::SpecialTokens;
 use crate::config::TokenId;
 use crate::error::{Error, Result};
 use crate::format::Pairs;
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
+use serde_json::value::{RawValue, Value};
 use std::path::{Path, PathBuf};
 
 /// Classes that take a `tokenizer.json` as it is.
@@ -24,14 +24,24 @@ pub struct Settings {
 }
 
 /// A value that keeps the order of an object's keys.
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone)]
 pub enum Setting {
     Object(Pairs<Value>),
     Other(Value),
     /// A special token that an object of `special_tokens_map.json` describes.
-    #[serde(skip)]
     Token(AddedToken),
+}
+
+impl<'de> Deserialize<'de> for Setting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        // the text of the value is read twice: an object's order and repetitions are lost in a `Value`
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let read = match text.get().trim_start().starts_with('{') {
+            true => serde_json::from_str(text.get()).map(Self::Object),
+            false => serde_json::from_str(text.get()).map(Self::Other),
+        };
+        read.map_err(de::Error::custom)
+    }
 }
 
 /// The JSON of a file of a folder, if it is there.
@@ -69,17 +79,14 @@ impl Settings {
     /// # Errors
     /// [`Error::File`] if the folder names the class of another tokenizer.
     pub fn takes_the_file_as_it_is(&self) -> Result<bool> {
-        #[derive(Deserialize)]
-        struct Config {
-            tokenizer_class: Option<String>,
-        }
         let (mut file, mut class) = ("tokenizer_config.json", None);
         if let Some(Setting::Other(Value::String(name))) = self.get("tokenizer_class") {
             class = Some(name.clone());
         } else if let Ok(json) = std::fs::read(self.folder.join("config.json")) {
             // what else may be wrong with this file is said when the model is opened
             file = "config.json";
-            class = serde_json::from_slice(&json).ok().and_then(|config: Config| config.tokenizer_class);
+            let config: Value = serde_json::from_slice(&json).unwrap_or_default();
+            class = config["tokenizer_class"].as_str().map(String::from);
         }
         match class.as_deref() {
             None | Some("GPT2Tokenizer" | "GPT2TokenizerFast") => Ok(false),

@@ -9,10 +9,9 @@ use super::files::{parse, read, two_tokens};
 use super::pieces::Frame;
 use crate::config::TokenId;
 use crate::error::{Error, Result};
-use crate::format::Pairs;
-use serde::Deserialize;
+use crate::format::{Pairs, json::from_json};
+use serde::de::{self, Deserialize, Deserializer};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A `tokenizer.json` that was read and checked.
@@ -25,25 +24,31 @@ pub struct TokenizerJson {
 }
 
 /// The tables of a `tokenizer.json`.
-#[derive(Deserialize)]
 struct Tables {
     model: Model,
-    #[serde(default)]
     added_tokens: Vec<Added>,
 }
 
-#[derive(Deserialize)]
 struct Model {
     vocab: Pairs<u64>,
     merges: Vec<Value>,
 }
 
+from_json!(Tables { "model" model, "added_tokens" added_tokens or Vec::new() });
+from_json!(Model { "vocab" vocab, "merges" merges });
+
 /// An added token, and the id that the file gives it.
-#[derive(Deserialize)]
 pub struct Added {
     pub id: u64,
-    #[serde(flatten)]
     pub token: AddedToken,
+}
+
+impl<'de> Deserialize<'de> for Added {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let id = value["id"].as_u64().ok_or_else(|| de::Error::custom("an added token without an id"))?;
+        Ok(Self { id, token: AddedToken::deserialize(value).map_err(de::Error::custom)? })
+    }
 }
 
 impl TokenizerJson {
@@ -94,7 +99,6 @@ fn two(merge: &Value) -> Option<[&str; 2]> {
 }
 
 /// Everything else in a `tokenizer.json`, which must say: GPT-2.
-#[derive(Deserialize)]
 struct Settings {
     normalizer: Option<Value>,
     pre_tokenizer: Option<Value>,
@@ -103,10 +107,8 @@ struct Settings {
     model: ModelSettings,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
 struct ModelSettings {
-    r#type: Option<String>,
+    kind: Option<String>,
     dropout: Value,
     unk_token: Value,
     continuing_subword_prefix: Value,
@@ -115,10 +117,27 @@ struct ModelSettings {
     ignore_merges: Value,
 }
 
+from_json!(Settings {
+    "normalizer" normalizer or None,
+    "pre_tokenizer" pre_tokenizer or None,
+    "post_processor" post_processor or None,
+    "decoder" decoder or None,
+    "model" model,
+});
+from_json!(ModelSettings {
+    "type" kind or None,
+    "dropout" dropout or Value::Null,
+    "unk_token" unk_token or Value::Null,
+    "continuing_subword_prefix" continuing_subword_prefix or Value::Null,
+    "end_of_word_suffix" end_of_word_suffix or Value::Null,
+    "byte_fallback" byte_fallback or Value::Null,
+    "ignore_merges" ignore_merges or Value::Null,
+});
+
 impl Settings {
     fn check(&self) -> Result<(), String> {
         let Self { normalizer, pre_tokenizer, decoder, model, .. } = self;
-        let model_type = model.r#type.as_deref().unwrap_or("BPE"); // old files leave it out
+        let model_type = model.kind.as_deref().unwrap_or("BPE"); // old files leave it out
         let is_byte_level = |part| matches!(parts(part)[..], [part] if part["type"] == "ByteLevel");
         let splits = |option: &str| parts(pre_tokenizer).first().and_then(|part| part[option].as_bool());
         let conditions = [
@@ -158,26 +177,13 @@ impl Settings {
 
 /// Puts the tokens of a template around those that are there: `single` is a list of special tokens and one sequence.
 fn template(part: &Value, frame: &mut Frame) -> Option<()> {
-    #[derive(Deserialize)]
-    enum Item {
-        SpecialToken { id: String },
-        Sequence { id: String },
-    }
-    #[derive(Deserialize)]
-    struct Special {
-        ids: Vec<TokenId>,
-    }
-    let single = Vec::<Item>::deserialize(&part["single"]).ok()?;
-    let special =
-        Option::<BTreeMap<String, Special>>::deserialize(&part["special_tokens"]).ok()?.unwrap_or_default();
+    let special = |id: &Value| Vec::<TokenId>::deserialize(&part["special_tokens"][id.as_str()?]["ids"]).ok();
     let (mut before, mut after, mut texts) = (Vec::new(), Vec::new(), 0);
-    for item in single {
-        match item {
-            Item::Sequence { id } if id == "A" => texts += 1,
-            Item::Sequence { .. } => return None,
-            Item::SpecialToken { id } => {
-                if texts == 0 { &mut before } else { &mut after }.extend(&special.get(&id)?.ids);
-            }
+    for item in part["single"].as_array()? {
+        match (&item["Sequence"]["id"], &item["SpecialToken"]["id"]) {
+            (Value::String(id), Value::Null) if id == "A" => texts += 1,
+            (Value::Null, id) => if texts == 0 { &mut before } else { &mut after }.extend(special(id)?),
+            _ => return None,
         }
     }
     frame.before.splice(0..0, before);

@@ -5,8 +5,8 @@ use crate::bpe::Bpe;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::safetensors::SafeTensors;
-use crate::format::{Bytes, foreign};
-use serde::{Deserialize, de::DeserializeOwned};
+use crate::format::{Bytes, foreign, json::from_json};
+use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -184,10 +184,10 @@ fn tokenizer(folder: &Path) -> Result<Bpe> {
 
 /// The tensors of `model.safetensors`, or of the files of its index; and the file that lists them.
 fn folder_tensors(folder: &Path) -> Result<(SafeTensors, PathBuf)> {
-    #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
+    from_json!(Index { "weight_map" weight_map });
     let [single, index] = ["model.safetensors", "model.safetensors.index.json"].map(|name| folder.join(name));
     if single.exists() {
         return Ok((SafeTensors::open(&single)?, single));

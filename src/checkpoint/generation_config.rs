@@ -1,11 +1,10 @@
 //! What does `generation_config.json` say? The options that Hugging Face's `generate` begins with, and the end ids.
 
 use crate::bpe::Bpe;
-use crate::config::{Ids, TokenId};
+use crate::config::{TokenId, ids};
 use crate::error::{Error, Result};
 use crate::generate::Options;
 use crate::sampling::options::Row;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Keys that do not change what is written, or that have a place of their own.
@@ -59,10 +58,8 @@ impl GenerationConfig {
         let all: Map<String, Value> =
             serde_json::from_slice(json).map_err(|e| format!("not the expected JSON: {e}"))?;
         let mut config = Self::default();
-        if let Some(ids) = all.get("eos_token_id").filter(|ids| !ids.is_null()) {
-            let ids = Ids::deserialize(ids)
-                .map_err(|_| format!("eos_token_id is {ids}, not an id or a list of ids"))?;
-            config.eos_token_ids = Some(ids.into_vec());
+        if let Some(found) = all.get("eos_token_id").filter(|found| !found.is_null()) {
+            config.eos_token_ids = Some(ids(found).map_err(|problem| format!("eos_token_id: {problem}"))?);
         }
         for (key, value) in all {
             let usual = USUAL.iter().any(|(usual, number)| key == *usual && value.as_f64() == Some(*number));
@@ -154,7 +151,7 @@ mod tests {
         for (json, part) in [
             (json!({"temperature": "hot"}), "temperature \"hot\": wrong type"),
             (json!({"do_sample": 1}), "do_sample is 1; it must be true or false"),
-            (json!({"eos_token_id": "end"}), "eos_token_id is \"end\", not an id or a list of ids"),
+            (json!({"eos_token_id": "end"}), "eos_token_id: \"end\" is not an id or a list of ids"),
             (json!([]), "not the expected JSON"),
         ] {
             let error = read(&json).expect_err(part);

@@ -7,6 +7,7 @@
 //! | [`gguf`] | llama.cpp's format: named values and tensors, read and written |
 //! | `foreign` | what another file is, and how it becomes a model |
 //! | `unfinished` | a file that appears under its name when it is whole |
+//! | `json` | structs as JSON objects |
 //! | `pairs` | a JSON object in the order of its file |
 //!
 //! All formats are little-endian. What the tensors mean is [`checkpoint`](crate::checkpoint)'s business.
@@ -14,6 +15,7 @@
 mod bytes;
 pub(crate) mod foreign;
 pub mod gguf;
+pub(crate) mod json;
 mod pairs;
 pub mod safetensors;
 mod unfinished;

@@ -16,10 +16,9 @@ pub(crate) use super::unfinished::{write_whole, write_whole_with};
 pub use growing::Growing;
 pub use writer::Writer;
 
-use super::{Bytes, Pairs, foreign};
+use super::{Bytes, Pairs, foreign, json::from_json};
 use crate::error::{Error, Result};
 use byteorder::{LittleEndian, ReadBytesExt};
-use serde::Deserialize;
 use serde_json::Value;
 use std::{cmp::Ordering, collections::BTreeMap, fmt, path::Path};
 
@@ -172,12 +171,12 @@ impl SafeTensors {
 
 /// The tensor that an entry of the header describes, if it can be true, and where it lies in the data.
 fn tensor(entry: Value, data: &Bytes) -> Result<(Tensor, [usize; 2]), String> {
-    #[derive(Deserialize)]
     struct Entry {
         dtype: String,
         shape: Vec<usize>,
         data_offsets: [usize; 2],
     }
+    from_json!(Entry { "dtype" dtype, "shape" shape, "data_offsets" data_offsets });
     let Entry { dtype, shape, data_offsets } = serde_json::from_value(entry).map_err(|e| e.to_string())?;
     let [begin, end] = data_offsets;
     if begin > end || end > data.len() {

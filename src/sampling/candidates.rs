@@ -1,17 +1,19 @@
 //! Which tokens could come next, and how likely is each?
 
 use crate::bpe::TokenId;
+use crate::format::json::to_json;
 use crate::softmax::softmax;
-use serde::Serialize;
 
 /// A token that may come next.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// Its id.
     pub id: TokenId,
     /// Its probability under the whole distribution.
     pub probability: f32,
 }
+
+to_json!(Candidate { id, probability });
 
 /// The `n` most likely tokens under these logits, the most likely first; among equals, the lowest id first. `[V]`
 pub fn top(logits: &[f32], n: usize) -> Vec<Candidate> {

@@ -15,7 +15,7 @@ use super::candidates::{Candidate, list, percent, top};
 use super::watch::{Choice, Effect, Watch};
 use super::{above, probabilities};
 use crate::bpe::TokenId;
-use serde::Serialize;
+use crate::format::json::to_json;
 use serde_json::{Value, json};
 
 /// A [`Watch`] that records how one token was chosen. It keeps `n` candidates of each distribution, not whole rows.
@@ -31,17 +31,16 @@ pub struct Explanation {
 }
 
 /// A step and its result.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Taken {
     /// What it did.
-    #[serde(flatten)]
     pub effect: Effect,
     /// The most likely tokens after it.
     pub after: Vec<Candidate>,
 }
 
 /// The chosen token among all those that could have been chosen.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Draw {
     /// Its id.
     pub id: TokenId,
@@ -62,6 +61,26 @@ pub struct Draw {
     /// The most likely other tokens after all steps.
     pub alternatives: Vec<Candidate>,
 }
+
+to_json!(Taken {
+    step: effect.step,
+    removed: effect.removed,
+    removed_mass: effect.removed_mass,
+    left: effect.left,
+    likeliest: effect.likeliest,
+    after,
+});
+to_json!(Draw {
+    id,
+    uniform,
+    stretch,
+    probability,
+    rank,
+    candidates,
+    model_probability,
+    model_rank,
+    alternatives,
+});
 
 impl Explanation {
     /// An empty explanation that will keep `n` candidates of each distribution.

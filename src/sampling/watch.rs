@@ -5,7 +5,7 @@
 
 use super::{argmax, probabilities};
 use crate::bpe::TokenId;
-use serde::Serialize;
+use crate::format::json::to_json;
 
 /// Observes the steps.
 pub trait Watch {
@@ -56,7 +56,7 @@ pub(super) fn watched(step: &str, x: &mut [f32], watch: &mut dyn Watch, change: 
 }
 
 /// The effect of one step.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Effect {
     /// The step's name: that of its option or custom processor.
     pub step: String,
@@ -69,6 +69,8 @@ pub struct Effect {
     /// The most likely token after it.
     pub likeliest: TokenId,
 }
+
+to_json!(Effect { step, removed, removed_mass, left, likeliest });
 
 impl Effect {
     /// The effect of `step`, from the scores `[V]` before and after it.

@@ -5,7 +5,7 @@
 
 use super::{Closed, Continuation, Fate, Hypothesis, Round, SearchStep};
 use crate::bpe::{Bpe, TokenId};
-use serde::Serialize;
+use crate::format::json::to_json;
 use std::fmt::Write;
 
 /// How many characters of a hypothesis are shown at most.
@@ -131,7 +131,7 @@ impl Tree {
     /// ```
     ///
     /// Finished hypotheses that are not among `found` were displaced by better ones.
-    pub fn to_json(&self, bpe: &Bpe, found: &[Hypothesis]) -> impl Serialize {
+    pub fn to_json(&self, bpe: &Bpe, found: &[Hypothesis]) -> impl serde::Serialize {
         let node = |node: &Node| {
             let (fate, final_score) = match node.candidate.fate {
                 Fate::Kept(_) => ("kept", None),
@@ -151,14 +151,12 @@ impl Tree {
     }
 }
 
-#[derive(Serialize)]
 struct JsonTree {
     nodes: Vec<JsonNode>,
     closed: Vec<Option<&'static str>>,
     found: Vec<usize>,
 }
 
-#[derive(Serialize)]
 struct JsonNode {
     parent: Option<usize>,
     step: usize,
@@ -171,6 +169,9 @@ struct JsonNode {
     fate: &'static str,
     final_score: Option<f32>,
 }
+
+to_json!(JsonTree { nodes, closed, found });
+to_json!(JsonNode { parent, step, group, rank, id, token, score, logprob, fate, final_score });
 
 /// The last [`SHOWN`] characters of a text.
 fn tail(bpe: &Bpe, ids: &[TokenId]) -> String {

@@ -2,7 +2,8 @@
 
 use crate::bpe::TokenId;
 use crate::names::names;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
+use serde::ser::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 /// text -> ids, for options whose value is tokens but is given as text.
@@ -166,8 +167,7 @@ impl<T> Setting<Option<T>> for T {
 }
 
 /// What happens when a text outgrows the model's positions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ContextPolicy {
     /// The text goes on: the newest half is kept and read again from position 0.
     #[default]
@@ -176,6 +176,19 @@ pub enum ContextPolicy {
     Stop,
     /// Generation fails when one more token is needed and all positions are filled.
     Error,
+}
+
+impl Serialize for ContextPolicy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for ContextPolicy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| de::Error::custom("no context policy"))
+    }
 }
 
 names!(ContextPolicy { Slide: "slide", Stop: "stop", Error: "error" });
