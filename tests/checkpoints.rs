@@ -57,6 +57,16 @@ fn what_names_begin_with_is_taken_off() {
 }
 
 #[test]
+fn a_head_may_lie_beside_what_is_wrapped() {
+    let expected = bits(&open(fixture("untied")).expect("a checkpoint"));
+    let beside = |name: &str| match name {
+        "lm_head.weight" => Some(name.into()),
+        _ => Some(name.replace("transformer.", "model.")),
+    };
+    assert_eq!(bits(&open(renamed("untied", beside).path()).expect("a checkpoint")), expected);
+}
+
+#[test]
 fn the_head_stands_for_the_embeddings() {
     let expected = bits(&open(fixture("base")).expect("a checkpoint"));
     let head =

@@ -397,6 +397,12 @@ fn the_hub_refuses() {
             hub.fails(part);
         }
     }
+    let other = Hub::with(
+        vec![("config.json", br#"{"model_type": "llama"}"#.to_vec()), ("model.safetensors", vec![])],
+        Box::new(|_, _, _| ()),
+    );
+    other.fails("org/tiny: model_type is \"llama\"");
+    assert!(!other.asked().iter().any(|line| line.contains("safetensors")), "before the large files");
     let pickles =
         Hub::with(vec![("config.json", vec![]), ("pytorch_model.bin", vec![])], Box::new(|_, _, _| ()));
     pickles.fails("org/tiny has pytorch_model.bin, but no model.safetensors on the hub");

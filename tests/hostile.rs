@@ -593,7 +593,10 @@ fn a_bad_index_of_weights_is_named() {
         (r#"{"weight_map": {"a": "../../etc/passwd"}}"#, index),
         (r#"{"weight_map": {"a": "/etc/passwd"}}"#, index),
         (r#"{"weight_map": {"a": ""}}"#, index),
-        (r#"{"weight_map": {"a": "part-1.safetensors"}}"#, "part-1.safetensors"),
+        (
+            r#"{"weight_map": {"a": "part-1.safetensors"}}"#,
+            "part-1.safetensors: model.safetensors.index.json lists it",
+        ),
         (r#"{"weight_map": {}}"#, "wte.weight"),
     ] {
         checkpoint.write(index, bad);

@@ -204,7 +204,14 @@ fn folder_tensors(folder: &Path) -> Result<(SafeTensors, PathBuf)> {
         if Path::new(&file).components().count() != 1 || file.starts_with('.') {
             return Err(Error::file(&index, format!("{file:?} is not a file of this folder")));
         }
-        let part = SafeTensors::open(&folder.join(file))?;
+        let path = folder.join(file);
+        if !path.exists() {
+            return Err(Error::file(
+                path,
+                "model.safetensors.index.json lists it, but it is not there; fetch it too",
+            ));
+        }
+        let part = SafeTensors::open(&path)?;
         all.tensors.extend(part.tensors);
         all.metadata.extend(part.metadata);
     }

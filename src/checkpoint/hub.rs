@@ -11,8 +11,8 @@
 mod download;
 
 use super::names;
+use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::format::safetensors::write_whole;
 use download::{Blob, Web};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -78,14 +78,20 @@ pub fn fetch(name: &str, progress: Progress<'_>) -> Result<PathBuf> {
         place.add(&web, &blob, &snapshot, progress)
     };
     files.iter().filter(|file| SMALL.contains(&&***file)).try_for_each(|file| get(file))?;
+    let config = snapshot.join("config.json");
+    let json = fs::read(&config).map_err(Error::io(&config))?;
+    Config::from_json(&json).map_err(|problem| Error::input(format!("{name}: {problem}")))?; // before the large files
     if files.contains(SINGLE) {
         get(SINGLE)?;
     } else {
         get(INDEX)?;
         parts(&snapshot.join(INDEX))?.iter().try_for_each(|part| get(part))?;
     }
-    fs::create_dir_all(place.folder.join("refs")).map_err(Error::io(&place.folder))?;
-    write_whole(&place.folder.join("refs/main"), commit.as_bytes())?;
+    let (refs, grows) = (place.folder.join("refs"), place.folder.join(".main")); // in refs, each file is a revision
+    fs::create_dir_all(&refs).map_err(Error::io(&refs))?;
+    fs::write(&grows, &commit)
+        .and_then(|()| fs::rename(&grows, refs.join("main")))
+        .map_err(Error::io(refs))?;
     Ok(snapshot)
 }
 
@@ -141,12 +147,13 @@ impl Place {
         }
         let lock = self.locks.join(format!("{}.lock", blob.etag));
         let lock = fs::File::create(&lock).map_err(Error::io(&lock))?;
-        if lock.try_lock().is_err() {
+        // a file system without locks has none: two fetches then write the same bytes
+        if matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)) {
             let problem = "another process is fetching this file; wait until it is done";
             return Err(Error::file(blobs.join(&blob.etag), problem));
         }
         let path = blobs.join(&blob.etag);
-        if !path.exists() {
+        if fs::metadata(&path).map(|about| about.len()).ok() != Some(blob.size) {
             web.download(blob, &path, progress)?;
         }
         link(&path, &snapshot.join(&blob.file))

@@ -51,30 +51,50 @@ pub fn folder(name: &str) -> String {
 
 /// The first that is set of `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE` and the folder `hub` of [`cache_home`].
 fn cache_folder(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let given = |name| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    (given("HF_HUB_CACHE").or_else(|| given("HUGGINGFACE_HUB_CACHE")))
+    (given("HF_HUB_CACHE", &var).or_else(|| given("HUGGINGFACE_HUB_CACHE", &var)))
         .or_else(|| Some(cache_home(&var)?.join("hub")))
 }
 
 /// The first that is set of `HF_HOME`, `XDG_CACHE_HOME/huggingface` and `~/.cache/huggingface`.
 fn cache_home(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let given = |name| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || given("HOME").or_else(|| given("USERPROFILE"));
-    (given("HF_HOME"))
-        .or_else(|| Some(given("XDG_CACHE_HOME")?.join("huggingface")))
-        .or_else(|| Some(home()?.join(".cache/huggingface")))
+    (given("HF_HOME", &var))
+        .or_else(|| Some(given("XDG_CACHE_HOME", &var)?.join("huggingface")))
+        .or_else(|| Some(home(&var)?.join(".cache/huggingface")))
+}
+
+fn home(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    ["HOME", "USERPROFILE"]
+        .into_iter()
+        .find_map(|name| var(name).filter(|value| !value.is_empty()))
+        .map(PathBuf::from)
+}
+
+/// A variable that is a path, which may begin with `~`.
+fn given(name: &str, var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let path = var(name).filter(|value| !value.is_empty()).map(PathBuf::from)?;
+    match path.strip_prefix("~") {
+        Ok(rest) => Some(home(var)?.join(rest)),
+        Err(_) => Some(path),
+    }
 }
 
 /// The newest snapshot of the model, which `refs/main` names. OpenAI's sizes moved into an organisation: both places are
 /// searched.
 pub fn find_in(cache: &Path, name: &str) -> Option<PathBuf> {
     let folders = [name.to_string(), format!("openai-community/{name}"), format!("distilbert/{name}")];
-    folders.iter().filter(|folder| is_name(folder)).find_map(|folder| {
+    let snapshot = |folder: &String| {
         let repository = cache.join(self::folder(folder));
         let revision = std::fs::read_to_string(repository.join("refs/main")).ok()?;
         let snapshot = repository.join("snapshots").join(revision.trim());
         (is_name(revision.trim()) && snapshot.is_dir()).then_some(snapshot)
-    })
+    };
+    let snapshots: Vec<PathBuf> =
+        folders.iter().filter(|folder| is_name(folder)).filter_map(snapshot).collect();
+    // one may hold the tokenizer alone
+    let has_weights = |snapshot: &&PathBuf| {
+        ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| snapshot.join(name).exists())
+    };
+    snapshots.iter().find(has_weights).or(snapshots.first()).cloned()
 }
 
 #[cfg(test)]
@@ -109,6 +129,12 @@ mod tests {
         assert_eq!(from(2), Some("/xdg/huggingface/hub".into()));
         assert_eq!(from(3), Some("/home/me/.cache/huggingface/hub".into()));
         assert_eq!(from(4), None);
+        let home = |name: &str| match name {
+            "HF_HOME" => Some("~/models".into()),
+            "HOME" => Some("/home/me".into()),
+            _ => None,
+        };
+        assert_eq!(cache_folder(home), Some("/home/me/models/hub".into()));
     }
 
     #[test]
@@ -122,6 +148,13 @@ mod tests {
         assert_eq!(find_in(cache.path(), "gpt2"), found);
         assert_eq!(find_in(cache.path(), "openai-community/gpt2"), found);
         assert_eq!(find_in(cache.path(), "gpt3"), None);
+        let tokenizer = cache.path().join("models--gpt2");
+        std::fs::create_dir_all(tokenizer.join("snapshots/abc")).expect("folders");
+        std::fs::create_dir_all(tokenizer.join("refs")).expect("folders");
+        std::fs::write(tokenizer.join("refs/main"), "abc").expect("a file");
+        std::fs::write(repository.join("snapshots/abc/model.safetensors"), "").expect("a file");
+        assert_eq!(find_in(cache.path(), "gpt2"), found, "the one with weights");
+        std::fs::remove_dir_all(tokenizer).expect("a folder");
         std::fs::write(repository.join("refs/main"), "../../..").expect("a file");
         assert_eq!(find_in(cache.path(), "gpt2"), None);
     }

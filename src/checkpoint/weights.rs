@@ -107,6 +107,8 @@ impl<'a> Names<'a> {
     fn get(&self, name: &str) -> Result<(String, &'a Tensor), String> {
         let name = match name.strip_prefix(TRANSFORMER) {
             Some(rest) => format!("{}{rest}", self.prefix),
+            // beside a wrapped model, or in it
+            None if self.tensors.tensors.contains_key(name) => name.to_string(),
             None => format!("{}{name}", self.outer),
         };
         match self.tensors.tensors.get(&name) {
@@ -159,7 +161,7 @@ impl<'a> Names<'a> {
     fn surplus(&self, used: &BTreeSet<String>, n_layer: usize) -> Vec<String> {
         let mask = |name: &&String| name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
         let scale = |name: &&String| name.strip_suffix(".scale").is_some_and(|name| used.contains(name));
-        let head = |name: &&String| **name == format!("{}{LM_HEAD}", self.outer); // equal to wte
+        let head = |name: &&String| self.get(LM_HEAD).is_ok_and(|(head, _)| **name == head); // equal to wte
         let unused = self.tensors.tensors.keys().filter(|name| !used.contains(*name));
         let unused = unused.filter(|name| !mask(name) && !scale(name) && !head(name));
         let block = |name: &String| -> Option<usize> {

@@ -9,7 +9,6 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, thread};
-use ureq::config::RedirectAuthHeaders;
 use ureq::http::{Response, header::HeaderMap};
 use ureq::{Agent, Body};
 
@@ -35,7 +34,7 @@ pub struct Blob {
     /// What identifies its content; its name among the blobs.
     pub etag: String,
     url: String,
-    size: u64,
+    pub size: u64,
     /// The SHA-256 of its content, if the hub gives it.
     sha256: Option<String>,
 }
@@ -64,7 +63,6 @@ impl Web {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .timeout_connect(Some(PATIENCE))
             .timeout_resolve(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
@@ -81,7 +79,7 @@ impl Web {
 
     /// An answer as JSON.
     pub fn json(&self, path: &str) -> Result<Value> {
-        let mut answer = self.ask("GET", &format!("{}/{path}", self.endpoint), &[], true)?;
+        let mut answer = self.ask("GET", &format!("{}/{path}", self.endpoint), &[])?;
         self.check(&answer, path)?;
         let text = answer.body_mut().with_config().limit(64 << 20).read_to_vec();
         let text = text.map_err(|e| self.problem(&format!("{path}: {e}")))?;
@@ -92,7 +90,7 @@ impl Web {
     /// What the hub says about a file.
     pub fn blob(&self, path: &str, file: &str) -> Result<Blob> {
         let url = format!("{}/{path}", self.endpoint);
-        let answer = self.ask("HEAD", &url, &[], false)?;
+        let answer = self.ask("HEAD", &url, &[])?;
         if !answer.status().is_redirection() {
             self.check(&answer, file)?;
         }
@@ -150,8 +148,7 @@ impl Web {
                 headers.push(("range", format!("bytes={there}-")));
                 headers.extend(fs::read_to_string(&mark).ok().map(|etag| ("if-range", etag)));
             }
-            let mut answer =
-                self.ask("GET", &blob.url, &headers, true).map_err(|e| Cut::Early(e.to_string()))?;
+            let mut answer = self.ask("GET", &blob.url, &headers).map_err(|e| Cut::Early(e.to_string()))?;
             let from = text(answer.headers(), "content-range")
                 .and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok());
             match answer.status().as_u16() {
@@ -206,32 +203,37 @@ impl Web {
         Ok(())
     }
 
-    /// Sends a request. Redirects within the hub are followed, with `all` the others too.
-    fn ask(&self, method: &str, url: &str, headers: &[(&str, String)], all: bool) -> Result<Response<Body>> {
-        let origin_end = url.find("://").map_or(0, |at| at + 3);
-        let origin = &url[..origin_end + url[origin_end..].find('/').unwrap_or(url.len() - origin_end)];
-        let (mut url, mut own) = (url.to_string(), true);
+    /// Sends a request and follows redirects. What a hub says of a linked file stays among the headers of the last answer.
+    fn ask(&self, method: &str, url: &str, headers: &[(&str, String)]) -> Result<Response<Body>> {
+        let (mut url, mut linked) = (url.to_string(), Vec::new());
         for _ in 0..6 {
             let mut request = ureq::http::Request::builder().method(method).uri(&*url);
             for (name, value) in headers {
                 request = request.header(*name, value);
             }
-            if let Some(token) = self.token.as_ref().filter(|_| own) {
+            // the token is for the hub alone
+            if let Some(token) = self.token.as_ref().filter(|_| origin(&url) == origin(&self.endpoint)) {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
             let request = request.header("accept-encoding", "identity").body(());
             let request = request.map_err(|e| self.problem(&format!("{url}: {e}")))?;
-            let answer =
-                self.agent.run(request).map_err(|e| self.problem(&format!("{e}; is the network there?")))?;
+            let answer = self.agent.run(request);
+            let mut answer = answer.map_err(|e| self.problem(&format!("{e}; is the network there?")))?;
+            for name in ["x-linked-etag", "x-linked-size"] {
+                linked.extend(answer.headers().get(name).map(|value| (name, value.clone())));
+            }
             let Some(to) = text(answer.headers(), "location").filter(|_| answer.status().is_redirection())
             else {
+                linked
+                    .into_iter()
+                    .rev()
+                    .for_each(|(name, value)| _ = answer.headers_mut().insert(name, value));
                 return Ok(answer);
             };
-            own = to.starts_with('/') && !to.starts_with("//");
-            if !own && !all {
-                return Ok(answer);
+            if method == "HEAD" && linked.len() >= 2 {
+                return Ok(answer); // all is said, and a store may not answer to HEAD
             }
-            url = if own { format!("{origin}{to}") } else { to };
+            url = if to.starts_with('/') { format!("{}{to}", origin(&url)) } else { to };
         }
         Err(self.problem("too many redirects"))
     }
@@ -269,6 +271,12 @@ impl Web {
     fn problem(&self, problem: &str) -> Error {
         Error::input(format!("{} from {}: {problem}", self.name, self.endpoint))
     }
+}
+
+/// The scheme and the host of an address.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    &url[..url[host..].find('/').map_or(url.len(), |at| host + at)]
 }
 
 /// Where the ETag of a part is kept.
