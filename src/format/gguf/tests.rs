@@ -1,6 +1,7 @@
 //! What is written is read; what is damaged is named.
 
 use super::*;
+use crate::format::safetensors::Slot;
 use proptest::prelude::*;
 
 fn sound() -> Vec<u8> {
