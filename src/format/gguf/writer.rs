@@ -37,7 +37,7 @@ impl Writer {
     /// Begins a file with these values and tensors.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::File`] if the file cannot be made.
+    /// [`Error::Io`](crate::error::Error::Io) and [`Error::File`](crate::error::Error::File) if the file cannot be made.
     ///
     /// # Panics
     /// If a number type is not one of the format's.
@@ -52,7 +52,7 @@ impl Writer {
     /// Writes the next tensor: little-endian, row-major.
     ///
     /// # Errors
-    /// [`Error::Io`] if the bytes cannot be written.
+    /// [`Error::Io`](crate::error::Error::Io) if the bytes cannot be written.
     ///
     /// # Panics
     /// If all tensors are written, or the next one has another size.
@@ -65,7 +65,7 @@ impl Writer {
     /// Gives the file its name, in place of an older one.
     ///
     /// # Errors
-    /// [`Error::Io`] if the disk or the folder refuses.
+    /// [`Error::Io`](crate::error::Error::Io) if the disk or the folder refuses.
     ///
     /// # Panics
     /// If a tensor has not been written.
