@@ -132,6 +132,22 @@ fn transposed_weights_are_refused_by_that_name() {
     );
 }
 
+#[test]
+fn a_model_without_a_tokenizer_says_so_on_use() {
+    let note = |model: &Path, command: &str| {
+        let mut all = gpt2();
+        all.args(command.split(' ')).arg("--model").arg(model);
+        let stderr = all.output().expect("it runs").stderr;
+        String::from_utf8(stderr).expect("UTF-8").contains("has no tokenizer; GPT-2's own is used")
+    };
+    let (without, with) = (fixture("base"), Checkpoint::copy("base").with_bytes_as_tokens());
+    for command in ["tokenize !", "detokenize 0", "generate !", "score !!", "trace !"] {
+        assert!(note(&without, command) && !note(with.path(), command), "{command}");
+    }
+    assert!(!note(&without, "generate --ids 1") && !note(&without, "info"), "no text is read");
+    assert!(!note(&fixture("../formats/base-f32.gguf"), "tokenize !"));
+}
+
 // ---- generation_config.json
 
 /// `generate` on a model with this generation_config.json; its ids, its report and standard error.

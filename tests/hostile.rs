@@ -25,7 +25,9 @@ fn refusal(command: &mut Command) -> String {
 
 fn message(stderr: &[u8], command: &Command) -> String {
     let stderr = String::from_utf8(stderr.to_vec()).expect("UTF-8");
-    let line = stderr.strip_suffix('\n').unwrap_or_else(|| panic!("{command:?}: no line: {stderr:?}"));
+    let lines = stderr.strip_suffix('\n').unwrap_or_else(|| panic!("{command:?}: no line: {stderr:?}"));
+    // a note may precede it: a fixture has no tokenizer
+    let line = lines.strip_prefix("note: ").and_then(|rest| Some(rest.split_once('\n')?.1)).unwrap_or(lines);
     let breaks_the_line = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}');
     assert!(!line.contains(breaks_the_line), "{command:?}: {stderr:?}");
     assert!(!line.contains("panicked"), "{command:?}: {stderr}");
@@ -773,9 +775,10 @@ mod unix {
     #[test]
     fn a_full_disk_is_an_error_but_a_closed_output_is_not() {
         let program = assert_cmd::cargo::cargo_bin!("gpt2");
+        let model = Checkpoint::copy("base").with_bytes_as_tokens();
         let shell = |line: &str| {
             let mut command = Command::new("sh");
-            command.args(["-c", line, "sh"]).arg(program).arg(fixture("base"));
+            command.args(["-c", line, "sh"]).arg(program).arg(model.path());
             command.env_remove("GPT2_SIMD").timeout(Duration::from_secs(20)).write_stdin("");
             command
         };
@@ -798,7 +801,7 @@ mod unix {
             shell(&format!(r#""$1" {generate} --model "$2" >&-"#)).assert().success().stderr("");
         }
         let nothing = shell(r#""$1" generate --model "$2" <&-"#).assert().success();
-        nothing.stderr(predicates::str::starts_with("note: the prompt is empty"));
+        nothing.stderr(predicates::str::contains("note: the prompt is empty"));
     }
 }
 
@@ -839,7 +842,7 @@ fn an_empty_text_has_no_score_but_a_continuation() {
             .assert();
         let note = "note: the prompt is empty; the text begins after the end-of-text token 210\n";
         let begun = predicates::str::starts_with("{\"prompt_ids\":[210],");
-        assert.success().stdout(begun).stderr(note);
+        assert.success().stdout(begun).stderr(predicates::str::ends_with(note));
         let endless = Checkpoint::copy("base");
         endless.configure("eos_token_id", serde_json::Value::Null);
         let message = refusal(run(endless.path(), "generate").args(&empty).write_stdin(""));

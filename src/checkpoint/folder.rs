@@ -113,6 +113,15 @@ pub fn companions_of(model: impl AsRef<Path>) -> Result<Option<PathBuf>> {
     Ok(Some(folder).filter(|_| !bytes.is_some_and(|bytes| gguf::is(&bytes) || llmc::is(&bytes))))
 }
 
+/// Whether a model has a tokenizer of its own; where it has none, GPT-2's stands in.
+///
+/// # Errors
+/// As [`open`], if there is nothing of that name.
+pub fn has_tokenizer(model: impl AsRef<Path>) -> Result<bool> {
+    let files = ["tokenizer.json", "vocab.json"];
+    Ok(companions_of(model)?.is_none_or(|folder| files.iter().any(|name| folder.join(name).exists())))
+}
+
 /// What a model's name stands for: its folder, and the file where only one is named.
 pub(super) fn place(model: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
     if model.is_dir() {

@@ -21,6 +21,6 @@ mod turned;
 mod weights;
 
 pub use check::{Finding, check};
-pub use folder::{bundled, companions_of, open, open_tokenizer};
+pub use folder::{bundled, companions_of, has_tokenizer, open, open_tokenizer};
 pub use generation_config::GenerationConfig;
 pub use language_model::LanguageModel;

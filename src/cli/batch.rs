@@ -11,12 +11,14 @@ mod results;
 use super::failure::Failure;
 use super::interrupt;
 use super::report::{Job, Written, note_slide};
+use super::text::RunArgs;
 use gpt2::error::{Error, Result};
 use gpt2::generate::{Batch, Chosen, Generation};
 use lines::Line;
 use request::Request;
 use results::Results;
 use std::path::Path;
+use std::sync::Once;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -33,7 +35,7 @@ struct Running<'a> {
 
 /// Processes the file, or standard input if `path` is `-`, with at most `size` texts at a time. A line's own options
 /// go before those of the job.
-pub fn run(job: &Job<'_>, path: &Path, size: usize, special: bool) -> std::result::Result<(), Failure> {
+pub fn run(job: &Job<'_>, path: &Path, size: usize, args: &RunArgs) -> std::result::Result<(), Failure> {
     let lines = lines::open(path)?;
     let mut batch = Batch::new(&job.lm.model);
     let (mut results, mut end) = (Results::default(), None);
@@ -44,7 +46,7 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, special: bool) -> std::resul
                 Ok(Ok(line)) => {
                     let number = line.number;
                     results.expect(number);
-                    match begin(job, line, special) {
+                    match begin(job, line, args) {
                         Ok(running) => batch.push(running),
                         Err(error) => results.bad(number, &error)?,
                     }
@@ -80,10 +82,14 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, special: bool) -> std::resul
 }
 
 /// Sets up a line's text, before its first token.
-fn begin<'a>(job: &Job<'a>, line: Line, special: bool) -> Result<Running<'a>> {
+fn begin<'a>(job: &Job<'a>, line: Line, args: &RunArgs) -> Result<Running<'a>> {
+    static NOTE: Once = Once::new();
     let (lm, begin) = (job.lm, Instant::now());
     let request = Request::parse(&line.text?)?;
-    let prompt_ids = lm.prompt(request.prompt_ids(&lm.bpe, special)?);
+    if request.is_text() {
+        NOTE.call_once(|| args.note_tokenizer());
+    }
+    let prompt_ids = lm.prompt(request.prompt_ids(&lm.bpe, args.prompt.allow_special())?);
     let options = request.options(&job.options, &lm.bpe)?;
     options.check(&lm.model)?;
     let (generation, written) = (lm.generation(&prompt_ids, options)?, Written::since(begin));

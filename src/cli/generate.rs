@@ -73,7 +73,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     if let Some(path) = &args.batch {
         interrupt::watch()?;
         let size = args.batch_size.unwrap_or(8).into();
-        return batch::run(&job, path, size, args.run.prompt.allow_special());
+        return batch::run(&job, path, size, &args.run);
     }
     let prompt_ids = args.run.prompt_ids(&lm)?;
     let Job { options, .. } = &job;

@@ -45,7 +45,17 @@ impl ModelArgs {
         Ok(lm)
     }
 
+    /// Says so where a text is about to be read with a tokenizer that is not the model's own.
+    pub fn note_tokenizer(&self) {
+        if let Some(model) = &self.model
+            && checkpoint::has_tokenizer(model).is_ok_and(|has| !has)
+        {
+            remark(format_args!("note: {} has no tokenizer; GPT-2's own is used", model.display()));
+        }
+    }
+
     pub fn tokenizer(&self) -> gpt2::error::Result<gpt2::bpe::Bpe> {
+        self.note_tokenizer();
         match &self.model {
             Some(model) => checkpoint::open_tokenizer(model),
             None => Ok(gpt2::bpe::Bpe::gpt2()),

@@ -32,7 +32,7 @@ pub struct Args {
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let lm = args.run.open()?;
-    let mut ids = args.run.prompt.encode(&lm.bpe, false)?;
+    let mut ids = args.run.text_ids(&lm)?;
     let eot = args.leading_eot.then(|| leading_eot(&lm)).transpose()?;
     ids.splice(0..0, eot);
     let window = args.window.unwrap_or(lm.model.config.n_positions);

@@ -51,8 +51,22 @@ impl RunArgs {
         self.model.open_to_run(&self.cache)
     }
 
+    /// The ids of the whole text.
+    pub fn text_ids(&self, lm: &LanguageModel) -> Result<Vec<TokenId>, Failure> {
+        self.note_tokenizer();
+        self.prompt.encode(&lm.bpe, false)
+    }
+
+    /// Says so where the text is read with a tokenizer that is not the model's own.
+    pub fn note_tokenizer(&self) {
+        if self.prompt.ids.is_none() {
+            self.model.note_tokenizer();
+        }
+    }
+
     /// The ids after which the model writes.
     pub fn prompt_ids(&self, lm: &LanguageModel) -> Result<Vec<TokenId>, Failure> {
+        self.note_tokenizer();
         let given = self.prompt.encode(&lm.bpe, true)?;
         let empty = given.is_empty();
         let ids = lm.prompt(given);

@@ -38,6 +38,11 @@ impl Request {
         })
     }
 
+    /// Whether the prompt is a text.
+    pub fn is_text(&self) -> bool {
+        self.prompt.is_some()
+    }
+
     /// The ids of the prompt.
     pub fn prompt_ids(&self, bpe: &Bpe, allow_special: bool) -> Result<Vec<TokenId>> {
         match (&self.prompt, &self.prompt_ids) {
