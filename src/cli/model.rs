@@ -55,11 +55,10 @@ impl ModelArgs {
     }
 
     pub fn tokenizer(&self) -> gpt2::error::Result<gpt2::bpe::Bpe> {
+        let bpe =
+            self.model.as_ref().map_or_else(|| Ok(gpt2::bpe::Bpe::gpt2()), checkpoint::open_tokenizer)?;
         self.note_tokenizer();
-        match &self.model {
-            Some(model) => checkpoint::open_tokenizer(model),
-            None => Ok(gpt2::bpe::Bpe::gpt2()),
-        }
+        Ok(bpe)
     }
 }
 
