@@ -70,7 +70,6 @@ pub use crate::config::TokenId;
 
 use self::{cache::Cache, merge::Merger, pieces::Prepared, vocabulary::Vocabulary};
 use crate::error::Result;
-use crate::format::json::to_json;
 use std::sync::{Arc, LazyLock};
 use std::{fmt, path::Path};
 
@@ -114,8 +113,6 @@ pub struct Token {
     /// The byte at which it ends, and the next token begins.
     pub end: usize,
 }
-
-to_json!(Token { id, start, end });
 
 impl Bpe {
     /// GPT-2's own vocabulary, which is part of this library.

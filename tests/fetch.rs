@@ -415,7 +415,7 @@ fn the_hub_refuses() {
     assert_eq!(offline.asked(), [""; 0]);
     let unasked =
         gpt2().args(["generate", "x", "--model", "org/tiny"]).env("HF_HOME", offline.cache.path()).assert();
-    unasked.code(1).stderr(predicate::str::contains("gpt2 fetch org/tiny would fetch it"));
+    unasked.code(1).stderr(predicate::str::contains("gpt2 fetch org/tiny downloads it"));
 }
 
 /// Killed at any time, it leaves nothing broken, and the next one goes on.

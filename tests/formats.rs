@@ -52,6 +52,36 @@ fn a_gguf_file_has_its_own_tokenizer() {
     assert_eq!(lm.model.config.eos_token_ids, [210]);
 }
 
+/// What changes ids and cannot be done is refused, and a token of an odd type is not lost.
+#[test]
+fn odd_tokenizers_are_refused_or_whole() {
+    let bytes = std::fs::read(format("base-f32.gguf")).expect("a fixture");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("x.gguf");
+    let place = |what: &[u8]| bytes.windows(what.len()).position(|part| part == what).expect("it is there");
+    // the token types are a list of i32 after this key, its type, and the length of the list
+    let types = place(b"tokenizer.ggml.token_type") + 25 + 4 + 4 + 8;
+    let mut odd = bytes.clone();
+    odd[types + 4 * 97] = 2; // unknown, as llama.cpp names it
+    std::fs::write(&path, &odd).expect("it is written");
+    assert_eq!(open(&path).expect("a checkpoint").bpe.encode("ab"), [208], "still merged");
+    odd[types + 4 * 97] = 5; // unused
+    std::fs::write(&path, &odd).expect("it is written");
+    let error = open(&path).expect_err("a merge lacks its token").to_string();
+    assert!(error.contains("needs the token `a`"), "{error}");
+
+    // one key becomes another
+    let mut ends = bytes.clone();
+    let key = place(b"tokenizer.ggml.eos_token_id");
+    ends[key - 8] = 28;
+    let value = [b"tokenizer.ggml.add_eos_token".as_slice(), &7u32.to_le_bytes(), &[1]].concat();
+    ends.splice(key..key + 27 + 4 + 4, value); // two bytes fewer
+    ends.extend([0; 2]);
+    std::fs::write(&path, &ends).expect("it is written");
+    let error = open(&path).expect_err("a token after every text").to_string();
+    assert!(error.contains("add_eos_token is true"), "{error}");
+}
+
 /// Our blocks are those of the `gguf` package, byte by byte.
 #[test]
 fn q8_0_is_written_as_ggml_writes_it() {
@@ -260,7 +290,8 @@ fn other_versions_and_architectures_are_named() {
         ),
         ("base-3.bin", 4, b"\x02", "an llm.c checkpoint of version 2; versions 1, 3 and 5 are read"),
         ("base-3.bin", 28, b"\x01\0", "the padded vocab_size 1 is less than vocab_size 211"),
-        ("base-3.bin", 16, b"\xff\xff\xff\x7f", "cut short"),
+        ("base-3.bin", 16, b"\xff\xff\xff\x7f", "n_layer is 2147483647"),
+        ("base-3.bin", 16, b"\xff\xff\xff\x00", "143872 bytes, but its header announces 852550999680"),
     ] {
         let error = changed(name, place, to).expect_err(part).to_string();
         assert!(error.contains(part), "{error}");

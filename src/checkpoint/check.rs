@@ -1,6 +1,6 @@
 //! What is in a model's files, and is it sound? All findings, where opening it names the first problem.
 
-use super::folder::{Files, files, generation_config, place};
+use super::folder::{COMPANIONS, Files, INDEX, SINGLE, WEIGHTS, files, generation_config, place};
 use super::{LanguageModel, open, weights};
 use crate::bpe::Bpe;
 use crate::config::Config;
@@ -22,20 +22,6 @@ pub struct Finding {
     /// Whether it keeps the model from being what it should be.
     pub problem: bool,
 }
-
-/// The files of a folder, and what each is for.
-const FILES: [(&str, &str); 10] = [
-    ("config.json", "the model's shape"),
-    ("generation_config.json", "how texts are written"),
-    ("model.safetensors", "weights"),
-    ("model.safetensors.index.json", "the list of files of weights"),
-    ("tokenizer.json", "tokens and merges"),
-    ("vocab.json", "tokens"),
-    ("merges.txt", "merges"),
-    ("tokenizer_config.json", "settings of the tokenizer"),
-    ("special_tokens_map.json", "special tokens"),
-    ("added_tokens.json", "added tokens"),
-];
 
 /// What follows `[464, 3290]` ("The dog") in OpenAI's smallest model, greedily: a test of transformers,
 /// `tests/models/gpt2/test_modeling_gpt2.py`.
@@ -78,7 +64,8 @@ pub fn check(model: impl AsRef<Path>) -> Result<Vec<Finding>> {
             Err(error) => found.problem("files", error.to_string()),
             Ok(lm) => {
                 lm.notes.iter().for_each(|note| found.note("weights", note.clone()));
-                found.text(&lm)?;
+                found.numbers(&lm);
+                found.text(&lm);
             }
         }
     }
@@ -100,21 +87,22 @@ impl Findings {
     /// What lies in the folder, and which of it counts.
     fn files(&mut self, folder: &Path) {
         let whole = folder.join("tokenizer.json").exists();
-        for (name, what) in FILES.iter().filter(|(name, _)| folder.join(name).exists()) {
+        for (name, what) in COMPANIONS.iter().chain(&WEIGHTS).filter(|(name, _)| folder.join(name).exists()) {
             let size = std::fs::metadata(folder.join(name)).map_or(0, |about| about.len());
-            let counts = match *name {
+            let purpose = match *name {
                 "vocab.json" | "merges.txt" if whole => "not used: tokenizer.json precedes it",
-                "model.safetensors.index.json" if folder.join("model.safetensors").exists() => {
-                    "not used: model.safetensors precedes it"
-                }
+                INDEX if folder.join(SINGLE).exists() => "not used: model.safetensors precedes it",
                 _ => what,
             };
-            self.note("files", format!("{name}: {size} bytes, {counts}"));
+            self.note("files", format!("{name}: {size} bytes, {purpose}"));
         }
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let known =
-            |name: &String| FILES.iter().any(|(known, _)| known == name) || name.ends_with(".safetensors");
+        let known = |name: &String| {
+            COMPANIONS.iter().any(|(known, _)| known == name)
+                || name == INDEX
+                || name.ends_with(".safetensors")
+        };
         let mut others: Vec<String> =
             names.filter(|name| !known(name)).map(|name| format!("{name:?}")).collect();
         others.sort();
@@ -155,7 +143,10 @@ impl Findings {
         self.note("weights", format!("tensors: {}", types.join(", ")));
         let problems = weights::problems(tensors, config);
         if problems.is_empty() {
-            self.note("weights", "none is missing or misshapen; linear layers are [in, out]".into());
+            self.note(
+                "weights",
+                "none is missing or has the wrong shape; linear layers are [in, out]".into(),
+            );
         }
         problems.into_iter().for_each(|problem| self.problem("weights", problem));
     }
@@ -176,31 +167,41 @@ impl Findings {
         }
     }
 
-    /// The numbers, and what the model writes.
-    fn text(&mut self, lm: &LanguageModel) -> Result<()> {
+    /// Numbers that are not finite, and a hash of all of them.
+    fn numbers(&mut self, lm: &LanguageModel) {
         let tensors = lm.model.tensors();
         let counts = tensors.par_iter().map(|(spec, weights)| {
             let numbers = weights.to_f32();
             let nan = numbers.iter().filter(|x| x.is_nan()).count();
             let infinite = numbers.iter().filter(|x| x.is_infinite()).count();
-            (spec.name.clone(), nan, infinite, Digest::of_values("", &[numbers.len()], &numbers).hash)
+            (&spec.name, nan, infinite, Digest::of_values("", &[numbers.len()], &numbers).hash)
         });
         let counts: Vec<_> = counts.collect();
         for (name, nan, infinite, _) in counts.iter().filter(|(_, nan, infinite, _)| nan + infinite > 0) {
             self.problem("numbers", format!("{name} holds {nan} NaN and {infinite} infinite numbers"));
         }
         let hash = counts.iter().fold(0u64, |all, (.., hash)| all.rotate_left(5) ^ hash);
-        self.note("numbers", format!("hash {hash:016x} of all weights as f32, the same in every format"));
+        self.note(
+            "numbers",
+            format!("hash {hash:016x} of all weights as f32; it does not depend on the format"),
+        );
+    }
+
+    /// Whether a model of the size of OpenAI's smallest writes what that one writes.
+    fn text(&mut self, lm: &LanguageModel) {
         let &Config { n_layer, n_embd, vocab_size, .. } = &lm.model.config;
-        if (n_layer, n_embd, vocab_size) == (12, 768, 50_257) {
-            let options = Options::default().max_new_tokens(OPENAI.len()).ignore_eos(true);
-            let text = Generation::new(&lm.model, &[464, 3290], options)?;
-            let ids = text.map(|chosen| chosen.map(|chosen| chosen.id)).collect::<Result<Vec<_>>>()?;
-            self.note("text", match ids == OPENAI {
-                true => "it continues \"The dog\" as OpenAI's 124M does".into(),
-                false => format!("it does not continue \"The dog\" as OpenAI's 124M does, but with {ids:?}: other weights"),
-            });
+        if (n_layer, n_embd, vocab_size) != (12, 768, 50_257) {
+            return;
         }
-        Ok(())
+        let options = Options::default().max_new_tokens(OPENAI.len()).ignore_eos(true);
+        let ids = Generation::new(&lm.model, &[464, 3290], options)
+            .and_then(|text| text.map(|chosen| Ok(chosen?.id)).collect::<Result<Vec<_>>>());
+        match ids {
+            Err(error) => self.problem("text", error.to_string()),
+            Ok(ids) if ids == OPENAI => self.note("text", "\"The dog\" goes on as in OpenAI's 124M".into()),
+            Ok(ids) => {
+                self.note("text", format!("\"The dog\" goes on with {ids:?}, not as in OpenAI's 124M"))
+            }
+        }
     }
 }

@@ -10,6 +10,27 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+/// The weights in one file.
+pub(super) const SINGLE: &str = "model.safetensors";
+
+/// The list of the files of weights in several.
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+
+/// The files of a folder that hold or list the weights, and what each is for.
+pub(super) const WEIGHTS: [(&str, &str); 2] = [(SINGLE, "weights"), (INDEX, "the list of files of weights")];
+
+/// The files beside the weights, and what each is for.
+pub(super) const COMPANIONS: [(&str, &str); 8] = [
+    ("config.json", "the model's shape"),
+    (GENERATION_CONFIG, "defaults for generation"),
+    ("tokenizer.json", "tokens and merges"),
+    ("vocab.json", "tokens"),
+    ("merges.txt", "merges"),
+    ("tokenizer_config.json", "settings of the tokenizer"),
+    ("special_tokens_map.json", "special tokens"),
+    ("added_tokens.json", "added tokens"),
+];
+
 /// Opens a folder, a single file, or a name in the Hugging Face cache.
 ///
 /// # Errors
@@ -113,13 +134,9 @@ pub fn companions_of(model: impl AsRef<Path>) -> Result<Option<PathBuf>> {
     Ok(Some(folder).filter(|_| !bytes.is_some_and(|bytes| gguf::is(&bytes) || llmc::is(&bytes))))
 }
 
-/// Whether a model has a tokenizer of its own; where it has none, GPT-2's stands in.
-///
-/// # Errors
-/// As [`open`], if there is nothing of that name.
-pub fn has_tokenizer(model: impl AsRef<Path>) -> Result<bool> {
-    let files = ["tokenizer.json", "vocab.json"];
-    Ok(companions_of(model)?.is_none_or(|folder| files.iter().any(|name| folder.join(name).exists())))
+/// Whether a folder has the files of a tokenizer.
+pub fn has_tokenizer(folder: &Path) -> bool {
+    ["tokenizer.json", "vocab.json"].iter().any(|name| folder.join(name).exists())
 }
 
 /// What a model's name stands for: its folder, and the file where only one is named.
@@ -153,7 +170,7 @@ pub fn bundled() -> LanguageModel {
     load().expect("the bundled model is whole: the tests open it")
 }
 
-/// The file that says how texts are written.
+/// The file of the defaults for generation.
 const GENERATION_CONFIG: &str = "generation_config.json";
 
 fn folder_config(folder: &Path) -> Result<Config> {
@@ -197,7 +214,7 @@ fn folder_tensors(folder: &Path) -> Result<(SafeTensors, PathBuf)> {
         weight_map: BTreeMap<String, String>,
     }
     from_json!(Index { "weight_map" weight_map });
-    let [single, index] = ["model.safetensors", "model.safetensors.index.json"].map(|name| folder.join(name));
+    let [single, index] = [SINGLE, INDEX].map(|name| folder.join(name));
     if single.exists() {
         return Ok((SafeTensors::open(&single)?, single));
     }
@@ -215,10 +232,7 @@ fn folder_tensors(folder: &Path) -> Result<(SafeTensors, PathBuf)> {
         }
         let path = folder.join(file);
         if !path.exists() {
-            return Err(Error::file(
-                path,
-                "model.safetensors.index.json lists it, but it is not there; fetch it too",
-            ));
+            return Err(Error::file(path, format!("{INDEX} lists it, but it is not there; fetch it too")));
         }
         let part = SafeTensors::open(&path)?;
         all.tensors.extend(part.tensors);

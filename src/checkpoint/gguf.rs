@@ -4,7 +4,7 @@ mod write;
 
 pub use write::{Storage, write};
 
-use super::turned::turned;
+use super::transpose::transpose;
 use crate::bpe::{Bpe, Found, Parts};
 use crate::config::{Config, TokenId};
 use crate::error::{Error, Result};
@@ -41,8 +41,11 @@ const SETTINGS: [(&str, &str); 6] = [
     ("layer_norm_epsilon", "gpt2.attention.layer_norm_epsilon"),
 ];
 
-/// How a token is found, and GGUF's code for it. 5 is an id that stands for nothing.
+/// How a token is found, and GGUF's code for it.
 const FOUND: [(Found, i64); 3] = [(Found::Merged, 1), (Found::Special, 3), (Found::Added, 4)];
+
+/// GGUF's code for an id without a token.
+const UNUSED: i64 = 5;
 
 /// Numbers in a block of `Q8_0`, which has one scale.
 const BLOCK: usize = 32;
@@ -117,18 +120,18 @@ fn tokenizer(gguf: &Gguf) -> Result<Option<Bpe>, String> {
     if model != "gpt2" || !["gpt-2", "gpt2", "default"].contains(&pre) {
         return Err(format!("the tokenizer is {model:?} with the pattern {pre:?}; only GPT-2's can be used"));
     }
-    let types = value("token_type").and_then(Value::as_array);
-    let found = |id: usize| match types {
-        Some(types) => {
-            let code = types.get(id).and_then(Value::as_i64);
-            FOUND.iter().find(|(_, known)| Some(*known) == code)
-        }
-        None => Some(&FOUND[0]),
-    };
-    let tokens = texts("tokens")?.into_iter().enumerate();
-    let tokens = tokens.map(|(id, text)| found(id).map(|(found, _)| (text, *found))).collect();
-    let begins = value("add_bos_token").and_then(Value::as_bool).unwrap_or(false);
+    let flag = |key: &str| value(key).and_then(Value::as_bool).unwrap_or(false);
+    if flag("add_eos_token") {
+        return Err("tokenizer.ggml.add_eos_token is true; a token after every text is not supported".into());
+    }
+    let codes = value("token_type").and_then(Value::as_array);
+    let code = |id: usize| codes.map_or(Some(1), |codes| codes.get(id)?.as_i64());
+    let found =
+        |code: i64| FOUND.iter().find(|(_, own)| *own == code).map_or(Found::Merged, |(found, _)| *found);
+    let token = |(id, text)| Some((text, found(code(id).filter(|code| *code != UNUSED)?)));
+    let tokens = texts("tokens")?.into_iter().enumerate().map(token).collect();
     let bos = value("bos_token_id").and_then(Value::as_u64).and_then(|id| TokenId::try_from(id).ok());
+    let begins = flag("add_bos_token");
     let parts = Parts { tokens, merges: texts("merges")?, first: bos.filter(|_| begins) };
     Bpe::from_parts(&parts).map(Some).map_err(|problem| format!("tokenizer: {problem}"))
 }
@@ -149,7 +152,7 @@ fn tensor_of(name: &str, tensor: Tensor) -> Result<Tensor, String> {
     let (shape, bytes) = match shape[..] {
         [rows, cols] if linear => {
             let size = if dtype == "F32" { 4 } else { 2 };
-            (vec![cols, rows], Bytes::aligned_copy(&turned(&bytes, [rows, cols], size)))
+            (vec![cols, rows], Bytes::aligned_copy(&transpose(&bytes, [rows, cols], size)))
         }
         _ => (shape, bytes),
     };

@@ -6,10 +6,11 @@
 //!                   refs/main                  the commit; written last
 //! ```
 //!
-//! Source: `huggingface_hub`, `file_download.py`. Nothing is asked for that is whole on disk.
+//! Source: `huggingface_hub`, `file_download.py`. A model that is complete on disk causes no request.
 
 mod download;
 
+use super::folder::{COMPANIONS, INDEX, SINGLE};
 use super::names;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -19,35 +20,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// What describes a model and its tokenizer, beside its weights.
-const SMALL: [&str; 8] = [
-    "config.json",
-    "generation_config.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-];
-
-/// The weights in one file.
-const SINGLE: &str = "model.safetensors";
-
-/// The list of the files of weights in several.
-const INDEX: &str = "model.safetensors.index.json";
-
-/// How far a file is: its name, the bytes that are there, and all its bytes.
+/// The progress of a file: its name, the bytes that have arrived, and its size.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
-/// Fetches what is not on disk of the model's files. Gives the folder that [`open`](super::open) takes.
+/// Downloads the files of a model that are not on disk, and returns the folder that [`open`](super::open) takes.
 ///
-/// The environment decides as for Python's tools: `HF_HUB_CACHE`, `HF_HOME` and the others name the cache, `HF_ENDPOINT` the
-/// hub, `HF_TOKEN` a token; `HF_HUB_OFFLINE` forbids to ask.
+/// Environment variables have the same meaning as for Python's tools: `HF_HUB_CACHE`, `HF_HOME` and the others set the
+/// cache, `HF_ENDPOINT` the hub, and `HF_TOKEN` the access token; `HF_HUB_OFFLINE` forbids requests.
 ///
 /// # Errors
-/// [`Error::Input`] for a name that is none, or that the hub does not give; [`Error::Io`] and [`Error::File`] if a file cannot
-/// be fetched whole or written. What is there of a large file stays, and the next call continues it.
+/// [`Error::Input`] if the name is invalid or the hub refuses it; [`Error::Io`] and [`Error::File`] if a file cannot be
+/// downloaded or written. The part of a large file that has arrived is kept, and the next call resumes.
 pub fn fetch(name: &str, progress: Progress<'_>) -> Result<PathBuf> {
     if !names::is_name(name) {
         return Err(Error::input(format!("{name:?} is not a model's name, such as gpt2 or ORG/NAME")));
@@ -77,7 +60,10 @@ pub fn fetch(name: &str, progress: Progress<'_>) -> Result<PathBuf> {
         let blob = web.blob(&format!("{name}/resolve/{commit}/{file}"), file)?;
         place.add(&web, &blob, &snapshot, progress)
     };
-    files.iter().filter(|file| SMALL.contains(&&***file)).try_for_each(|file| get(file))?;
+    files
+        .iter()
+        .filter(|file| COMPANIONS.iter().any(|(name, _)| name == file))
+        .try_for_each(|file| get(file))?;
     let config = snapshot.join("config.json");
     let json = fs::read(&config).map_err(Error::io(&config))?;
     Config::from_json(&json).map_err(|problem| Error::input(format!("{name}: {problem}")))?; // before the large files

@@ -19,9 +19,9 @@ pub struct LanguageModel {
     pub model: Gpt2,
     /// The tensors of its files, by name.
     pub tensors: SafeTensors,
-    /// How its makers want texts to be written.
+    /// The defaults of its `generation_config.json`.
     pub generation_config: GenerationConfig,
-    /// What a user of its files may not expect, each in a sentence.
+    /// Notes on anything unexpected in its files, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -45,8 +45,7 @@ impl LanguageModel {
         Ok(self.generation(&self.prompt(self.bpe.encode(prompt)), options)?.pieces())
     }
 
-    /// The ids that a model reads for a prompt: an empty one becomes the end-of-text token, after which each text of the
-    /// training data began.
+    /// The ids that the model reads for a prompt. An empty prompt becomes the end-of-text token, which stands between texts.
     pub fn prompt(&self, ids: Vec<TokenId>) -> Vec<TokenId> {
         match &self.model.config.eos_token_ids[..] {
             [end, ..] if ids.is_empty() => vec![*end],

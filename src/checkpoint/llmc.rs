@@ -8,7 +8,7 @@
 //! Version 1 is F32, 3 F32 with rows of zeros after those of `wte`, 5 the same in BF16. Linear layers are `[out, in]`.
 //! Source: llm.c's `train_gpt2.py`, `write_model`.
 
-use super::turned::turned;
+use super::transpose::transpose;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::Bytes;
@@ -57,34 +57,39 @@ fn read_file(file: &Bytes) -> Result<(Config, SafeTensors), String> {
     if padded < vocab_size {
         return Err(format!("the padded vocab_size {padded} is less than vocab_size {vocab_size}"));
     }
-    if u64::from(n_layer) * u64::from(n_embd) > file.len() as u64 {
-        return Err(format!("cut short: {n_layer} blocks of width {n_embd} in {} bytes", file.len()));
-    }
     let config = json!({
         "n_positions": n_positions, "vocab_size": vocab_size, "n_layer": n_layer, "n_head": n_head, "n_embd": n_embd,
         "eos_token_id": vocab_size.checked_sub(1), // <|endoftext|> is the last of GPT-2's tokens
     });
     let config = Config::from_json(config.to_string().as_bytes())?;
+    let needed = HEADER as u128 + size as u128 * numbers_of(&config, padded.into());
+    if needed != file.len() as u128 {
+        let problem = "is it cut, or of another program?";
+        return Err(format!("{} bytes, but its header announces {needed}; {problem}", file.len()));
+    }
     let (mut tensors, mut begin) = (SafeTensors::default(), HEADER);
     for Spec { name, shape, role } in in_order(&config) {
-        let rows = if role == Role::Tokens { padded as usize } else { 1 };
-        let len =
-            if role == Role::Tokens { rows.checked_mul(shape[1]) } else { Some(shape.iter().product()) };
-        let end = len.and_then(|len| len.checked_mul(size)).and_then(|len| begin.checked_add(len));
-        let all = end.and_then(|end| (end <= file.len()).then(|| file.slice(begin..end)));
-        let all = all
-            .ok_or_else(|| format!("cut short: {name} lies outside the {} bytes of the file", file.len()))?;
-        begin += all.len();
+        let len = shape.iter().product::<usize>() * size;
+        let all = file.slice(begin..begin + len);
+        begin += if role == Role::Tokens { padded as usize * shape[1] * size } else { len };
         let bytes = match (role, &shape[..]) {
-            (Role::Linear, [rows, cols]) => Bytes::aligned_copy(&turned(&all, [*cols, *rows], size)),
-            _ => all.slice(0..shape.iter().product::<usize>() * size), // without padding
+            (Role::Linear, [rows, cols]) => Bytes::aligned_copy(&transpose(&all, [*cols, *rows], size)),
+            _ => all,
         };
         tensors.tensors.insert(name, Tensor { dtype: dtype.into(), shape, bytes });
     }
-    match file.len() - begin {
-        0 => Ok((config, tensors)),
-        rest => Err(format!("the last {rest} bytes of the file belong to no tensor")),
-    }
+    Ok((config, tensors))
+}
+
+/// How many numbers a file holds, with the padding of `wte`.
+fn numbers_of(config: &Config, padded: u128) -> u128 {
+    let one = Gpt2::specs(Config { n_layer: 1, ..config.clone() }); // a list of all blocks may be longer than any memory
+    let numbers = |spec: &Spec| match spec.role {
+        Role::Tokens => padded * config.n_embd as u128,
+        _ if spec.name.starts_with("transformer.h.") => spec.len() as u128 * config.n_layer as u128,
+        _ => spec.len() as u128,
+    };
+    one.iter().map(numbers).sum()
 }
 
 /// The tensors in the order of the file: each kind for all blocks.
@@ -135,7 +140,7 @@ pub fn write(model: &Gpt2, path: &Path, dtype: Dtype, mut progress: impl FnMut(u
                 tensors.iter().find(|(own, _)| *own == spec).map(|(_, weights)| weights.rounded(dtype));
             let weights = weights.ok_or(std::io::ErrorKind::NotFound)?;
             match spec.role {
-                Role::Linear => file.write_all(&turned(weights.stored(), spec.matrix(), dtype.size()))?,
+                Role::Linear => file.write_all(&transpose(weights.stored(), spec.matrix(), dtype.size()))?,
                 _ => file.write_all(weights.stored())?,
             }
             if spec.role == Role::Tokens {

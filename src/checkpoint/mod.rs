@@ -17,7 +17,7 @@ pub mod llmc;
 mod names;
 pub mod random;
 pub mod save;
-mod turned;
+mod transpose;
 mod weights;
 
 pub use check::{Finding, check};

@@ -1,5 +1,6 @@
 //! The cache of `huggingface_hub`, in which `gpt2` and `ORG/NAME` are looked up.
 
+use super::folder::{INDEX, SINGLE};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::{env, ffi::OsString};
@@ -21,9 +22,13 @@ pub fn is_name(name: &str) -> bool {
 pub fn find(name: &str) -> Result<PathBuf> {
     let cache = cache()?;
     find_in(&cache, name).ok_or_else(|| {
+        let advice = match cfg!(feature = "fetch") {
+            true => format!("gpt2 fetch {name} downloads it from the hub"),
+            false => "give a folder with config.json".into(),
+        };
+        let cache = cache.display();
         Error::input(format!(
-            "{name}: no such folder or file, and not in the Hugging Face cache {}; gpt2 fetch {name} would fetch it from the hub",
-            cache.display()
+            "{name}: no such folder or file, and not in the Hugging Face cache {cache}; {advice}"
         ))
     })
 }
@@ -91,9 +96,7 @@ pub fn find_in(cache: &Path, name: &str) -> Option<PathBuf> {
     let snapshots: Vec<PathBuf> =
         folders.iter().filter(|folder| is_name(folder)).filter_map(snapshot).collect();
     // one may hold the tokenizer alone
-    let has_weights = |snapshot: &&PathBuf| {
-        ["model.safetensors", "model.safetensors.index.json"].iter().any(|name| snapshot.join(name).exists())
-    };
+    let has_weights = |snapshot: &&PathBuf| [SINGLE, INDEX].iter().any(|name| snapshot.join(name).exists());
     snapshots.iter().find(has_weights).or(snapshots.first()).cloned()
 }
 

@@ -1,5 +1,6 @@
 //! From a model to files that [`open`](super::open) reads.
 
+use super::folder::COMPANIONS;
 use super::{LanguageModel, int8};
 use crate::error::{Error, Result};
 use crate::format::safetensors::{Slot, Writer, write_whole};
@@ -10,18 +11,6 @@ use std::path::Path;
 
 /// The key of `__metadata__` under which a file carries its `config.json`.
 pub(super) const CONFIG: &str = "config";
-
-/// What a model's folder may hold beside its weights, copied as it is.
-const COMPANIONS: [&str; 8] = [
-    "config.json",
-    "generation_config.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-];
 
 /// A safetensors file that is on its way to hold a model.
 #[derive(Debug)]
@@ -116,7 +105,7 @@ pub fn companions(lm: &LanguageModel, from: Option<&Path>, to: &Path) -> Result<
         write_whole(&to.join("tokenizer.json"), json.as_bytes())?;
         write_whole(&to.join("tokenizer_config.json"), br#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#)?;
     }
-    for name in COMPANIONS {
+    for (name, _) in COMPANIONS {
         let Some(source) = from.map(|from| from.join(name)).filter(|source| source.is_file()) else {
             continue;
         };

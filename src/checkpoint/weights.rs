@@ -48,7 +48,7 @@ pub fn model(tensors: &SafeTensors, mut config: Config) -> Result<(Gpt2, Vec<Str
     Ok((model, notes))
 }
 
-/// All that keeps these tensors from being the model, where [`model`] names the first: missing, misshapen, of an unknown type.
+/// All tensors that are missing, or have a wrong shape or an unknown type; [`model`] names only the first.
 pub fn problems(tensors: &SafeTensors, config: &Config) -> Vec<String> {
     let found = match Names::of(tensors) {
         Err(problem) => return vec![problem],

@@ -5,7 +5,7 @@ use super::interrupt;
 use super::model::{Common, ModelArgs};
 use super::progress;
 use super::report::{print, print_json, remark};
-use gpt2::checkpoint::{LanguageModel, companions_of, gguf, llmc, save};
+use gpt2::checkpoint::{LanguageModel, companions_of, gguf, has_tokenizer, llmc, save};
 use gpt2::error::Error;
 use gpt2::model::Gpt2;
 use gpt2::tensor::Dtype;
@@ -72,8 +72,8 @@ pub fn quantize(args: &QuantizeArgs, _: &Common) -> Result<(), Failure> {
         return Err(Failure::Work(format!("{} already has eight-bit weights", lm.name)));
     }
     let round = |weights: &dyn Fn(usize)| lm.model.quantize_with(weights);
-    let after = safetensors(&lm, &args.model, &args.out, round)?;
-    report(&lm, &args.out, "int8", after, args.json)
+    let written = safetensors(&lm, &args.model, &args.out, round)?;
+    report(&lm, &args.out, "int8", written, args.json)
 }
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
@@ -92,7 +92,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         Some(Type::Bf16) => (gguf::Storage::Plain(Dtype::Bf16), "bf16"),
         Some(Type::Q8_0) => (gguf::Storage::Q8_0, "q8_0"),
     };
-    let after = match (format, storage) {
+    let written = match (format, storage) {
         (Format::Safetensors, gguf::Storage::Plain(dtype)) => {
             let round = |weights: &dyn Fn(usize)| {
                 lm.model.map_tensors(|spec, tensor| {
@@ -113,30 +113,30 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
             return Err(Failure::Usage("q8_0 is a type of gguf files: add --to gguf".into()));
         }
     };
-    report(&lm, &args.out, name, after, args.json)
+    report(&lm, &args.out, name, written, args.json)
 }
 
-/// Writes one file, with a bar; gives its size.
+/// Writes one file, with a progress bar.
 fn one_file(
     lm: &LanguageModel,
     args: &Args,
     write: impl FnOnce(&dyn Fn(usize)) -> gpt2::error::Result<()>,
-) -> Result<usize, Failure> {
+) -> Result<Written, Failure> {
     refuse_the_model_itself(&args.model, &args.out)?;
     interrupt::end_at_once()?;
     let bar = progress::steps(lm.model.parameters(), "weights");
     write(&|weights| bar.inc(weights as u64))?;
     bar.finish_and_clear();
-    Ok(std::fs::metadata(&args.out).map_err(Error::io(&args.out))?.len() as usize)
+    Ok(Written::File(std::fs::metadata(&args.out).map_err(Error::io(&args.out))?.len()))
 }
 
-/// Writes the model that `round` makes, in a file or a folder; gives the bytes of its weights.
+/// Writes the model that `round` makes, to a file or a folder.
 fn safetensors(
     lm: &LanguageModel,
     source: &ModelArgs,
     out: &Path,
     round: impl FnOnce(&dyn Fn(usize)) -> Gpt2,
-) -> Result<usize, Failure> {
+) -> Result<Written, Failure> {
     let from = source.model.as_ref().map(companions_of).transpose()?.flatten();
     let is_file = out.extension().is_some_and(|end| end.eq_ignore_ascii_case("safetensors"));
     let file = if is_file { out.to_path_buf() } else { out.join("model.safetensors") };
@@ -158,34 +158,47 @@ fn safetensors(
     save.finish_with(|bytes| writing.inc(bytes as u64))?;
     writing.finish_and_clear();
 
-    let tokenizer = ["vocab.json", "tokenizer.json"];
-    let has_one = |folder: &Path| tokenizer.iter().any(|name| folder.join(name).exists());
-    let had_one = source.model.is_some() && from.is_none_or(|from| has_one(&from));
-    if is_file && had_one && !file.parent().is_some_and(has_one) {
+    let had_one = source.model.is_some() && from.is_none_or(|from| has_tokenizer(&from));
+    if is_file && had_one && !file.parent().is_some_and(has_tokenizer) {
         remark(format_args!(
             "note: the file has no tokenizer; without one in its folder, GPT-2's own is used"
         ));
     }
-    Ok(model.weight_bytes())
+    Ok(Written::Weights(model.weight_bytes()))
 }
 
-fn report(lm: &LanguageModel, out: &Path, dtype: &str, after: usize, json: bool) -> Result<(), Failure> {
+/// What was written.
+enum Written {
+    /// Weights of so many bytes, in a file or a folder.
+    Weights(usize),
+    /// A file of so many bytes, with all that it holds.
+    File(u64),
+}
+
+fn report(lm: &LanguageModel, out: &Path, dtype: &str, written: Written, json: bool) -> Result<(), Failure> {
     let (place, name, before) = (out.display(), &lm.name, lm.model.weight_bytes());
+    let (mut report, size) = match written {
+        Written::Weights(after) => (
+            json!({"weight_bytes": after, "weight_bytes_before": before}),
+            format!("{:.1} MB of weights instead of {:.1}", after as f64 / 1e6, before as f64 / 1e6),
+        ),
+        Written::File(bytes) => (json!({"file_bytes": bytes}), format!("{:.1} MB", bytes as f64 / 1e6)),
+    };
     if json {
-        return print_json(&json!({
-            "model": name, "out": place.to_string(), "dtype": dtype, "weight_bytes": after,
-            "weight_bytes_before": before,
-        }));
+        report["model"] = json!(name);
+        report["out"] = json!(place.to_string());
+        report["dtype"] = json!(dtype);
+        return print_json(&report);
     }
-    let [before, after] = [before, after].map(|bytes| bytes as f64 / 1e6);
-    print(&format!("{place}: {name} in {dtype}, {after:.1} MB of weights instead of {before:.1}\n"))
+    print(&format!("{place}: {name} in {dtype}, {size}\n"))
 }
 
 /// Refuses an output that would overwrite the model.
 fn refuse_the_model_itself(source: &ModelArgs, file: &Path) -> Result<(), Failure> {
     let Some(model) = &source.model else { return Ok(()) };
+    let weights = companions_of(model)?.map(|folder| folder.join("model.safetensors"));
     let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
-    if [model.clone(), model.join("model.safetensors")].iter().any(|source| same(source, file)) {
+    if [Some(model.clone()), weights].iter().flatten().any(|source| same(source, file)) {
         return Err(Error::file(file, "is the model itself; choose another path").into());
     }
     Ok(())

@@ -8,9 +8,10 @@ use gpt2::checkpoint::hub;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The cache is that of Python's huggingface_hub, and found the same way (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface/hub). \
-HF_ENDPOINT names another hub, HF_TOKEN a token for models that need one; with HF_HUB_OFFLINE=1 nothing is asked. A \
-model that is whole in the cache is not asked for again. An interrupted fetch goes on where it was.
+The files go to the cache of Python's huggingface_hub, which is found in the same way (HF_HUB_CACHE, HF_HOME, \
+~/.cache/huggingface/hub). HF_ENDPOINT selects another hub, and HF_TOKEN gives access to private models. With \
+HF_HUB_OFFLINE=1, nothing is downloaded. A model that is complete in the cache is not downloaded again, and an \
+interrupted download resumes.
 
 Prints the model's folder.")]
 pub struct Args {

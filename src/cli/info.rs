@@ -16,8 +16,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     cache: CacheArgs,
-    /// Look at every file: what is there, missing, extra or misshapen, numbers that are not finite, which files of the
-    /// tokenizer count. Exit code 1 if there is a problem
+    /// Examine every file of --model: missing or extra files and tensors, wrong shapes, numbers that are not finite, the
+    /// tokenizer files that are used. Exit code 1 if there is a problem
     #[arg(long)]
     check: bool,
     /// Print JSON

@@ -45,10 +45,11 @@ impl ModelArgs {
         Ok(lm)
     }
 
-    /// Says so where a text is about to be read with a tokenizer that is not the model's own.
+    /// Notes that the model has no tokenizer of its own.
     pub fn note_tokenizer(&self) {
         if let Some(model) = &self.model
-            && checkpoint::has_tokenizer(model).is_ok_and(|has| !has)
+            && let Ok(Some(folder)) = checkpoint::companions_of(model)
+            && !checkpoint::has_tokenizer(&folder)
         {
             remark(format_args!("note: {} has no tokenizer; GPT-2's own is used", model.display()));
         }

@@ -57,7 +57,7 @@ impl RunArgs {
         self.prompt.encode(&lm.bpe, false)
     }
 
-    /// Says so where the text is read with a tokenizer that is not the model's own.
+    /// Notes that the model has no tokenizer of its own, if a text is given.
     pub fn note_tokenizer(&self) {
         if self.prompt.ids.is_none() {
             self.model.note_tokenizer();

@@ -27,43 +27,27 @@ enum Kind {
     Archive,
 }
 
-/// The kinds that the first bytes tell, after white space and in any case.
-const STARTS: &[(Kind, &[u8])] = &[
-    (Kind::LfsPointer, b"version https://git-lfs"),
-    (Kind::WebPage, b"<!doctype html"),
-    (Kind::WebPage, b"<html"),
-    (Kind::WebPage, b"<?xml"),
-    (Kind::TensorFlow, b"\x89HDF"),
-    (Kind::Text, b"{\""),
-    (Kind::Text, b"{}"),
-    (Kind::Text, b"{\n"),
-    (Kind::Text, b"{\r\n"),
-    (Kind::Text, b"#version"),
-    (Kind::Archive, b"\x1f\x8b"),
-    (Kind::Archive, b"7z\xbc\xaf"),
-    (Kind::Archive, b"\x28\xb5\x2f\xfd"),
+/// The first bytes of a kind, after white space and in any case.
+const STARTS: &[(Kind, &[&[u8]])] = &[
+    (Kind::LfsPointer, &[b"version https://git-lfs"]),
+    (Kind::WebPage, &[b"<!doctype html", b"<html", b"<?xml"]),
+    (Kind::TensorFlow, &[b"\x89HDF"]),
+    (Kind::Text, &[b"{\"", b"{}", b"{\n", b"{\r\n", b"#version"]),
+    (Kind::Archive, &[b"\x1f\x8b", b"7z\xbc\xaf", b"\x28\xb5\x2f\xfd"]),
 ];
 
-/// The kinds that the name tells, by its beginning and its end.
-const NAMES: &[(Kind, &str, &str)] = &[
-    (Kind::Pickles, "pytorch_model", ".bin"),
-    (Kind::Pickles, "pytorch_model", ".bin.index.json"),
-    (Kind::TensorFlow, "tf_model", ".h5"),
-    (Kind::TensorFlow, "tf_model", ".h5.index.json"),
-    (Kind::Flax, "flax_model", ".msgpack"),
-    (Kind::Flax, "flax_model", ".msgpack.index.json"),
-    (Kind::OpenAi, "model.ckpt", ""),
-    (Kind::Adapter, "adapter_model.", ""),
-    (Kind::Adapter, "adapter_config.json", ""),
-    (Kind::Part, "model-", ".safetensors"),
-    (Kind::OtherName, "", ".safetensors"),
-    (Kind::OtherName, "", ".gguf"),
-    (Kind::Onnx, "", ".onnx"),
-    (Kind::Pickle, "", ".pt"),
-    (Kind::Pickle, "", ".pth"),
-    (Kind::Pickle, "", ".ckpt"),
-    (Kind::Pickle, "", ".pkl"),
-    (Kind::Archive, "", ".zip"),
+/// The names of a kind, by their beginning and their end.
+const NAMES: &[(Kind, &[(&str, &str)])] = &[
+    (Kind::Pickles, &[("pytorch_model", ".bin"), ("pytorch_model", ".bin.index.json")]),
+    (Kind::TensorFlow, &[("tf_model", ".h5"), ("tf_model", ".h5.index.json")]),
+    (Kind::Flax, &[("flax_model", ".msgpack"), ("flax_model", ".msgpack.index.json")]),
+    (Kind::OpenAi, &[("model.ckpt", "")]),
+    (Kind::Adapter, &[("adapter_model.", ""), ("adapter_config.json", "")]),
+    (Kind::Part, &[("model-", ".safetensors")]),
+    (Kind::OtherName, &[("", ".safetensors"), ("", ".gguf")]),
+    (Kind::Onnx, &[("", ".onnx")]),
+    (Kind::Pickle, &[("", ".pt"), ("", ".pth"), ("", ".ckpt"), ("", ".pkl")]),
+    (Kind::Archive, &[("", ".zip")]),
 ];
 
 /// What torch.save writes: a zip archive, formerly a bare pickle.
@@ -109,13 +93,14 @@ fn by_start(content: &[u8]) -> Option<Kind> {
     let content = content[..content.len().min(64)].trim_ascii_start();
     let starts =
         |start: &[u8]| content.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start));
-    STARTS.iter().find(|(_, start)| starts(start)).map(|(kind, _)| *kind)
+    STARTS.iter().find(|(_, all)| all.iter().any(|start| starts(start))).map(|(kind, _)| *kind)
 }
 
 /// The row of [`NAMES`] and its kind.
 fn by_name(path: &Path) -> Option<(usize, Kind)> {
     let name = path.file_name()?.to_str()?;
-    let row = NAMES.iter().position(|(_, begin, end)| name.starts_with(begin) && name.ends_with(end))?;
+    let fits = |(begin, end): &(&str, &str)| name.starts_with(begin) && name.ends_with(end);
+    let row = NAMES.iter().position(|(_, all)| all.iter().any(fits))?;
     Some((row, NAMES[row].0))
 }
 
@@ -128,6 +113,9 @@ impl Kind {
             _ => ".".into(),
         };
         let python = |code: &str| format!("python -c \"{code}\"");
+        let pickle = |code: String| {
+            format!("a PyTorch pickle, which can run code, so it is not read; convert it: {}", python(&code))
+        };
         // The functions beside transformers' from_pretrained: its from_tf and from_flax fail in the last versions that had them.
         let load = |tool: &str, function: &str| {
             python(&format!(
@@ -139,14 +127,8 @@ impl Kind {
             Self::WebPage => {
                 "a web page, not the file itself; on the Hugging Face hub, a file's own address has resolve in place of blob".into()
             }
-            Self::Pickles => format!(
-                "a PyTorch pickle, which can run code, so it is not read; convert it: {}",
-                python(&format!("from transformers import GPT2LMHeadModel as M; M.from_pretrained('{folder}').save_pretrained('{folder}')"))
-            ),
-            Self::Pickle => format!(
-                "a PyTorch pickle, which can run code, so it is not read; convert it: {}",
-                python(&format!("import torch, safetensors.torch as s; s.save_file({{k: v.clone().contiguous() for k, v in torch.load('{file}', map_location='cpu').items()}}, '{folder}/model.safetensors')"))
-            ),
+            Self::Pickles => pickle(format!("from transformers import GPT2LMHeadModel as M; M.from_pretrained('{folder}').save_pretrained('{folder}')")),
+            Self::Pickle => pickle(format!("import torch, safetensors.torch as s; s.save_file({{k: v.clone().contiguous() for k, v in torch.load('{file}', map_location='cpu').items()}}, '{folder}/model.safetensors')")),
             Self::TensorFlow => format!(
                 "a TensorFlow model; convert it, with transformers 4.57 and tf-keras: {}",
                 load("modeling_tf_pytorch_utils", "load_tf2_checkpoint_in_pytorch_model")

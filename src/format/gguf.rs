@@ -53,6 +53,9 @@ const OTHERS: [(u32, &str); 12] = [
     (23, "IQ4_XS"),
 ];
 
+/// A longer list is not a vocabulary, and would take far more memory than its file.
+const LONGEST: usize = 1 << 24;
+
 /// A file that was read.
 #[derive(Clone, Default)]
 pub struct Gguf {
@@ -95,11 +98,8 @@ impl Gguf {
         let mut slots = Vec::new();
         for _ in 0..tensors {
             let name = text(&mut rest)?;
-            slots.push(
-                slot(&mut rest)
-                    .map(|slot| (name.clone(), slot))
-                    .map_err(|e| format!("tensor {name:?}: {e}"))?,
-            );
+            let slot = slot(&mut rest).map_err(|problem| format!("tensor {name:?}: {problem}"))?;
+            slots.push((name, slot));
         }
         let unit = found.values.get(ALIGNMENT.0).map_or(Some(ALIGNMENT.1 as u64), Value::as_u64);
         let unit = unit.filter(|unit| unit.is_power_of_two() && *unit <= 1 << 20);
@@ -114,7 +114,10 @@ impl Gguf {
                     file.len()
                 ));
             };
-            found.tensors.insert(name, Tensor { dtype, shape, bytes: file.slice(begin..end) });
+            let tensor = Tensor { dtype, shape, bytes: file.slice(begin..end) };
+            if found.tensors.insert(name.clone(), tensor).is_some() {
+                return Err(format!("tensor {name:?} is there twice"));
+            }
         }
         Ok(found)
     }
@@ -153,6 +156,9 @@ fn value(rest: &mut &[u8], kind: u32, list: bool) -> Result<Value, String> {
         8 => json!(text(rest)?),
         9 if list => {
             let (kind, len) = (rest.read_u32::<Le>().map_err(cut)?, count(rest)?);
+            if len > LONGEST {
+                return Err(format!("a list of {len} values; the limit is {LONGEST}"));
+            }
             (0..len).map(|_| value(rest, kind, false)).collect::<Result<_, _>>()?
         }
         10 => json!(rest.read_u64::<Le>().map_err(cut)?),

@@ -144,13 +144,15 @@ fn nothing_in_common(stages: &[Difference]) -> String {
         [one] => format!("{:?}", one.name),
         [one, two, ..] => format!("{:?}, {:?} and so on", one.name, two.name),
     };
-    let prefix = |long: &Difference, short: &Difference| {
-        long.name.strip_suffix(&short.name).filter(|rest| rest.ends_with('.')).map(String::from)
+    // what the first of these names begins with, if the rest of it is one of the others
+    let extra = |long: &[&Difference], short: &[&Difference]| {
+        let short: BTreeSet<&str> = short.iter().map(|stage| &*stage.name).collect();
+        let ends = |name: &str, at: usize| short.contains(&name[at + 1..]).then(|| name[..=at].to_string());
+        long.iter().find_map(|stage| stage.name.match_indices('.').find_map(|(at, _)| ends(&stage.name, at)))
     };
-    let pairs = || first.iter().flat_map(|a| second.iter().map(move |b| (a, b)));
-    let advice = if let Some(extra) = pairs().find_map(|(a, b)| prefix(b, a)) {
+    let advice = if let Some(extra) = extra(&second, &first) {
         format!("remove {extra:?} from the beginning of the second file's names")
-    } else if let Some(extra) = pairs().find_map(|(a, b)| prefix(a, b)) {
+    } else if let Some(extra) = extra(&first, &second) {
         format!("remove {extra:?} from the beginning of the first file's names")
     } else {
         "rename both to the names of gpt2 trace --list".into()

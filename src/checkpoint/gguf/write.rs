@@ -1,6 +1,6 @@
 //! A model with its tokenizer as a GGUF file.
 
-use super::{BLOCK, FOUND, NAMES, SETTINGS, renamed, turned};
+use super::{BLOCK, FOUND, NAMES, SETTINGS, UNUSED, renamed, transpose};
 use crate::bpe::{Bpe, Found};
 use crate::error::{Error, Result};
 use crate::format::Bytes;
@@ -98,13 +98,13 @@ pub fn write(
     let mut writer = Writer::create(path, &values, &slots)?;
     for ((spec, weights), Slot { dtype, .. }) in tensors.iter().zip(&slots) {
         let as_is = |dtype| weights.rounded(dtype).stored().to_vec();
-        let turn = |bytes: Vec<u8>, size| match spec.role {
-            Role::Linear => turned(&bytes, spec.matrix(), size),
+        let in_order = |bytes: Vec<u8>, size| match spec.role {
+            Role::Linear => transpose(&bytes, spec.matrix(), size),
             _ => bytes,
         };
         writer.write(&match *dtype {
             "Q8_0" => {
-                let numbers = turn(as_is(Dtype::F32), 4);
+                let numbers = in_order(as_is(Dtype::F32), 4);
                 let numbers = Bytes::aligned_copy(&numbers);
                 let numbers: &[f32] = bytemuck::cast_slice(&numbers);
                 if let Some(wrong) = numbers.iter().find(|x| x.abs() >= MOST || x.is_nan()) {
@@ -113,9 +113,9 @@ pub fn write(
                 }
                 blocks(numbers)
             }
-            "F16" => turn(as_is(Dtype::F16), 2),
-            "BF16" => turn(as_is(Dtype::Bf16), 2),
-            _ => turn(as_is(Dtype::F32), 4),
+            "F16" => in_order(as_is(Dtype::F16), 2),
+            "BF16" => in_order(as_is(Dtype::Bf16), 2),
+            _ => in_order(as_is(Dtype::F32), 4),
         })?;
         progress(spec.len());
     }
@@ -145,13 +145,13 @@ fn tokenizer_entries(model: &Gpt2, bpe: &Bpe) -> Result<Vec<(String, Entry)>, St
             None => format!("[PAD{id}]"),
         });
         let code =
-            |found: Found| FOUND.iter().find(|(known, _)| *known == found).map_or(5, |(_, code)| *code);
-        let types =
-            parts.tokens.iter().map(|token| token.as_ref().map_or(5, |(_, found)| code(*found)) as i32);
+            |found: Found| FOUND.iter().find(|(own, _)| *own == found).map_or(UNUSED, |(_, code)| *code);
+        let codes =
+            parts.tokens.iter().map(|token| token.as_ref().map_or(UNUSED, |(_, found)| code(*found)) as i32);
         entries.push(entry("model", Entry::Text("gpt2".into())));
         entries.push(entry("pre", Entry::Text("gpt-2".into())));
         entries.push(entry("tokens", Entry::Texts(tokens.collect())));
-        entries.push(entry("token_type", Entry::Numbers(types.collect())));
+        entries.push(entry("token_type", Entry::Numbers(codes.collect())));
         entries.push(entry("add_bos_token", Entry::Bool(parts.first.is_some())));
         entries.push(entry("merges", Entry::Texts(std::mem::take(&mut parts.merges))));
         entries.extend(parts.first.map(|id| entry("bos_token_id", Entry::Number(id))));

@@ -1,4 +1,4 @@
-//! One file over HTTP: asked about, fetched in as many parts as it takes, checked.
+//! One file over HTTP: its metadata, its download in one or more parts, and the check of its hash.
 
 use super::Progress;
 use crate::error::{Error, Result};
@@ -12,10 +12,10 @@ use std::{env, thread};
 use ureq::http::{Response, header::HeaderMap};
 use ureq::{Agent, Body};
 
-/// How long nothing may arrive.
+/// The longest wait for a connection, an answer, or the next bytes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How often in a row a file may be cut short without a byte more.
+/// How many attempts in a row may bring no new bytes.
 const TRIES: usize = 4;
 
 /// The hub, and how it is asked.
@@ -39,18 +39,18 @@ pub struct Blob {
     sha256: Option<String>,
 }
 
-/// Whether a name from the hub is one of a file, and no path.
+/// Whether a name from the hub is a plain file name, not a path.
 pub fn is_plain(name: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=200).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(known)
 }
 
-/// How an attempt ended before the file was whole.
-enum Cut {
-    /// The connection ended; what is there stays.
-    Early(String),
-    /// It cannot go on.
-    For(Error),
+/// Why an attempt failed.
+enum Failed {
+    /// Another attempt may continue.
+    Retry(String),
+    /// No attempt can succeed.
+    Stop(Error),
 }
 
 impl Web {
@@ -113,8 +113,8 @@ impl Web {
         loop {
             let cut = match self.attempt(blob, &grows, progress) {
                 Ok(()) => break,
-                Err(Cut::For(error)) => return Err(error),
-                Err(Cut::Early(cut)) => cut,
+                Err(Failed::Stop(error)) => return Err(error),
+                Err(Failed::Retry(cut)) => cut,
             };
             let there = fs::metadata(&grows).map_or(0, |about| about.len());
             failures = if there > best { 1 } else { failures + 1 };
@@ -132,8 +132,8 @@ impl Web {
     }
 
     /// One request for what is missing of a file; at its end the file is whole, checked, and on the disk.
-    fn attempt(&self, blob: &Blob, grows: &Path, progress: Progress<'_>) -> Result<(), Cut> {
-        let io = |error: io::Error| Cut::For(Error::io(grows)(error));
+    fn attempt(&self, blob: &Blob, grows: &Path, progress: Progress<'_>) -> Result<(), Failed> {
+        let io = |error: io::Error| Failed::Stop(Error::io(grows)(error));
         let mut file = OpenOptions::new().create(true).append(true).read(true).open(grows).map_err(io)?;
         // without a hash, parts of two versions could not be told from a whole
         let begun = file.metadata().map_err(io)?.len();
@@ -148,7 +148,8 @@ impl Web {
                 headers.push(("range", format!("bytes={there}-")));
                 headers.extend(fs::read_to_string(&mark).ok().map(|etag| ("if-range", etag)));
             }
-            let mut answer = self.ask("GET", &blob.url, &headers).map_err(|e| Cut::Early(e.to_string()))?;
+            let mut answer =
+                self.ask("GET", &blob.url, &headers).map_err(|e| Failed::Retry(e.to_string()))?;
             let from = text(answer.headers(), "content-range")
                 .and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok());
             match answer.status().as_u16() {
@@ -159,14 +160,14 @@ impl Web {
                     there = 0;
                     if answer.status() != 200 {
                         let _ = fs::remove_file(&mark);
-                        return Err(Cut::Early("the hub sent another part than asked for".into()));
+                        return Err(Failed::Retry("the hub sent another part than asked for".into()));
                     }
                 }
                 status if status >= 500 => {
-                    return Err(Cut::Early(self.status(status, &answer, &blob.file).to_string()));
+                    return Err(Failed::Retry(self.status(status, &answer, &blob.file).to_string()));
                 }
                 _ => {
-                    return Err(Cut::For(
+                    return Err(Failed::Stop(
                         self.check(&answer, &blob.file)
                             .err()
                             .unwrap_or_else(|| self.problem("an odd answer")),
@@ -179,13 +180,13 @@ impl Web {
                 None => drop(fs::remove_file(&mark)),
             }
             copy(answer.body_mut(), &mut file, there, blob, progress).map_err(|cut| match cut {
-                Cut::For(error) => Cut::For(Error::file(grows, error.to_string())),
-                early => early,
+                Failed::Stop(error) => Failed::Stop(Error::file(grows, error.to_string())),
+                retry => retry,
             })?;
         }
         let whole = file.metadata().map_err(io)?.len();
         if whole < blob.size {
-            return Err(Cut::Early("the connection ended".into()));
+            return Err(Failed::Retry("the connection ended".into()));
         }
         file.sync_data().map_err(io)?;
         drop(file);
@@ -193,12 +194,12 @@ impl Web {
         if whole > blob.size || !has_hash(grows, blob.sha256.as_deref()).map_err(io)? {
             fs::remove_file(grows).map_err(io)?;
             if begun > 0 {
-                return Err(Cut::Early("what an earlier call had left was damaged".into())); // once more from the beginning
+                return Err(Failed::Retry("what an earlier call had left was damaged".into())); // once more from the beginning
             }
             let what = if whole > blob.size { "length" } else { "SHA-256" };
             let problem =
                 format!("{} has not the {what} that the hub gives for it; try again later", blob.file);
-            return Err(Cut::For(self.problem(&problem)));
+            return Err(Failed::Stop(self.problem(&problem)));
         }
         Ok(())
     }
@@ -291,15 +292,15 @@ fn copy(
     mut there: u64,
     blob: &Blob,
     progress: Progress<'_>,
-) -> Result<(), Cut> {
+) -> Result<(), Failed> {
     let (mut reader, mut part) = (body.as_reader(), vec![0; 1 << 16]);
     loop {
         progress(&blob.file, there, blob.size);
-        let len = reader.read(&mut part).map_err(|e| Cut::Early(e.to_string()))?;
+        let len = reader.read(&mut part).map_err(|e| Failed::Retry(e.to_string()))?;
         if len == 0 {
             return Ok(());
         }
-        file.write_all(&part[..len]).map_err(|e| Cut::For(Error::input(e.to_string())))?;
+        file.write_all(&part[..len]).map_err(|e| Failed::Stop(Error::input(e.to_string())))?;
         there += len as u64;
         if there > blob.size {
             return Ok(()); // more than announced: no endless body

@@ -54,6 +54,16 @@ fn damage_is_named() {
     let mut old = sound.clone();
     old[4] = 1;
     assert!(parse(&old).expect_err("version 1").contains("GGUF version 1; versions 2 and 3 are read"));
+    let mut twice = sound.clone();
+    let at = |what: &[u8]| sound.windows(what.len()).position(|part| part == what).expect("it is there");
+    twice[at(b"\x01\0\0\0\0\0\0\0v") + 8] = b'm';
+    assert!(parse(&twice).expect_err("two tensors").contains("tensor \"m\" is there twice"));
+    let mut long = sound[..at(b"\x01\0\0\0\0\0\0\0f") + 13].to_vec(); // a list of bytes in place of one of texts
+    long.extend([0u32.to_le_bytes().as_slice(), &(LONGEST as u64 + 1).to_le_bytes()].concat());
+    long.resize(long.len() + LONGEST + 1, 0);
+    assert!(
+        parse(&long).expect_err("a list").contains("\"f\": a list of 16777217 values; the limit is 16777216")
+    );
     let mut many = sound.clone();
     many[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
     assert!(parse(&many).expect_err("tensors").contains("announces 18446744073709551615 parts"));

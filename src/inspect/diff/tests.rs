@@ -185,6 +185,11 @@ fn nothing_to_compare() {
     assert!(error.ends_with("remove \"model.\" from the beginning of the second file's names"), "{error}");
     let error = diff(&wrapped, &plain, 0.0).expect_err("nothing in common");
     assert!(error.ends_with("remove \"model.\" from the beginning of the first file's names"), "{error}");
+    let many = |letter: &str| {
+        let names: Vec<String> = (0..20_000).map(|i| format!("{letter}.{i}.weight")).collect();
+        file(&names.iter().map(|name| (&**name, one())).collect::<Vec<_>>())
+    };
+    assert!(diff(&many("a"), &many("b"), 0.0).is_err(), "in linear time");
     let twice = file(&[("wte", one()), ("transformer.wte", one())]);
     assert!(diff(&twice, &twice, 0.0).expect_err("twice").contains("twice"));
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 /// A matrix `[rows, cols]` of numbers of `size` bytes -> `[cols, rows]`
-pub fn turned(bytes: &[u8], [rows, cols]: [usize; 2], size: usize) -> Vec<u8> {
+pub fn transpose(bytes: &[u8], [rows, cols]: [usize; 2], size: usize) -> Vec<u8> {
     /// Rows that are read together, so that both sides stay in the cache.
     const TILE: usize = 32;
     assert_eq!(bytes.len(), rows * cols * size, "[rows, cols]");
@@ -28,11 +28,11 @@ mod tests {
         #[test]
         fn twice_is_nothing(rows in 0..70usize, cols in 0..70usize, size in 1..5usize) {
             let bytes: Vec<u8> = (0..rows * cols * size).map(|i| (i * 7 % 251) as u8).collect();
-            let once = turned(&bytes, [rows, cols], size);
+            let once = transpose(&bytes, [rows, cols], size);
             for (i, j) in (0..rows).flat_map(|i| (0..cols).map(move |j| (i, j))) {
                 prop_assert_eq!(&once[(j * rows + i) * size..][..size], &bytes[(i * cols + j) * size..][..size]);
             }
-            prop_assert_eq!(turned(&once, [cols, rows], size), bytes);
+            prop_assert_eq!(transpose(&once, [cols, rows], size), bytes);
         }
     }
 }
