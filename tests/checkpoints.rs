@@ -180,6 +180,13 @@ fn generation_config_gives_defaults() {
         assert!(stderr.contains("not used of generation_config.json: num_beams\n"), "{stderr}");
         assert!(stderr.contains(&format!("generation_config.json {set}\n")), "{stderr}");
     }
+    // a lone file carries it, and a folder made of that file has it again
+    let folder = tempfile::tempdir().expect("a folder");
+    let (alone, again) = (folder.path().join("alone.safetensors"), folder.path().join("again"));
+    for (from, to) in [(model.path(), &alone), (&alone, &again)] {
+        gpt2().arg("convert").arg("--model").arg(from).arg("--out").arg(to).assert().success();
+        assert_eq!(generate(to, "").0, expected, "{to:?}");
+    }
     let override_all = "--greedy --repetition-penalty 1 --no-repeat-ngram-size 0";
     assert_eq!(generate(model.path(), override_all).0, generate(plain.path(), "--greedy").0);
     let drawn = generate(model.path(), "--seed 3").0;

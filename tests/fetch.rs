@@ -131,6 +131,7 @@ impl Hub {
             "HF_TOKEN",
             "HF_TOKEN_PATH",
             "HF_HUB_OFFLINE",
+            "HF_HUB_DISABLE_SYMLINKS",
             "http_proxy",
             "HTTP_PROXY",
             "all_proxy",
@@ -236,6 +237,17 @@ fn a_model_is_fetched_once_and_opened_by_its_name() {
     };
     let own = Checkpoint::copy("base").with_bytes_as_tokens();
     assert_eq!(text(Path::new("org/tiny")), text(own.path()));
+}
+
+/// As on a system without links.
+#[test]
+fn files_are_copies_where_links_are_disabled() {
+    let hub = Hub::new(|_, _, _| ());
+    hub.fetch().env("HF_HUB_DISABLE_SYMLINKS", "1").assert().success();
+    assert!(!hub.snapshot().join("model.safetensors").is_symlink());
+    hub.asked();
+    hub.succeeds();
+    assert_eq!(hub.asked(), [""; 0]);
 }
 
 #[test]

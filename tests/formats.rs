@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Checkpoint, fixture, gpt2};
-use gpt2::checkpoint::{gguf, llmc, open, random::random, save::Save};
+use gpt2::checkpoint::{GenerationConfig, gguf, llmc, open, random::random, save::Save};
 use gpt2::config::Config;
 use gpt2::format::{Bytes, gguf::Gguf, safetensors::SafeTensors};
 use gpt2::model::Gpt2;
@@ -167,7 +167,9 @@ fn ten_random_models_round_trip_through_each_format() {
         gguf::write((&other, &bpe, "x"), &path, gguf::Storage::Plain(dtype), |_| ()).expect("it is written");
         read(&path, &other);
         let path = folder.path().join("model.safetensors");
-        Save::begin(&other, "x", &path).and_then(Save::finish).expect("it is written");
+        Save::begin(&other, "x", &GenerationConfig::default(), &path)
+            .and_then(Save::finish)
+            .expect("it is written");
         read(&path, &other);
     }
 }

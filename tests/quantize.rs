@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Checkpoint, VARIABLES, fixture, gpt2};
-use gpt2::checkpoint::{self, bundled, save::Save};
+use gpt2::checkpoint::{self, GenerationConfig, bundled, save::Save};
 use gpt2::generate::{Generation, Options};
 use gpt2::kv_cache::Sequence;
 use gpt2::model::Gpt2;
@@ -141,7 +141,10 @@ fn instruction_sets_change_no_bit() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("int8.safetensors");
     let model = bundled().model.quantize();
-    Save::begin(&model, "tales-8m", &file).expect("a file").finish().expect("a file");
+    Save::begin(&model, "tales-8m", &GenerationConfig::default(), &file)
+        .expect("a file")
+        .finish()
+        .expect("a file");
     let mut seen = Vec::new();
     for simd in ["scalar", "avx2", "avx512", "neon"] {
         let mut run = gpt2();

@@ -1,7 +1,7 @@
 //! What is in a model's files, and is it sound? All findings, where opening it names the first problem.
 
-use super::folder::{COMPANIONS, Files, INDEX, SINGLE, WEIGHTS, files, generation_config, place};
-use super::{LanguageModel, open, weights};
+use super::folder::{COMPANIONS, Files, INDEX, SINGLE, WEIGHTS, files, place};
+use super::{GenerationConfig, LanguageModel, open, weights};
 use crate::bpe::Bpe;
 use crate::config::Config;
 use crate::error::Result;
@@ -40,23 +40,14 @@ pub fn check(model: impl AsRef<Path>) -> Result<Vec<Finding>> {
     }
     match files(model.as_ref()) {
         Err(error) => found.problem("files", error.to_string()),
-        Ok(Files { config, tensors, bpe, .. }) => {
+        Ok(Files { config, generation_config, tensors, bpe, .. }) => {
             found.config(&config);
             found.weights(&tensors, &config);
             match bpe.map_or_else(|| Bpe::from_folder(&folder), |bpe| Ok(Some(bpe))) {
                 Err(error) => found.problem("tokenizer", error.to_string()),
                 Ok(bpe) => found.tokenizer(bpe.as_ref(), &config),
             }
-        }
-    }
-    match generation_config(&folder) {
-        Err(error) => found.problem("generation", error.to_string()),
-        Ok(config) => {
-            let options: Vec<String> =
-                config.options.iter().map(|(key, value)| format!("{key} {value}")).collect();
-            if !options.is_empty() {
-                found.note("generation", format!("generation_config.json sets {}", options.join(", ")));
-            }
+            found.generation(generation_config);
         }
     }
     if !found.0.iter().any(|finding| finding.problem) {
@@ -164,6 +155,19 @@ impl Findings {
                     "{tokens} tokens, but only {rows} rows in wte; do tokenizer and model belong together?"
                 ),
             ),
+        }
+    }
+
+    /// The defaults for generation.
+    fn generation(&mut self, config: Result<GenerationConfig>) {
+        match config {
+            Err(error) => self.problem("generation", error.to_string()),
+            Ok(config) if config.options.is_empty() => (),
+            Ok(config) => {
+                let options = config.options.iter().map(|(key, value)| format!("{key} {value}"));
+                let options: Vec<String> = options.collect();
+                self.note("generation", format!("generation_config.json sets {}", options.join(", ")));
+            }
         }
     }
 

@@ -38,9 +38,9 @@ pub(super) const COMPANIONS: [(&str, &str); 8] = [
 /// not in the cache.
 pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
     let name = model.as_ref().display().to_string();
-    let Files { folder, weights, config, tensors, bpe } = files(model.as_ref())?;
+    let Files { folder, weights, config, generation_config, tensors, bpe } = files(model.as_ref())?;
     let bpe = bpe.map_or_else(|| tokenizer(&folder), Ok)?;
-    with_tensors(name, bpe, tensors, config, generation_config(&folder)?, &weights)
+    with_tensors(name, bpe, tensors, config, generation_config?, &weights)
 }
 
 /// The files of a model, read but not yet checked against each other.
@@ -49,6 +49,7 @@ pub(super) struct Files {
     /// The file that lists the tensors.
     pub weights: PathBuf,
     pub config: Config,
+    pub generation_config: Result<GenerationConfig>,
     pub tensors: SafeTensors,
     /// The tokenizer, if the file of weights holds it.
     pub bpe: Option<Bpe>,
@@ -58,6 +59,7 @@ pub(super) struct Files {
 pub(super) fn files(model: &Path) -> Result<Files> {
     let (folder, file) = place(model)?;
     let mut bpe = None;
+    let mut defaults = None;
     let (config, tensors, weights) = match file {
         None => {
             let (tensors, weights) = folder_tensors(&folder)?;
@@ -82,11 +84,13 @@ pub(super) fn files(model: &Path) -> Result<Files> {
                 if let Some(problem) = foreign::adapter(&file, tensors.tensors.keys()) {
                     return Err(Error::file(file, problem));
                 }
+                defaults = own_generation_config(&file, &tensors);
                 (file_config(&file, &folder, &tensors)?, tensors, file)
             }
         }
     };
-    Ok(Files { folder, weights, config, tensors, bpe })
+    let generation_config = defaults.unwrap_or_else(|| generation_config(&folder));
+    Ok(Files { folder, weights, config, generation_config, tensors, bpe })
 }
 
 /// The model of these tensors, which the file `weights` lists.
@@ -182,12 +186,19 @@ fn folder_config(folder: &Path) -> Result<Config> {
     read_config(&path)
 }
 
-pub(super) fn generation_config(folder: &Path) -> Result<GenerationConfig> {
+fn generation_config(folder: &Path) -> Result<GenerationConfig> {
     let path = folder.join(GENERATION_CONFIG);
     if !path.exists() {
         return Ok(GenerationConfig::default());
     }
     GenerationConfig::from_json(&read_small(&path)?).map_err(Error::in_file(path))
+}
+
+/// The defaults for generation that a single file holds.
+fn own_generation_config(path: &Path, tensors: &SafeTensors) -> Option<Result<GenerationConfig>> {
+    let own = tensors.metadata.get(save::GENERATION_CONFIG)?;
+    let problem = |problem| format!("{} in __metadata__: {problem}", save::GENERATION_CONFIG);
+    Some(GenerationConfig::from_json(own.as_bytes()).map_err(problem).map_err(Error::in_file(path)))
 }
 
 /// The configuration of a single file: its own, else the `config.json` of its folder, else a guess from the shapes.

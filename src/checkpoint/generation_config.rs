@@ -76,6 +76,11 @@ impl GenerationConfig {
         Ok(config)
     }
 
+    /// The options as a `generation_config.json`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(&self.options).expect("a map of texts and values is always valid JSON")
+    }
+
     /// These options in place of those of `options`. `do_sample` says whether tokens are drawn.
     ///
     /// # Errors

@@ -9,16 +9,17 @@
 //! Source: `huggingface_hub`, `file_download.py`. A model that is complete on disk causes no request.
 
 mod download;
+mod web;
 
 use super::folder::{COMPANIONS, INDEX, SINGLE};
 use super::names;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use download::{Blob, Web};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
+use web::{Blob, Web};
 
 /// The progress of a file: its name, the bytes that have arrived, and its size.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
@@ -43,8 +44,7 @@ pub fn fetch(name: &str, progress: Progress<'_>) -> Result<PathBuf> {
     if let Some(snapshot) = names::find_in(&cache, name).filter(|snapshot| is_whole(snapshot)) {
         return Ok(snapshot);
     }
-    let is_on = |value: String| ["1", "ON", "YES", "TRUE"].contains(&&*value.to_uppercase());
-    if env::var("HF_HUB_OFFLINE").is_ok_and(is_on) {
+    if is_on("HF_HUB_OFFLINE") {
         return Err(Error::input(format!(
             "{name} is not whole in {}, and HF_HUB_OFFLINE is set",
             cache.display()
@@ -81,6 +81,11 @@ pub fn fetch(name: &str, progress: Progress<'_>) -> Result<PathBuf> {
     Ok(snapshot)
 }
 
+/// Whether this environment variable is set to a word that `huggingface_hub` takes for yes.
+fn is_on(name: &str) -> bool {
+    env::var(name).is_ok_and(|value| ["1", "ON", "YES", "TRUE"].contains(&&*value.to_uppercase()))
+}
+
 /// Whether all of a model is in the folder.
 fn is_whole(snapshot: &Path) -> bool {
     let has = |name: &str| snapshot.join(name).is_file();
@@ -95,7 +100,7 @@ fn parts(index: &Path) -> Result<BTreeSet<String>> {
     let json: Value =
         serde_json::from_slice(&text).map_err(|e| Error::file(index, format!("not JSON: {e}")))?;
     let names = json["weight_map"].as_object().map(|map| map.values()).into_iter().flatten();
-    let names = names.map(|name| name.as_str().filter(|name| download::is_plain(name)).map(String::from));
+    let names = names.map(|name| name.as_str().filter(|name| web::is_plain(name)).map(String::from));
     let names = names.collect::<Option<BTreeSet<_>>>().filter(|names| !names.is_empty());
     names.ok_or_else(|| Error::file(index, "weight_map does not name files of this folder"))
 }
@@ -103,7 +108,7 @@ fn parts(index: &Path) -> Result<BTreeSet<String>> {
 /// The newest commit of the model, and the names of its files.
 fn list(web: &Web, name: &str) -> Result<(String, BTreeSet<String>)> {
     let about = web.json(&format!("api/models/{name}/revision/main"))?;
-    let commit = about["sha"].as_str().filter(|commit| download::is_plain(commit));
+    let commit = about["sha"].as_str().filter(|commit| web::is_plain(commit));
     let commit = commit.ok_or_else(|| Error::input(format!("{name}: the hub's answer names no commit")))?;
     let files = about["siblings"].as_array().into_iter().flatten();
     let files: BTreeSet<_> = files.filter_map(|file| Some(file["rfilename"].as_str()?.to_string())).collect();
@@ -152,11 +157,14 @@ fn link(blob: &Path, pointer: &Path) -> Result<()> {
     let _ = fs::remove_file(&grows); // of a process of the same number that was killed
     let target = Path::new("../../blobs").join(blob.file_name().unwrap_or_default());
     #[cfg(unix)]
-    let linked = std::os::unix::fs::symlink(&target, &grows);
+    use std::os::unix::fs::symlink;
     #[cfg(windows)]
-    let linked = std::os::windows::fs::symlink_file(&target, &grows);
-    #[cfg(not(any(unix, windows)))]
-    let linked: std::io::Result<()> = Err(std::io::ErrorKind::Unsupported.into());
+    use std::os::windows::fs::symlink_file as symlink;
+    let linked = if is_on("HF_HUB_DISABLE_SYMLINKS") {
+        Err(std::io::ErrorKind::Unsupported.into())
+    } else {
+        symlink(&target, &grows)
+    };
     linked.or_else(|_| fs::copy(blob, &grows).map(drop)).map_err(Error::io(&grows))?;
     fs::rename(&grows, pointer).map_err(Error::io(pointer))
 }

@@ -1,7 +1,7 @@
 //! From a model to files that [`open`](super::open) reads.
 
 use super::folder::COMPANIONS;
-use super::{LanguageModel, int8};
+use super::{GenerationConfig, LanguageModel, int8};
 use crate::error::{Error, Result};
 use crate::format::safetensors::{Slot, Writer, write_whole};
 use crate::model::{Gpt2, Spec};
@@ -12,6 +12,9 @@ use std::path::Path;
 /// The key of `__metadata__` under which a file carries its `config.json`.
 pub(super) const CONFIG: &str = "config";
 
+/// The key under which it carries its `generation_config.json`.
+pub(super) const GENERATION_CONFIG: &str = "generation_config";
+
 /// A safetensors file that is on its way to hold a model.
 #[derive(Debug)]
 pub struct Save {
@@ -20,12 +23,13 @@ pub struct Save {
 }
 
 impl Save {
-    /// Begins the file: the model's tensors under their names in a checkpoint, and its configuration.
+    /// Begins the file: the model's tensors under their names in a checkpoint, its configuration, and its defaults for
+    /// generation.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::File`] if the file cannot be made, or eight-bit weights were made of numbers that are
     /// not finite.
-    pub fn begin(model: &Gpt2, name: &str, path: &Path) -> Result<Self> {
+    pub fn begin(model: &Gpt2, name: &str, defaults: &GenerationConfig, path: &Path) -> Result<Self> {
         let tensors = model.tensors();
         let mut slots = Vec::new();
         for (spec, weights) in &tensors {
@@ -37,6 +41,9 @@ impl Save {
             (CONFIG.into(), model.config.to_json()),
             ("version".into(), concat!("gpt2-explained ", env!("CARGO_PKG_VERSION")).into()),
         ]);
+        if !defaults.options.is_empty() {
+            metadata.insert(GENERATION_CONFIG.into(), defaults.to_json());
+        }
         if tensors.iter().any(|(_, weights)| weights.dtype() == Dtype::I8) {
             metadata.extend(int8::metadata());
         }
@@ -105,6 +112,9 @@ pub fn companions(lm: &LanguageModel, from: Option<&Path>, to: &Path) -> Result<
         write_whole(&to.join("tokenizer.json"), json.as_bytes())?;
         write_whole(&to.join("tokenizer_config.json"), br#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#)?;
     }
+    if !lm.generation_config.options.is_empty() {
+        write_whole(&to.join("generation_config.json"), lm.generation_config.to_json().as_bytes())?;
+    }
     for (name, _) in COMPANIONS {
         let Some(source) = from.map(|from| from.join(name)).filter(|source| source.is_file()) else {
             continue;
@@ -132,7 +142,10 @@ mod tests {
         let path = folder.path().join("model.safetensors");
         let lm = bundled();
         for model in [lm.model.clone(), lm.model.quantize()] {
-            Save::begin(&model, "tales", &path).expect("a file").finish().expect("a file");
+            Save::begin(&model, "tales", &lm.generation_config, &path)
+                .expect("a file")
+                .finish()
+                .expect("a file");
             let opened = open(&path).expect("a model");
             assert_eq!(opened.model.config, model.config);
             assert_eq!(opened.model.wte.dtype(), model.wte.dtype());
@@ -155,8 +168,9 @@ mod tests {
         numbers[5 * 512 + 77] = f32::INFINITY;
         model.h[2].mlp.c_fc.weight = Weights::from_f32(128, 512, &numbers);
         let model = model.quantize();
+        let path = folder.path().join("x.safetensors");
         let error =
-            Save::begin(&model, "", &folder.path().join("x.safetensors")).expect_err("a problem").to_string();
+            Save::begin(&model, "", &GenerationConfig::default(), &path).expect_err("a problem").to_string();
         assert!(error.contains("transformer.h.2.mlp.c_fc.weight") && error.contains("channel 77"), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(after_help = "\
 The matrices become int8, with one scale per output channel. Position embeddings, layer norms and biases do not change.
-A folder also gets the configuration and the tokenizer. A single file contains its configuration; its tokenizer is the
-one in its folder, or else GPT-2's own. --model accepts both.")]
+A folder also gets the configuration and the tokenizer. A single file contains its configuration and the defaults of
+generation_config.json; its tokenizer is the one in its folder, or else GPT-2's own. --model accepts both.")]
 pub struct QuantizeArgs {
     #[command(flatten)]
     model: ModelArgs,
@@ -153,7 +153,7 @@ fn safetensors(
     let model = round(&|weights| rounding.inc(weights as u64));
     rounding.finish_and_clear();
     interrupt::end_at_once()?;
-    let save = save::Save::begin(&model, &lm.name, &file)?;
+    let save = save::Save::begin(&model, &lm.name, &lm.generation_config, &file)?;
     let writing = progress::bytes(save.bytes());
     save.finish_with(|bytes| writing.inc(bytes as u64))?;
     writing.finish_and_clear();
