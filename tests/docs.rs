@@ -246,7 +246,7 @@ fn commands_print_what_is_shown() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 4, "commands");
+    assert_eq!(tried, 6, "commands");
 }
 
 /// The text under the first command is what the seed named there gives, apart from line breaks.

@@ -13,9 +13,11 @@ mod failure;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod generate;
+mod how;
 mod info;
 mod interrupt;
 mod model;
+mod pass;
 mod progress;
 mod report;
 mod score;
@@ -24,6 +26,7 @@ mod stage_names;
 mod text;
 mod tokenize;
 mod trace;
+mod why;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::Failure;
@@ -59,6 +62,10 @@ enum Command {
     Trace(trace::Args),
     /// Two traces compared stage by stage, and the first stage where they differ
     Diff(diff::Args),
+    /// How one number of a stage came about: its formula, with the operands
+    How(how::Args),
+    /// Why a token comes next: what each part of the model adds to its logit
+    Why(why::Args),
     /// A copy of a model with eight-bit weights: a quarter of the memory, and faster
     Quantize(convert::QuantizeArgs),
     /// A copy of a model in another format or number type: safetensors, GGUF, llm.c
@@ -128,6 +135,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(&args, common),
         Command::Trace(args) => trace::run(&args, common),
         Command::Diff(args) => diff::run(&args, common),
+        Command::How(args) => how::run(&args, common),
+        Command::Why(args) => why::run(&args, common),
         Command::Quantize(args) => convert::quantize(&args, common),
         Command::Convert(args) => convert::run(&args, common),
         #[cfg(feature = "fetch")]

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::config::TokenId;
 use crate::error::Result;
+use crate::kv_cache::KvCache;
 use crate::model::Gpt2;
 use crate::trace::{NoTrace, Trace};
 use std::collections::VecDeque;
@@ -160,6 +161,11 @@ impl<'m, T: Trace> Generation<'m, T> {
     /// The counts of passes and guesses; `None` without a draft.
     pub fn passes(&self) -> Option<Passes> {
         self.draft.as_ref().map(|_| self.passes)
+    }
+
+    /// The keys and values of the tokens read.
+    pub(crate) fn cache(&self) -> &KvCache {
+        self.text.cache()
     }
 
     /// Whether the text fills all positions.

@@ -82,6 +82,11 @@ impl Text {
         self.cache.len()
     }
 
+    /// The keys and values of the ids read, from [`start`](Self::start) on.
+    pub(crate) fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
     /// How often the text outgrew `n_positions` and the model forgot its older half.
     pub fn slides(&self) -> usize {
         self.slides
@@ -123,12 +128,6 @@ impl Text {
     pub(crate) fn own_last_page(&mut self) {
         self.cache.own_last_page();
     }
-
-    #[cfg(test)]
-    pub(crate) fn cache(&self) -> &KvCache {
-        &self.cache
-    }
-
     /// Slides a text longer than `n_positions`, beyond which there are no position embeddings: the newest half is kept
     /// and read again from position 0.
     pub(crate) fn make_room(&mut self, n_positions: usize) {

@@ -6,17 +6,30 @@
 //! | [`TraceFile`] | writes the stages of a pass or of a whole generation to a safetensors file |
 //! | [`diff`](diff()) | compares two such files, stage by stage |
 //! | [`Lens`] | reads the residual stream as if the model ended there |
+//! | [`how`](how()) | how one number came about: its operands, in the order of the arithmetic |
+//! | [`why`](why()) | why a token has its score: what each part of the model adds to it |
+//! | [`code`](code()) | the lines of the lesson that compute a stage |
 //! | [`debugger`] | steps through a generation, forward and back |
 
+mod code;
 pub mod debugger;
 pub mod diff;
+mod edit;
+pub mod how;
 pub mod lens;
 mod metadata;
+mod pass;
 mod step;
 mod trace_file;
+pub mod why;
 
+pub use code::{Excerpt, code};
 pub use diff::diff;
+pub use edit::Edit;
+pub use how::how;
 pub use lens::Lens;
 pub use metadata::metadata;
+pub use pass::Pass;
 pub use step::{next_token, next_token_watched};
 pub use trace_file::{Choices, TraceFile};
+pub use why::why;

@@ -61,6 +61,7 @@ mod tile;
 
 pub(crate) use awake::awake;
 pub(crate) use disjoint::Disjoint;
+pub(crate) use int8::Rows as Int8Rows;
 
 use crate::simd::LANES;
 use crate::tensor::{Matrix, Outputs, Weights, with_number};

@@ -58,6 +58,20 @@ pub(crate) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
+    /// The key of position `s`, as f32. `[D]`
+    pub fn key(&self, s: usize) -> Vec<f32> {
+        let place = |i: usize| i * PAGE + s % PAGE;
+        with_number!(self.dtype, N => (0..self.d).map(|i| N::widen(self.keys::<N>(s / PAGE)[place(i)])).collect())
+    }
+
+    /// The value of position `s`, as f32. `[D]`
+    pub fn value(&self, s: usize) -> Vec<f32> {
+        let value = s % PAGE * self.d..(s % PAGE + 1) * self.d;
+        with_number!(self.dtype, N => {
+            self.values::<N>(s / PAGE)[value].iter().map(|number| N::widen(*number)).collect()
+        })
+    }
+
     /// The keys of a page, which are kept as `N`: `[D, PAGE]`.
     #[inline(always)]
     pub fn keys<N: Number>(&self, page: usize) -> &'a [N::Bits] {

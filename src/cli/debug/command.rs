@@ -26,6 +26,12 @@ pub enum Command {
     BackTo(String),
     Restart,
     Print(Print),
+    /// How this number came about: `STAGE[I,J]`, or `[I,J]` of the current stage.
+    How(String),
+    /// Why this token, or the chosen one, has its logit.
+    Why(Option<Word>),
+    /// The code of this stage, or the current one.
+    Code(Option<String>),
     Attention(Vec<usize>),
     Heads,
     Candidates(usize),
@@ -80,6 +86,14 @@ pub fn parse(line: &str) -> Result<Command, String> {
         "run" => one(name, rest, "the name of a stage").map(|word| Command::Run(word.text.clone())),
         "back" => back(rest),
         "print" => print(rest).map(Command::Print),
+        "how" if rest.is_empty() => Err("how needs a number: [5,17], or h.2.attn.heads[5,17]".into()),
+        "how" => Ok(Command::How(rest.iter().map(|word| &*word.text).collect())),
+        "why" if rest.is_empty() => Ok(Command::Why(None)),
+        "why" => one(name, rest, "a token: its id, or its text in quotes")
+            .cloned()
+            .map(|word| Command::Why(Some(word))),
+        "code" if rest.is_empty() => Ok(Command::Code(None)),
+        "code" => one(name, rest, "the name of a stage").map(|word| Command::Code(Some(word.text.clone()))),
         "attention" => attention(rest),
         "candidates" => if rest.is_empty() { Ok(10) } else { count(name, rest) }.map(Command::Candidates),
         "lens" => if rest.is_empty() { Ok(5) } else { count(name, rest) }.map(Command::Lens),

@@ -1,15 +1,21 @@
 //! Executes the stepper's commands.
 
 use super::super::failure::Failure;
-use super::super::stage_names::matches;
+use super::super::pass::token;
+use super::super::stage_names::{indexed, matches, only};
+use super::super::why;
 use super::Stepper;
 use super::command::{self, Command, Word};
 use glob::Pattern;
 use gpt2::bpe::TokenId;
 use gpt2::inspect::debugger::Edit;
+use gpt2::inspect::how;
 use gpt2::sampling::options::{Row, Scope};
 use gpt2::trace::{Place, Stage};
 use std::io::Write;
+
+/// How many terms `how` shows, and parts `why`.
+const TERMS: usize = 8;
 
 impl Stepper<'_> {
     /// Executes a command. `false` if it ends the session.
@@ -39,6 +45,27 @@ impl Stepper<'_> {
                 let stage = self.session.values(place).ok_or_else(|| format!("this step has no {place}"))?;
                 self.show_numbers(&stage, &print)?;
             }
+            Command::How(number) => {
+                let (name, index) = indexed(&number)?;
+                let place = name.map_or(Ok(self.session.place()), |name| self.find_place(&name))?;
+                let how = how(&self.session.pass(), place, &index)?;
+                self.show_lines(&how.lines(TERMS))?;
+            }
+            Command::Why(word) => {
+                let id = match word {
+                    Some(word) => self.token(&word, "why")?,
+                    None => self.session.result().map_err(|error| error.to_string())?,
+                };
+                let pass = self.session.pass();
+                let mut why = gpt2::inspect::why(&pass, id, None)?;
+                why.switch_off(&pass, || ());
+                self.show_lines(&why::lines(&why, &self.lm.bpe, TERMS))?;
+            }
+            Command::Code(name) => {
+                let here = self.session.place();
+                let stage = name.map_or(Ok(here), |name| self.find_place(&name))?.stage;
+                self.show_code(stage)?;
+            }
             Command::Attention(numbers) => self.attention(&numbers)?,
             Command::Heads => self.show_heads()?,
             Command::Candidates(n) => {
@@ -52,7 +79,7 @@ impl Stepper<'_> {
             Command::Set(None) => self.show_settings()?,
             Command::Set(Some((row, value))) => self.set(row, &value)?,
             Command::Force(token) => {
-                let id = self.token(&token)?;
+                let id = self.token(&token, "force")?;
                 self.change(|settings| settings.forced = Some(id))?;
                 self.show_settings()?;
                 self.show_forced(id)?;
@@ -104,27 +131,13 @@ impl Stepper<'_> {
     /// The only stage of this step, or of this block, that matches a name.
     fn find_place(&self, name: &str) -> Result<Place, String> {
         let (glob, here) = (self.find(name)?, self.session.place().block);
-        let mut found: Vec<Place> =
-            self.session.places().filter(|place| matches(&glob, &place.to_string())).collect();
-        if here.is_some() && found.iter().any(|place| place.block == here) {
-            found.retain(|place| place.block == here);
-        }
-        match found[..] {
-            [place] => Ok(place),
-            [] => Err(format!("this step has no {name}")),
-            [a, b, ..] => Err(format!("{name} matches {a}, {b}, ...; choose one")),
-        }
+        only(self.session.places(), &glob, here)?.ok_or_else(|| format!("this step has no {name}"))
     }
 
     /// The id of a token that `force` names by its id, or by its text.
-    fn token(&self, Word { text, quoted }: &Word) -> Result<TokenId, String> {
-        if let Some(id) = text.parse().ok().filter(|_| !quoted) {
-            return Ok(id);
-        }
-        match self.lm.bpe.encode_with_special(text)[..] {
-            [id] => Ok(id),
-            ref ids => Err(format!("{text:?} is {} tokens, {ids:?}; force takes one", ids.len())),
-        }
+    fn token(&self, Word { text, quoted }: &Word, command: &str) -> Result<TokenId, String> {
+        let word = if *quoted { format!("\"{text}\"") } else { text.clone() };
+        token(&self.lm.bpe, &word, command)
     }
 
     fn set(&mut self, row: &Row, value: &str) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 use super::super::text::{quoted, shorten};
 use super::{Stepper, heat};
 use gpt2::bpe::TokenId;
+use gpt2::inspect::{Excerpt, code};
 use gpt2::sampling::candidates::{list, percent};
 use gpt2::softmax::log_softmax;
 use gpt2::trace::{Place, Stage, number};
@@ -29,6 +30,7 @@ impl Stepper<'_> {
         }
         let about = place.stage.describe();
         writeln!(self.out, "{} {:?} = {}   ({})", digest.name, digest.shape, about.formula, about.file)?;
+        writeln!(self.out, "  code {}", code(place.stage).text())?;
         let first: Vec<String> = digest.first.iter().map(|x| number(*x)).collect();
         let [mean, std, min, max] = [digest.mean, digest.std, digest.min, digest.max].map(number);
         write!(self.out, "  mean {mean}  std {std}  min {min}  max {max}  first {}", first.join(" "))?;
@@ -51,6 +53,16 @@ impl Stepper<'_> {
             writeln!(self.out, "  the text cannot go on: {error}")?;
         }
         Ok(())
+    }
+
+    /// Prints the function that computes a stage.
+    pub fn show_code(&mut self, stage: Stage) -> io::Result<()> {
+        let Excerpt { file, line, function: (function, first) } = code(stage);
+        writeln!(self.out, "{file}")?;
+        function.lines().zip(first..).try_for_each(|(text, number)| {
+            let mark = if number == line { '>' } else { ' ' };
+            writeln!(self.out, "{}", format!("{mark}{number:>4} {text}").trim_end())
+        })
     }
 
     /// Prints indented lines.

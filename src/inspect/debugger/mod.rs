@@ -34,12 +34,11 @@
 //! # Ok::<(), gpt2::error::Error>(())
 //! ```
 
-mod edit;
 mod run;
 mod state;
 mod step_trace;
 
-pub use edit::Edit;
+pub use super::Edit;
 
 use crate::bpe::TokenId;
 use crate::checkpoint::LanguageModel;

@@ -39,8 +39,8 @@ impl<'m> Session<'m> {
         trace: StepTrace<'m>,
         explanation: &mut Explanation,
     ) -> Result<TokenId> {
-        let (edits, n_head) = (settings.edits.clone(), self.lm.model.config.n_head);
-        self.generation.trace = StepTrace { edits, n_head, ..trace };
+        let edits = Some((&self.lm.model, settings.edits.clone()));
+        self.generation.trace = StepTrace { edits, ..trace };
         self.generation.set_options(settings.options.clone());
         self.generation.force(settings.forced);
         let chosen = self.generation.next_watched(explanation);

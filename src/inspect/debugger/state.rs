@@ -1,7 +1,7 @@
 //! What a [`Session`] shows of its current step.
 
-use super::super::Lens;
 use super::super::lens::Candidate;
+use super::super::{Lens, Pass};
 use super::step_trace::StepTrace;
 use super::{Session, Settings};
 use crate::bpe::TokenId;
@@ -93,6 +93,18 @@ impl Session<'_> {
         let (ids, end) = (self.new_ids(), self.generation.finish_reason());
         let shown = ids.len() - usize::from(end == Some(FinishReason::Eos));
         self.stream.clone().decode(&ids[..shown])
+    }
+
+    /// This step, to be asked [how](crate::inspect::how()) a number and [why](crate::inspect::why()) a token came about.
+    pub fn pass(&self) -> Pass<'_> {
+        let (seen, read) = (self.seen_ids().len(), self.read_ids().len());
+        let Settings { options, edits, forced } = self.settings().clone();
+        let ids = self.generation.ids();
+        let ids = ids[..ids.len() - usize::from(self.result().is_ok())].to_vec();
+        let prompt_len = self.generation.ids().len() - self.generation.new_ids().len();
+        let mut past = self.generation.cache().clone();
+        past.truncate(seen - read);
+        Pass { model: &self.lm.model, ids, prompt_len, read, past, options, edits, forced }
     }
 
     /// The numbers of a stage of this step; `None` if the step has no such stage.

@@ -1,15 +1,15 @@
 //! The stepper's [`Trace`]: applies the edits and keeps the requested numbers.
 
 use super::super::Lens;
-use super::Edit;
+use super::super::edit::{Edit, apply};
+use crate::model::Gpt2;
 use crate::trace::{Digest, Place, Recorder, Stage, Trace};
 
 /// Traces one step.
 #[derive(Default)]
 pub(super) struct StepTrace<'m> {
-    pub edits: Vec<Edit>,
-    /// H, the number of heads in a block.
-    pub n_head: usize,
+    /// The parts of a model that are switched off.
+    pub edits: Option<(&'m Gpt2, Vec<Edit>)>,
     /// The digest of every stage, if they are requested.
     pub digests: Option<Vec<(Place, Digest)>>,
     /// The stage whose numbers the recorder keeps.
@@ -32,8 +32,8 @@ impl Trace for StepTrace<'_> {
 
     fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
         let place = Place::new(stage, self.block);
-        for edit in self.edits.iter().filter(|edit| edit.place() == place) {
-            edit.apply(self.n_head, shape[1], values);
+        if let Some((model, edits)) = &self.edits {
+            apply(edits, model, place, values);
         }
         if let Some(digests) = &mut self.digests {
             digests.push((place, Digest::of_values(place.to_string(), shape, values)));

@@ -1,7 +1,7 @@
 //! The list of all commands.
 
 /// Name, abbreviation, arguments, what it does.
-pub const COMMANDS: [(&str, &str, &str, &str); 21] = [
+pub const COMMANDS: [(&str, &str, &str, &str); 24] = [
     ("next", "n", "[N]", "go to the next stage, or N stages on; an empty line does the same"),
     ("block", "b", "[N]", "run to the end of this block, or of the N-th block from here"),
     ("token", "t", "[N]", "run to the next chosen token, or the N-th"),
@@ -15,6 +15,14 @@ pub const COMMANDS: [(&str, &str, &str, &str); 21] = [
         "[STAGE] [rows A-B] [cols A-B] [heads A-B] [top N]",
         "print numbers of a stage, or the N largest of each row",
     ),
+    ("how", "", "[STAGE][I,J]", "show how one number came about: operands, terms, intermediate results"),
+    (
+        "why",
+        "",
+        "[ID | \"TEXT\"]",
+        "show what each part of the model adds to the logit of a token, or of the chosen one",
+    ),
+    ("code", "", "[STAGE]", "show the function that computes a stage, and the line"),
     ("attention", "a", "[BLOCK] HEAD", "show where a head attends: queries down, keys across"),
     ("heads", "", "", "show where each head attends: to the first token, the previous token, itself"),
     ("candidates", "d", "[N]", "show the N likeliest tokens before and after each processor, and the draw"),

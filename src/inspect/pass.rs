@@ -1,0 +1,172 @@
+//! One pass of the model and the choice after it, which can be run again to look at other parts of it.
+
+use super::edit::{Edit, apply};
+use crate::config::TokenId;
+use crate::error::{Error, Result};
+use crate::generate::{Options, check_ids};
+use crate::kv_cache::KvCache;
+use crate::model::Gpt2;
+use crate::sampling::{History, Watch};
+use crate::tensor::Matrix;
+use crate::trace::{NoTrace, Place, Recorder, Stage, Trace};
+
+/// What one pass reads and how the token after it is chosen.
+#[derive(Clone, Debug)]
+pub struct Pass<'a> {
+    pub(super) model: &'a Gpt2,
+    /// Prompt and new tokens so far. The pass reads the last T of them.
+    pub(super) ids: Vec<TokenId>,
+    pub(super) prompt_len: usize,
+    /// T
+    pub(super) read: usize,
+    /// The keys and values of the positions before those that it reads.
+    pub(super) past: KvCache,
+    pub(super) options: Options,
+    pub(super) edits: Vec<Edit>,
+    /// The token that comes next instead of the chosen one.
+    pub(super) forced: Option<TokenId>,
+}
+
+impl<'a> Pass<'a> {
+    /// The pass that reads a whole prompt.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there is no id, one is unknown, or there are more than `n_positions`; [`Error::Option`] if an
+    /// option is out of its range.
+    pub fn of_prompt(model: &'a Gpt2, ids: &[TokenId], options: Options) -> Result<Self> {
+        let most = model.config.n_positions;
+        if ids.is_empty() || ids.len() > most {
+            let problem =
+                format!("{} tokens; a pass reads from 1 to the model's n_positions, {most}", ids.len());
+            return Err(Error::input(problem));
+        }
+        check_ids(model, ids)?;
+        options.check(model)?;
+        let (ids, prompt_len, read, past) = (ids.to_vec(), ids.len(), ids.len(), model.new_cache());
+        Ok(Self { model, ids, prompt_len, read, past, options, edits: Vec::new(), forced: None })
+    }
+
+    /// The same pass after `prompt_len` of its ids: the others count as new tokens.
+    #[must_use]
+    pub fn with_prompt_len(self, prompt_len: usize) -> Self {
+        Self { prompt_len: prompt_len.min(self.ids.len()), ..self }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &'a Gpt2 {
+        self.model
+    }
+
+    /// The ids that it reads. `[T]`
+    pub fn read_ids(&self) -> &[TokenId] {
+        &self.ids[self.ids.len() - self.read..]
+    }
+
+    /// How many positions lie before those that it reads.
+    pub fn past(&self) -> usize {
+        self.past.len()
+    }
+
+    /// Runs the model: `trace` sees every stage, after the edits. Returns the logits `[T, V]`, and the cache with the keys and
+    /// values of all positions.
+    pub(super) fn forward(&self, trace: &mut impl Trace) -> (Matrix, KvCache) {
+        let mut cache = self.past.clone();
+        let mut edited = Edited { edits: &self.edits, model: self.model, block: None, trace };
+        let logits = self.model.forward(self.read_ids(), &mut cache, &mut edited);
+        (logits, cache)
+    }
+
+    /// The logits `[1, V]` of the last position, without these parts either.
+    pub(super) fn last_logits(&self, without: &[Edit]) -> Matrix {
+        let edits = &[&self.edits, without].concat();
+        let trace = &mut Edited { edits, model: self.model, block: None, trace: &mut NoTrace };
+        self.model.next_logits(self.read_ids(), &mut self.past.clone(), trace)
+    }
+
+    /// logits `[V]` of the last position -> the token that is chosen. `watch` sees every step of the choice.
+    pub(super) fn choose(
+        &self,
+        logits: &[f32],
+        trace: &mut impl Trace,
+        watch: &mut dyn Watch,
+    ) -> Option<TokenId> {
+        let eos = self.options.ends(self.model);
+        let history = History { ids: &self.ids, prompt_len: self.prompt_len, eos };
+        let mut scores = Matrix::of_row(logits); // [1, V]
+        self.options.choose(scores.row_mut(0), &history, self.uniform(), trace, watch)
+    }
+
+    /// The uniform number for the token after it.
+    pub(super) fn uniform(&self) -> f64 {
+        self.options.uniform().at((self.ids.len() - self.prompt_len) as u64)
+    }
+
+    /// The numbers of these stages.
+    pub(super) fn keep(&self, places: &[Place]) -> (Keep, KvCache) {
+        let mut keep = Keep { places: places.to_vec(), block: None, recorder: Recorder::new() };
+        let (_, cache) = self.forward(&mut keep);
+        (keep, cache)
+    }
+}
+
+/// A trace that keeps some stages.
+pub(super) struct Keep {
+    places: Vec<Place>,
+    block: Option<usize>,
+    pub recorder: Recorder,
+}
+
+impl Keep {
+    /// Row `i` of a stage that was kept, of matrices one below the other.
+    pub fn row(&self, place: Place, i: usize) -> &[f32] {
+        let stage = self.recorder.stages.iter().find(|stage| stage.place() == place).expect("it was kept");
+        let width = stage.shape.last().copied().unwrap_or(1);
+        &stage.values[i * width..][..width]
+    }
+}
+
+impl Trace for Keep {
+    fn wants(&self, stage: Stage) -> bool {
+        self.places.contains(&Place::new(stage, self.block))
+    }
+
+    fn enter_block(&mut self, i: Option<usize>) {
+        self.block = i;
+        self.recorder.enter_block(i);
+    }
+
+    fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
+        if self.wants(stage) {
+            self.recorder.record(stage, shape, values);
+        }
+    }
+}
+
+/// Applies edits before another trace sees a stage.
+struct Edited<'e, 't, T> {
+    edits: &'e [Edit],
+    model: &'e Gpt2,
+    block: Option<usize>,
+    trace: &'t mut T,
+}
+
+impl<T: Trace> Trace for Edited<'_, '_, T> {
+    fn wants(&self, stage: Stage) -> bool {
+        self.trace.wants(stage)
+    }
+
+    fn enter_block(&mut self, i: Option<usize>) {
+        self.block = i;
+        self.trace.enter_block(i);
+    }
+
+    fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
+        let place = Place::new(stage, self.block);
+        apply(self.edits, self.model, place, values);
+        self.trace.record(stage, shape, values);
+    }
+
+    fn record_ids(&mut self, stage: Stage, ids: &[u32]) {
+        self.trace.record_ids(stage, ids);
+    }
+}
