@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{fixture, gpt2};
+use common::{Checkpoint, fixture, gpt2};
 use gpt2::format::safetensors::{Slot, Writer};
 use gpt2::layer_norm::LayerNorm;
 use gpt2::linear::Linear;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Common mistakes in ports.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Bug {
     None,
     OtherGelu,
@@ -213,23 +213,28 @@ fn gelu(x: f64, with_erf: bool) -> f64 {
     0.5 * x * (1.0 + erf * std::f64::consts::FRAC_2_SQRT_PI)
 }
 
-/// What `gpt2 diff` says about our trace of a fixture and the trace of the port with this mistake.
-fn diff(name: &str, bug: Bug) -> (Value, String) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let [ours, theirs] = ["ours", "theirs"].map(|name| folder.path().join(name));
+/// Writes our trace of a fixture, and the trace of the port with this mistake.
+fn traces(name: &str, bug: Bug, ours: &Path, theirs: &Path) {
     let lm = gpt2::checkpoint::open(fixture(name)).expect("a fixture");
     let mut port = Port { model: &lm.model, bug, stages: Vec::new() };
     port.forward();
-    port.write(&theirs);
+    port.write(theirs);
     let ids = IDS.map(|id| id.to_string()).join(",");
     let mut command = gpt2();
     command
         .args(["trace", "--ids", &ids, "--out"])
-        .arg(&ours)
+        .arg(ours)
         .arg("--model")
         .arg(fixture(name))
         .assert()
         .success();
+}
+
+/// What `gpt2 diff` says about our trace of a fixture and the trace of the port with this mistake.
+fn diff(name: &str, bug: Bug) -> (Value, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [ours, theirs] = ["ours", "theirs"].map(|name| folder.path().join(name));
+    traces(name, bug, &ours, &theirs);
     let output = |json: bool| {
         let mut command = gpt2();
         command.arg("diff").args([&ours, &theirs]).args(json.then_some("--json"));
@@ -301,4 +306,112 @@ fn a_small_mistake_is_where_the_difference_jumps() {
             }
         }
     }
+}
+
+/// With the model, each wrong stage is called wrong, no other is, and the mistake is named.
+#[test]
+fn with_the_model_mistakes_have_names() {
+    for (bug, name, stages, words) in [
+        (Bug::None, "base", "", ""),
+        (Bug::None, "untied", "", ""),
+        (Bug::OtherGelu, "base", "mlp.act", "gelu instead of gelu_new"),
+        (Bug::CAttnTransposed, "base", "attn.c_attn", "transposed weights"),
+        (Bug::CProjTransposed, "base", "attn.c_proj", "transposed weights"),
+        (Bug::LnFSkipped, "base", "ln_f", "no layer norm"),
+        (Bug::LnFMissing, "base", "lm_head", "no layer norm in transformer.ln_f"),
+        (Bug::PositionOffByOne, "base", "wpe", "positions shifted by 1"),
+        (Bug::FixedEpsilon, "scaled", "ln_1 ln_2 ln_f", "epsilon"),
+        (Bug::SmallEpsilon, "base", "ln_1 ln_2 ln_f", "epsilon"),
+        (Bug::NoScale, "base", "attn.scores", "scores that are not divided by sqrt(D)"),
+        (Bug::NormedResidual, "base", "attn_residual", "a residual connection from the layer norm's result"),
+        (Bug::NoMask, "base", "attn.scores attn.weights", "no mask"),
+        (
+            Bug::KeysAndValuesSwapped,
+            "base",
+            "attn.scores attn.heads",
+            "c_attn split as q, v, k instead of q, k, v",
+        ),
+        (Bug::HeadsNotSideBySide, "base", "attn.heads", "[H, T, D] reshaped to [T, C]"),
+        (Bug::NoMlpBias, "base", "mlp.c_fc", "no bias"),
+        (Bug::TiedHead, "untied", "lm_head", "wte as the output head"),
+    ] {
+        let (code, text) = with_model(name, bug, &["--json"]);
+        let report: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(code, Some(i32::from(bug != Bug::None)), "{text}");
+        let all = report["stages"].as_array().expect("stages");
+        assert!(
+            all.iter()
+                .all(|stage| ["own", "inherited", "mistake"].iter().all(|key| stage.get(key).is_some()))
+        );
+        let wrong: Vec<_> = all.iter().filter(|stage| stage["verdict"] == "wrong").collect();
+        assert_eq!(wrong.is_empty(), bug == Bug::None, "{bug:?}: {text}");
+        for stage in wrong {
+            let place = stage["stage"].as_str().expect("a name");
+            assert!(stages.split(' ').any(|end| place.ends_with(end)), "{bug:?}: {stage}");
+            assert!(
+                stage["mistake"].as_str().is_some_and(|mistake| mistake.contains(words)),
+                "{bug:?}: {stage}"
+            );
+        }
+        let (_, table) = with_model(name, bug, &[]);
+        assert!(table.contains(words) && table.contains("verdict"), "{table}");
+        if bug == Bug::OtherGelu {
+            // the port's f64 may round differently on another machine
+            let stable = |line: &str| line.split(": equal within").next().unwrap_or(line).to_string();
+            for line in table.split_once("\n\n").expect("a conclusion").1.lines().map(stable) {
+                assert!(
+                    include_str!("../src/guide/port.md").contains(&line),
+                    "port.md lacks the line\n{line}"
+                );
+            }
+        }
+    }
+}
+
+fn with_model(name: &str, bug: Bug, flags: &[&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [ours, port] = ["ours", "port"].map(|name| folder.path().join(format!("{name}.safetensors")));
+    traces(name, bug, &ours, &port);
+    let mut command = gpt2();
+    let output =
+        command.arg("diff").args([&ours, &port]).arg("--model").arg(fixture(name)).args(flags).output();
+    let output = output.expect("it runs");
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).expect("UTF-8") + &String::from_utf8_lossy(&output.stderr),
+    )
+}
+
+#[test]
+fn with_another_model_or_prompt() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [ours, port, other] =
+        ["ours", "port", "other"].map(|name| folder.path().join(format!("{name}.safetensors")));
+    traces("base", Bug::None, &ours, &port);
+    gpt2()
+        .args(["trace", "--ids", "3,1", "--model"])
+        .arg(fixture("base"))
+        .arg("--out")
+        .arg(&other)
+        .assert()
+        .success();
+    for (files, model, part) in [
+        ([&ours, &port], "scaled", "no stage has the shape that 9 ids give"),
+        ([&other, &port], "base", "no stage has the shape that 2 ids give"),
+        ([&ours, &other], "base", "input_ids are not those of"),
+        ([&ours, &folder.path().join("none")], "base", "none"),
+        ([&ours, &fixture("base").join("model.safetensors")], "base", "has no"),
+    ] {
+        let assert =
+            gpt2().arg("diff").args(files).arg("--model").arg(fixture(model)).assert().code(1).stdout("");
+        let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(
+            error.starts_with("error: ") && error.contains(part) && error.lines().count() == 1,
+            "{error}"
+        );
+    }
+    let changed = Checkpoint::copy("base");
+    changed.configure("layer_norm_epsilon", 0.1);
+    let assert = gpt2().arg("diff").args([&ours, &port]).arg("--model").arg(changed.path()).assert().code(1);
+    assert.stderr(predicates::str::contains("transformer.h.0.ln_1 is not what the model gives"));
 }

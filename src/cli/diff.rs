@@ -2,18 +2,25 @@
 
 use super::failure::Failure;
 use super::model::Common;
-use super::report::print;
+use super::report::{print, print_json};
+use gpt2::checkpoint;
 use gpt2::error::Error;
 use gpt2::format::safetensors::{SafeTensors, Tensor};
 use gpt2::inspect::diff::{Diff, Difference, Outcome, TOLERANCE, diff};
+use gpt2::inspect::doctor::{Finding, Verdict, examine};
+use gpt2::trace::{Place, Stage, number};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 The stages are compared in forward order, so the mistake is in the first stage that differs; all later ones inherit it.
 A stage differs if max |a - b| exceeds the tolerance times the largest absolute value of the stage in either file.
 Ids must be equal. A stage that only one file has is listed but does not affect the result.
+
+With --model, which A is a trace of, each stage of B is computed again from B's own values of the stages before it. `own` is its
+difference from that: it shows a mistake even where an earlier one has changed everything. `inherited` is what comes from the
+input. For a wrong stage, known mistakes are tried, and one that gives B's numbers is named.
 
 Exit code 0: no stage differs; 1: a stage differs, or a file cannot be read; 2: bad usage.")]
 pub struct Args {
@@ -26,6 +33,9 @@ pub struct Args {
     /// The largest difference allowed in a stage, as a fraction of its largest value
     #[arg(long, value_name = "X", default_value_t = TOLERANCE, value_parser = tolerance)]
     tolerance: f64,
+    /// Find the wrong stages of B and name their mistakes, with the model that both run: a folder, a file, or a name
+    #[arg(long, short, value_name = "MODEL")]
+    model: Option<PathBuf>,
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
@@ -39,10 +49,82 @@ fn tolerance(text: &str) -> Result<f64, String> {
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let [a, b] = [SafeTensors::open(&args.a)?, SafeTensors::open(&args.b)?];
+    if let Some(model) = &args.model {
+        return with_model(args, model, [&a, &b]);
+    }
     let found = diff(&a, &b, args.tolerance)
         .map_err(|problem| Error::input(format!("{}, {}: {problem}", args.a.display(), args.b.display())))?;
     print(&if args.json { format!("{}\n", report(&found)) } else { found.to_string() })?;
     if found.first().is_some() { Err(Failure::Different) } else { Ok(()) }
+}
+
+/// Examines the second trace with the model of both.
+fn with_model(args: &Args, model: &Path, [a, b]: [&SafeTensors; 2]) -> Result<(), Failure> {
+    let lm = checkpoint::open(model)?;
+    let of = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: Error| Error::input(format!("{path}: {error}"))
+    };
+    let wrong = |findings: &[Finding]| findings.iter().find(|f| f.verdict == Verdict::Wrong).map(|f| f.place);
+    if let Some(place) = wrong(&examine(&lm.model, a, None, args.tolerance).map_err(of(&args.a))?) {
+        let problem = format!("not a trace of {}: {place} is not what the model gives", model.display());
+        return Err(Error::file(&args.a, problem).into());
+    }
+    let ids = Place::new(Stage::InputIds, None).to_string();
+    let same = [a, b].map(|file| file.tensors.get(&ids).cloned()).map(|ids| SafeTensors {
+        tensors: ids.map(|ids| ("input_ids".to_string(), ids)).into_iter().collect(),
+        ..SafeTensors::default()
+    });
+    if diff(&same[0], &same[1], 0.0).is_ok_and(|ids| ids.first().is_some()) {
+        return Err(Error::file(&args.b, format!("input_ids are not those of {}", args.a.display())).into());
+    }
+    let findings = examine(&lm.model, b, Some(a), args.tolerance).map_err(of(&args.b))?;
+    if args.json {
+        print_json(&json!({"stages": findings.iter().map(finding_report).collect::<Value>()}))?;
+    } else {
+        print(&findings_table(&findings))?;
+    }
+    let fine = findings.iter().all(|f| matches!(f.verdict, Verdict::Right | Verdict::Missing));
+    if fine { Ok(()) } else { Err(Failure::Different) }
+}
+
+fn finding_report(finding: &Finding) -> Value {
+    let Finding { place, own, inherited, verdict, mistake } = finding;
+    json!({
+        "stage": place.to_string(), "own": own.map(finite_or_text), "inherited": inherited.map(finite_or_text),
+        "verdict": verdict.name(), "mistake": mistake,
+    })
+}
+
+/// A line for each stage, and the conclusion.
+fn findings_table(findings: &[Finding]) -> String {
+    let mut text = format!("{:<31} {:>10} {:>10}  verdict\n", "stage", "own", "inherited");
+    let short = |x: &Option<f64>| match x {
+        Some(0.0) => "equal".into(),
+        Some(x) => number(*x),
+        None => String::new(),
+    };
+    for Finding { place, own, inherited, verdict, .. } in findings {
+        let mark = if *verdict == Verdict::Wrong { "WRONG" } else { verdict.name() };
+        text += &format!("{place:<31} {:>10} {:>10}  {mark}\n", short(own), short(inherited));
+    }
+    text += "\n";
+    let count = |verdict| findings.iter().filter(|f| f.verdict == verdict).count();
+    for Finding { place, mistake, .. } in findings.iter().filter(|f| f.verdict == Verdict::Wrong) {
+        let about = place.stage.describe();
+        text += &format!("{place} = {}, computed by {}, is wrong\n", about.formula, about.file);
+        text += &match mistake {
+            Some(mistake) => format!("  {mistake}\n"),
+            None => "  no known mistake gives these numbers\n".to_string(),
+        };
+    }
+    let [right, wrong, inherited, missing] = Verdict::ALL.map(count);
+    match (wrong, inherited) {
+        (0, 0) => text += "no stage is wrong\n",
+        (0, _) => text += "no stage is wrong by itself; the differences add up\n",
+        _ => (),
+    }
+    text + &format!("{right} right, {wrong} wrong, {inherited} inherited, {missing} missing\n")
 }
 
 fn report(diff: &Diff) -> Value {

@@ -17,7 +17,7 @@
 //! A stage that only one file has is listed but does not affect the result: a port may write only some stages.
 
 mod compare;
-mod numbers;
+pub(super) mod numbers;
 mod table;
 
 pub use compare::Compared;

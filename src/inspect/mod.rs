@@ -5,6 +5,7 @@
 //! | [`next_token`] | runs one step of the loop and passes every stage to a [`Trace`](crate::trace::Trace) |
 //! | [`TraceFile`] | writes the stages of a pass or of a whole generation to a safetensors file |
 //! | [`diff`](diff()) | compares two such files, stage by stage |
+//! | [`doctor`] | finds the stages of a port that are wrong by themselves, and names known mistakes |
 //! | [`Lens`] | reads the residual stream as if the model ended there |
 //! | [`how`](how()) | how one number came about: its operands, in the order of the arithmetic |
 //! | [`why`](why()) | why a token has its score: what each part of the model adds to it |
@@ -14,6 +15,7 @@
 mod code;
 pub mod debugger;
 pub mod diff;
+pub mod doctor;
 mod edit;
 pub mod how;
 pub mod lens;

@@ -3,6 +3,7 @@
 use super::{Outcome, numbers};
 use crate::format::safetensors::Tensor;
 use crate::trace::{Place, Stage};
+use numbers::without_batch;
 
 /// In `attn.scores`, this value and smaller ones count as masked.
 const MASKED: f64 = -1e4;
@@ -66,12 +67,6 @@ pub fn tensors(a: &Tensor, b: &Tensor, place: Option<Place>, tolerance: f64) -> 
     found.max_rel = if found.max_abs == 0.0 { 0.0 } else { found.max_abs / largest };
     found.index = at.map_or_else(Vec::new, |i| unravel(i, &a.shape));
     Outcome::Values(found)
-}
-
-/// The shape without its leading axes of size 1.
-fn without_batch(shape: &[usize]) -> &[usize] {
-    let batch = shape.iter().take_while(|n| **n == 1).count();
-    &shape[batch..]
 }
 
 /// `|a - b|`; 0 for equal infinities and for two NaNs, infinity for any other pair with one of them.

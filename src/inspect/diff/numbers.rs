@@ -30,6 +30,12 @@ pub fn for_each_piece(a: &Tensor, b: &Tensor, mut look: impl FnMut(usize, &[f64]
     }
 }
 
+/// The shape without its leading axes of size 1.
+pub fn without_batch(shape: &[usize]) -> &[usize] {
+    let batch = shape.iter().take_while(|n| **n == 1).count();
+    &shape[batch..]
+}
+
 /// Converts the numbers in some bytes.
 type Widen = fn(&[u8], &mut Vec<f64>);
 

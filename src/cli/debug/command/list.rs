@@ -20,7 +20,7 @@ pub const COMMANDS: [(&str, &str, &str, &str); 24] = [
         "why",
         "",
         "[ID | \"TEXT\"]",
-        "show what each part of the model adds to the logit of a token, or of the chosen one",
+        "show what each part of the model adds to the logit of a token: the chosen one",
     ),
     ("code", "", "[STAGE]", "show the function that computes a stage, and the line"),
     ("attention", "a", "[BLOCK] HEAD", "show where a head attends: queries down, keys across"),
