@@ -3,7 +3,7 @@
 //! `heads = softmax(mask(q · kᵀ / sqrt(D))) · v`, for each head on its own
 //!
 //! ```text
-//! q, k, v = split(x @ c_attn.weight + c_attn.bias)     # [T, C] -> 3 of [T, C]
+//! q, k, v = split(x @ c_attn.weight + c_attn.bias)     # x = ln_1(stream): [T, C] -> 3 of [T, C]
 //! for h in heads:                                      # columns h*D .. (h+1)*D
 //!     scores = q[h] @ k[h].T / sqrt(D)                 # [T, S]
 //!     scores[t, s] = -inf where s comes after t        # the mask
@@ -19,7 +19,8 @@
 //!
 //! # Why
 //!
-//! *Why divide by sqrt(D)?* The dot product of two random vectors with D numbers of variance 1 is about sqrt(D) in size.
+//! *Why divide by sqrt(D)?* The dot product of two random vectors with D independent numbers of mean 0 and variance 1 is
+//! about sqrt(D) in size.
 //! Softmax of large scores gives nearly all weight to one position; a small change of a score then changes almost nothing.
 //! *Why several heads?* A head takes one weighted mean of the values; several heads take several. *Why the mask?* In
 //! training, each row predicts the token of the next row; without the mask it could copy that token. Notebook 3 shows each

@@ -17,7 +17,8 @@
 //!
 //! Each part of a block adds to the residual stream, which grows from block to block. A layer norm makes the input of the
 //! next part independent of that size: a row a hundred times as large gives the same result, up to `eps` and rounding.
-//! Notebook 4 leaves the norms out of the bundled model, and the stream grows to hundreds of times its size.
+//! Notebook 4 leaves the norms out of the bundled model, and the stream grows to hundreds of times its size, partly because
+//! the norms' trained weights are left out too. A model with random weights does not grow so.
 //!
 //! ```
 //! use gpt2::{layer_norm::LayerNorm, tensor::Matrix};

@@ -9,8 +9,8 @@
 //!     lens = ln_f(x) @ wte.T        # [T, V]: after the last block these are the logits themselves
 //! ```
 //!
-//! The first blocks often yield the token that was read, later blocks yield tokens that fit the context, and the last
-//! blocks yield the next token. This is the *logit lens* (nostalgebraist, "interpreting GPT: the logit lens", 2020). It
+//! In the bundled model, the lens after block 0 names common words that can follow the token just read; later blocks bring
+//! in the context, and the last ones decide (notebook 5). This is the *logit lens* (nostalgebraist, "interpreting GPT: the logit lens", 2020). It
 //! is a tool for inspection, not part of the computation: the model was trained to be read only at the end.
 
 use crate::model::Gpt2;

@@ -25,7 +25,8 @@
 //! `min(1, p(x) / q(x))` instead ([`Rejection`](crate::generate::Rejection)). This accepts as many guesses as any rule
 //! can, `sum(min(p, q))`, but a different draft gives a different text from the same distribution, so it is off by
 //! default ([`with_rejection`](crate::generate::Generation::with_rejection)). The share of accepted guesses for the
-//! bundled model, over 400 tokens of its own text (`tests/speculative.rs` computes the table):
+//! bundled model, over 400 tokens of its own text (`tests/speculative.rs` computes the table; each position counts by
+//! itself, where notebook 8 counts every guess after a wrong one as lost):
 //!
 //! | draft | options | same number | rejection |
 //! |---|---|---|---|
