@@ -40,6 +40,7 @@ const CLI_FLOORS: &[&[&str]] = &[
         "bench",
         "diff",
         "how",
+        "kit",
     ],
     &["batch", "beams", "debug"],
     &["why"],

@@ -16,6 +16,7 @@ mod generate;
 mod how;
 mod info;
 mod interrupt;
+mod kit;
 mod model;
 mod pass;
 mod progress;
@@ -66,6 +67,8 @@ enum Command {
     How(how::Args),
     /// Why a token comes next: what each part of the model adds to its logit
     Why(why::Args),
+    /// A folder with which a port in any language can test itself
+    Kit(kit::Args),
     /// A copy of a model with eight-bit weights: a quarter of the memory, and faster
     Quantize(convert::QuantizeArgs),
     /// A copy of a model in another format or number type: safetensors, GGUF, llm.c
@@ -137,6 +140,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diff(args) => diff::run(&args, common),
         Command::How(args) => how::run(&args, common),
         Command::Why(args) => why::run(&args, common),
+        Command::Kit(args) => kit::run(&args, common),
         Command::Quantize(args) => convert::quantize(&args, common),
         Command::Convert(args) => convert::run(&args, common),
         #[cfg(feature = "fetch")]
