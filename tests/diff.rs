@@ -382,6 +382,46 @@ fn with_model(name: &str, bug: Bug, flags: &[&str]) -> (Option<i32>, String) {
     )
 }
 
+/// llm.c's debug state: a batch of ids, targets and logits.
+#[test]
+fn the_debug_state_of_llm_c() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [ours, state] = ["ours", "state.bin"].map(|name| folder.path().join(name));
+    let (ids, model) =
+        ([3i32, 1, 4, 1, 5], gpt2::checkpoint::open(fixture("base")).expect("a fixture").model);
+    gpt2()
+        .args(["trace", "--ids", "3,1,4,1,5", "--model"])
+        .arg(fixture("base"))
+        .arg("--out")
+        .arg(&ours)
+        .assert()
+        .success();
+    for skip_ln_f in [false, true] {
+        let ids: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
+        let mut port = model.clone();
+        if skip_ln_f {
+            port.ln_f.bias.fill(0.0);
+        }
+        let logits = port.forward(&ids, &mut port.new_cache(), &mut gpt2::trace::NoTrace);
+        let mut numbers = vec![20_240_327i32, 2, 2, 5];
+        numbers.resize(256, 0);
+        numbers.extend([&ids[..], &ids, &ids, &ids].concat().iter().map(|id| *id as i32));
+        let mut bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        bytes.extend([logits.data(), logits.data(), &[1.0]].concat().iter().flat_map(|x| x.to_le_bytes()));
+        std::fs::write(&state, &bytes).expect("a file");
+        let output = gpt2()
+            .arg("diff")
+            .args([&ours, &state])
+            .arg("--model")
+            .arg(fixture("base"))
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(i32::from(skip_ln_f)), "{text}");
+        assert_eq!(text.contains("no bias in transformer.ln_f"), skip_ln_f, "{text}");
+    }
+}
+
 #[test]
 fn with_another_model_or_prompt() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -6,6 +6,7 @@ use super::report::{print, print_json};
 use gpt2::checkpoint;
 use gpt2::error::Error;
 use gpt2::format::safetensors::{SafeTensors, Tensor};
+use gpt2::format::{Bytes, llmc_state};
 use gpt2::inspect::diff::{Diff, Difference, Outcome, TOLERANCE, diff};
 use gpt2::inspect::doctor::{Finding, Verdict, examine};
 use gpt2::trace::{Place, Stage, number};
@@ -48,10 +49,10 @@ fn tolerance(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
-    let [a, b] = [SafeTensors::open(&args.a)?, SafeTensors::open(&args.b)?];
     if let Some(model) = &args.model {
-        return with_model(args, model, [&a, &b]);
+        return with_model(args, model);
     }
+    let [a, b] = [SafeTensors::open(&args.a)?, SafeTensors::open(&args.b)?];
     let found = diff(&a, &b, args.tolerance)
         .map_err(|problem| Error::input(format!("{}, {}: {problem}", args.a.display(), args.b.display())))?;
     print(&if args.json { format!("{}\n", report(&found)) } else { found.to_string() })?;
@@ -59,8 +60,13 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
 }
 
 /// Examines the second trace with the model of both.
-fn with_model(args: &Args, model: &Path, [a, b]: [&SafeTensors; 2]) -> Result<(), Failure> {
+fn with_model(args: &Args, model: &Path) -> Result<(), Failure> {
     let lm = checkpoint::open(model)?;
+    let open = |path: &Path| match llmc_state::trace(&Bytes::map(path)?, lm.model.config.vocab_size) {
+        Some(state) => state.map_err(|problem| Error::file(path, problem)),
+        None => SafeTensors::open(path),
+    };
+    let (a, b) = (&open(&args.a)?, &open(&args.b)?);
     let of = |path: &Path| {
         let path = path.display().to_string();
         move |error: Error| Error::input(format!("{path}: {error}"))

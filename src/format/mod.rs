@@ -5,6 +5,7 @@
 //! | [`Bytes`] | a shared, read-only range of bytes: of a mapped file, of the program, or of a copy |
 //! | [`safetensors`] | named tensors in one file: read, written, or appended tensor by tensor |
 //! | [`gguf`] | llama.cpp's format: named values and tensors, read and written |
+//! | [`llmc_state`] | llm.c's debug state, as the trace of a port |
 //! | `foreign` | what another file is, and how it becomes a model |
 //! | `unfinished` | a file that appears under its name when it is whole |
 //! | `json` | structs as JSON objects |
@@ -16,6 +17,7 @@ mod bytes;
 pub(crate) mod foreign;
 pub mod gguf;
 pub(crate) mod json;
+pub mod llmc_state;
 mod pairs;
 pub mod safetensors;
 mod unfinished;
