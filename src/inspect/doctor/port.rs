@@ -53,7 +53,7 @@ impl Port {
             let ids = tensors.get(&place).copied().or_else(other).ok_or_else(|| {
                 Error::input(format!("there is no {}; write the ids that the port reads", place.at(number)))
             })?;
-            let ids: Vec<TokenId> = floats(ids)?.iter().map(|id| *id as TokenId).collect();
+            let ids = ids_of(ids)?;
             let past = if number > 0 && ids.len() == 1 { seen } else { 0 };
             seen = past + ids.len();
             found.push(PortStep::read(model, ids, seen, &tensors)?);
@@ -135,6 +135,15 @@ fn foreign(name: &str, n_layer: usize) -> Option<Place> {
     };
     let stage = HOOKS.iter().find(|(known, stage)| *known == hook && stage.in_block() == block.is_some())?.1;
     Some(Place::new(stage, block))
+}
+
+/// The ids of a tensor, which may have any number type.
+fn ids_of(tensor: &Tensor) -> Result<Vec<TokenId>> {
+    let mut all = Vec::new();
+    numbers::for_each_piece(tensor, tensor, |_, numbers, _| all.extend_from_slice(numbers));
+    let id = |x: f64| (x >= 0.0 && x.fract() == 0.0 && x <= f64::from(TokenId::MAX)).then_some(x as TokenId);
+    let odd = |x: f64| Error::input(format!("input_ids holds {x}, which is no id"));
+    all.into_iter().map(|x| id(x).ok_or_else(|| odd(x))).collect()
 }
 
 /// The numbers of a tensor.
