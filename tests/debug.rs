@@ -38,7 +38,7 @@ fn a_scripted_session_has_one_transcript() {
     let session = |threads: &str, simd: Option<Simd>| {
         let mut command = debug(arguments, commands.clone());
         command.arg(folder.join("debug.prompt")).args(["--threads", threads, "--color", "never"]);
-        transcript(command.envs(simd.map(|simd| ("GPT2_SIMD", simd.name()))))
+        without_line_numbers(&transcript(command.envs(simd.map(|simd| ("GPT2_SIMD", simd.name())))))
     };
     let path = folder.join("debug.transcript");
     let found = session("2", None);
@@ -54,6 +54,25 @@ fn a_scripted_session_has_one_transcript() {
         }
     }
     assert!(session("7", None) == expected);
+}
+
+/// `src/attention.rs:89` as `src/attention.rs:LINE`: a line moves with the text above it.
+fn without_line_numbers(session: &str) -> String {
+    let mut parts = session.split(".rs:");
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |text, part| text + ".rs:LINE" + part.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
+/// `code` shows the function that computes a stage, with the numbers of its lines, and marks one.
+#[test]
+fn the_code_of_a_stage() {
+    let session = small("--ids 1,2,3 --greedy --max-new-tokens 1", "code h.0.attn.heads\nquit\n");
+    let source = include_str!("../src/attention.rs");
+    let number = |text: &str| 1 + source.lines().position(|line| line.contains(text)).expect("a line");
+    let marked = format!(">{:>4}             part.mix(&scores); // [r, D]\n", number("part.mix(&scores)"));
+    let function = format!(" {:>4}     fn heads(", number("fn heads("));
+    assert!(session.contains("src/attention.rs\n") && session.contains(&marked), "{session}");
+    assert!(session.contains(&function), "{session}");
 }
 
 /// The text is what `generate` writes, wherever the session stops on the way.
