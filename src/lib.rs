@@ -132,6 +132,7 @@ pub mod linear;
 pub mod math;
 pub mod matmul;
 mod names;
+pub mod page;
 pub mod quantize;
 pub mod simd;
 pub mod tensor;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// From top to bottom. Modules of the same floor do not import each other.
 const FLOORS: &[&[&str]] = &[
+    &["page"],
     &["inspect"],
     &["search", "score"],
     &["checkpoint", "quantize"],
@@ -39,6 +40,7 @@ const CLI_FLOORS: &[&[&str]] = &[
         "info",
         "bench",
         "diff",
+        "explain",
         "how",
         "kit",
     ],

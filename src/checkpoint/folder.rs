@@ -159,20 +159,26 @@ pub(super) fn place(model: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
 
 /// The small model that is part of the program; its card is `data/tales-8m/README.md`.
 pub fn bundled() -> LanguageModel {
-    /// Aligns the bytes for numbers.
-    #[repr(C, align(64))]
-    struct Aligned<T: ?Sized>(T);
-    static WEIGHTS: &Aligned<[u8]> = &Aligned(*include_bytes!("../../data/tales-8m/model.safetensors"));
-    const CONFIG: &[u8] = include_bytes!("../../data/tales-8m/config.json");
-
     let path = Path::new("the bundled model");
     let load = || -> Result<LanguageModel> {
         let config = Config::from_json(CONFIG).map_err(Error::in_file(path))?;
-        let tensors = SafeTensors::parse(path, &Bytes::from_static(&WEIGHTS.0))?;
+        let tensors = SafeTensors::parse(path, &Bytes::from_static(&BUNDLED.0))?;
         with_tensors("tales-8m".into(), Bpe::gpt2(), tensors, config, GenerationConfig::default(), path)
     };
     load().expect("the bundled model is whole: the tests open it")
 }
+
+/// The files of the bundled model, with their names. Its tokenizer is GPT-2's own.
+pub fn bundled_files() -> [(&'static str, &'static [u8]); 2] {
+    [("config.json", CONFIG), ("model.safetensors", &BUNDLED.0)]
+}
+
+/// Aligns the bytes for numbers.
+#[repr(C, align(64))]
+struct Aligned<T: ?Sized>(T);
+
+static BUNDLED: &Aligned<[u8]> = &Aligned(*include_bytes!("../../data/tales-8m/model.safetensors"));
+const CONFIG: &[u8] = include_bytes!("../../data/tales-8m/config.json");
 
 /// The file of the defaults for generation.
 const GENERATION_CONFIG: &str = "generation_config.json";

@@ -34,6 +34,17 @@ impl<const TEXT: bool> OptionArgs<TEXT> {
         self.0.iter().map(|(row, _)| row).find(|row| row.only_when_drawn()).map(|row| row.name)
     }
 
+    /// The given options as words of a command line.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        let flag = |row: &Row, value: &String| match row.value {
+            "" => vec![format!("--{}", row.name)],
+            _ => vec![format!("--{}", row.name), value.clone()],
+        };
+        self.0.iter().flat_map(move |(row, values)| {
+            values.iter().flat_map(|value| flag(row, value)).collect::<Vec<_>>()
+        })
+    }
+
     /// Applies the given options to `options`. The library checks the ranges.
     fn over(&self, mut options: Options, bpe: &Bpe) -> Result<Options, Failure> {
         for (row, values) in &self.0 {

@@ -9,6 +9,7 @@ mod convert;
 mod debug;
 mod decoding;
 mod diff;
+mod explain;
 mod failure;
 #[cfg(feature = "fetch")]
 mod fetch;
@@ -67,6 +68,8 @@ enum Command {
     How(how::Args),
     /// Why a token comes next: what each part of the model adds to its logit
     Why(why::Args),
+    /// One page about a generation, to step through in a browser
+    Explain(explain::Args),
     /// A folder with which a port in any language can test itself
     Kit(kit::Args),
     /// A copy of a model with eight-bit weights: a quarter of the memory, and faster
@@ -140,6 +143,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diff(args) => diff::run(&args, common),
         Command::How(args) => how::run(&args, common),
         Command::Why(args) => why::run(&args, common),
+        Command::Explain(args) => explain::run(&args, common),
         Command::Kit(args) => kit::run(&args, common),
         Command::Quantize(args) => convert::quantize(&args, common),
         Command::Convert(args) => convert::run(&args, common),

@@ -7,6 +7,7 @@ use super::report::remark;
 use gpt2::bpe::{Bpe, TokenId};
 use gpt2::checkpoint::LanguageModel;
 use gpt2::error::Error;
+use gpt2::tensor::Dtype;
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -62,6 +63,24 @@ impl RunArgs {
         if self.prompt.ids.is_none() {
             self.model.note_tokenizer();
         }
+    }
+
+    /// Model and text as words of a command line; a text that is none, or has special tokens, as its ids.
+    pub fn words(&self, ids: &[TokenId]) -> impl Iterator<Item = String> {
+        let TextArgs { text, allow_special, .. } = &self.prompt.text;
+        let text = text
+            .as_ref()
+            .and_then(|text| text.to_str())
+            .filter(|text| !allow_special && !text.starts_with('-'));
+        let listed = || ids.iter().map(TokenId::to_string).collect::<Vec<_>>().join(",");
+        let prompt = match text {
+            Some(text) => vec![text.to_string()],
+            None => vec!["--ids".into(), listed()],
+        };
+        let model = self.model.model.iter().flat_map(|model| ["--model".into(), model.display().to_string()]);
+        let cache = (self.cache.kv_cache_dtype != Dtype::F32)
+            .then(|| ["--kv-cache-dtype".into(), self.cache.kv_cache_dtype.name().into()]);
+        prompt.into_iter().chain(model.collect::<Vec<_>>()).chain(cache.into_iter().flatten())
     }
 
     /// The ids after which the model writes.

@@ -9,7 +9,6 @@ use super::text::quoted;
 use gpt2::bpe::{Bpe, TokenId};
 use gpt2::inspect::{Pass, how, why, why::Why};
 use gpt2::trace::{Place, Stage, number};
-use serde_json::{Value, json};
 use std::io::Write;
 
 #[derive(clap::Args)]
@@ -51,7 +50,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     why.switch_off(&pass, || bar.inc(1));
     bar.finish_and_clear();
     if args.json {
-        return print_json(&report(&why, &lm.bpe));
+        return print_json(&why.json(&lm.bpe));
     }
     let mut out = output();
     lines(&why, &lm.bpe, args.parts).iter().try_for_each(|line| writeln!(out, "{line}"))?;
@@ -90,20 +89,4 @@ pub fn lines(why: &Why, bpe: &Bpe, n: usize) -> Vec<String> {
     lines.push(format!("  {:<30} {:>9}", "sum", number(*sum)));
     lines.push(format!("  {:<30} {:>9}", "rounding", number(*rounding)));
     lines
-}
-
-/// The explanation as JSON.
-fn report(why: &Why, bpe: &Bpe) -> Value {
-    let text = |id: TokenId| bpe.decode_lossy(&[id]).unwrap_or_default();
-    let real = |x: f64| if x.is_finite() { json!(x) } else { json!(x.to_string()) };
-    let parts = why.parts.iter();
-    let parts: Value = parts
-        .map(|part| json!({"name": part.name, "value": real(part.value), "without": part.without.map(real)}))
-        .collect();
-    json!({
-        "position": why.position,
-        "token": {"id": why.token, "text": text(why.token), "logit": real(why.logit)},
-        "against": why.against.map(|id| json!({"id": id, "text": text(id)})),
-        "parts": parts, "sum": real(why.sum), "rounding": real(why.rounding),
-    })
 }

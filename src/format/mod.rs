@@ -24,3 +24,4 @@ mod unfinished;
 
 pub use bytes::Bytes;
 pub(crate) use pairs::Pairs;
+pub use unfinished::write_whole;

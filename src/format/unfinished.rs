@@ -86,7 +86,7 @@ pub fn remove_unfinished() {
 ///
 /// # Errors
 /// As [`Unfinished::create`] and [`Unfinished::finish`].
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     write_whole_with(path, |file| file.write_all(bytes))
 }
 

@@ -1,23 +1,37 @@
 //! Which lines of the lesson compute a stage? They are found in the source by what they say, so they cannot drift.
 
 use crate::trace::Stage;
+use std::fmt;
 
-/// Lines of a source file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Lines of a lesson.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Excerpt {
     /// The file, from the root of the repository.
     pub file: &'static str,
+    /// Its text.
+    pub source: &'static str,
     /// The line that computes the stage, counted from 1.
     pub line: usize,
-    /// The function that holds it, and the line where it begins.
-    pub function: (&'static str, usize),
+    /// The first and the last line of the function that holds it.
+    pub function: [usize; 2],
 }
 
 impl Excerpt {
     /// The line that computes the stage, without indentation.
     pub fn text(&self) -> &'static str {
-        let (function, first) = self.function;
-        function.lines().nth(self.line - first).unwrap_or_default().trim()
+        self.source.lines().nth(self.line - 1).unwrap_or_default().trim()
+    }
+
+    /// The lines of the function.
+    pub fn lines(&self) -> impl Iterator<Item = &'static str> {
+        let [first, last] = self.function;
+        self.source.lines().take(last).skip(first - 1)
+    }
+}
+
+impl fmt::Debug for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
     }
 }
 
@@ -58,27 +72,14 @@ lines! {
 /// The line of the lesson that computes a stage, and its function.
 pub fn code(stage: Stage) -> Excerpt {
     let (file, source, part) = line(stage);
-    let at = source.find(part).expect("the tests find every line");
-    let head = &source[..at];
-    let indented = |line: &str| line.len() - line.trim_start().len();
-    let is_function = |line: &str| ["fn ", "pub fn "].iter().any(|word| line.trim_start().starts_with(word));
-    // the nearest function above
-    let (mut begin, mut indent) = (0, 0);
-    let mut place = 0;
-    for line in head.split_inclusive('\n') {
-        if is_function(line) {
-            (begin, indent) = (place, indented(line));
-        }
-        place += line.len();
-    }
-    let close = format!("\n{}}}\n", " ".repeat(indent));
-    let end = source[at..].find(&close).map_or(source.len(), |length| at + length + close.len() - 1);
-    let number = |place: usize| source[..place].matches('\n').count() + 1;
-    Excerpt {
-        file,
-        line: number(at + part.len() - part.trim_start().len()),
-        function: (&source[begin..end], number(begin)),
-    }
+    let lines: Vec<&str> = source.lines().collect();
+    let at = lines.iter().position(|line| line.contains(part)).expect("the tests find every line");
+    let begins = |line: &&str| ["fn ", "pub fn "].iter().any(|word| line.trim_start().starts_with(word));
+    let first = lines[..=at].iter().rposition(begins).unwrap_or(0); // the nearest function above
+    let indent = lines[first].len() - lines[first].trim_start().len();
+    let close = format!("{}}}", " ".repeat(indent));
+    let last = lines[at..].iter().position(|line| *line == close).map_or(lines.len() - 1, |below| at + below);
+    Excerpt { file, source, line: at + 1, function: [first + 1, last + 1] }
 }
 
 #[cfg(test)]
@@ -92,10 +93,11 @@ mod tests {
             assert_eq!(source.matches(part).count(), 1, "{stage:?}: {part}");
             let excerpt = code(stage);
             assert!(excerpt.text().contains(part.trim()), "{stage:?}: {excerpt:?}");
-            let (function, first) = excerpt.function;
-            let lines: Vec<&str> = source.lines().collect();
-            assert!(lines[first - 1..].join("\n").starts_with(function), "{stage:?}: {excerpt:?}");
-            assert!(function.contains("fn ") && function.ends_with('}'), "{stage:?}: {excerpt:?}");
+            let [first, last] = excerpt.function;
+            assert!((first..=last).contains(&excerpt.line), "{stage:?}: {excerpt:?}");
+            let lines: Vec<&str> = excerpt.lines().collect();
+            assert!(lines[0].contains("fn "), "{stage:?}: {excerpt:?}");
+            assert_eq!(lines[lines.len() - 1].trim(), "}", "{stage:?}: {excerpt:?}");
             assert_eq!(file, stage.describe().file);
         }
         insta::assert_snapshot!(

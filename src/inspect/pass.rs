@@ -9,6 +9,7 @@ use crate::model::Gpt2;
 use crate::sampling::{History, Watch};
 use crate::tensor::Matrix;
 use crate::trace::{NoTrace, Place, Recorder, Stage, Trace};
+use std::sync::Arc;
 
 /// What one pass reads and how the token after it is chosen.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Pass<'a> {
     pub(super) edits: Vec<Edit>,
     /// The token that comes next instead of the chosen one.
     pub(super) forced: Option<TokenId>,
+    /// All stages, and the cache after the pass, if they were [remembered](Self::remember).
+    pub(super) kept: Option<(Keep, KvCache)>,
 }
 
 impl<'a> Pass<'a> {
@@ -43,7 +46,7 @@ impl<'a> Pass<'a> {
         check_ids(model, ids)?;
         options.check(model)?;
         let (ids, prompt_len, read, past) = (ids.to_vec(), ids.len(), ids.len(), model.new_cache());
-        Ok(Self { model, ids, prompt_len, read, past, options, edits: Vec::new(), forced: None })
+        Ok(Self { model, ids, prompt_len, read, past, options, edits: Vec::new(), forced: None, kept: None })
     }
 
     /// The same pass after `prompt_len` of its ids: the others count as new tokens.
@@ -57,6 +60,11 @@ impl<'a> Pass<'a> {
         self.model
     }
 
+    /// How the token after it is chosen.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// The ids that it reads. `[T]`
     pub fn read_ids(&self) -> &[TokenId] {
         &self.ids[self.ids.len() - self.read..]
@@ -65,6 +73,54 @@ impl<'a> Pass<'a> {
     /// How many positions lie before those that it reads.
     pub fn past(&self) -> usize {
         self.past.len()
+    }
+
+    /// The same pass without these parts of the model.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the model has no such part.
+    pub fn without(mut self, edits: Vec<Edit>) -> Result<Self> {
+        edits.iter().try_for_each(|edit| edit.check(&self.model.config))?;
+        (self.edits, self.kept) = (edits, None);
+        Ok(self)
+    }
+
+    /// Runs the model and keeps all its stages, so that many questions about the pass take no further run.
+    #[must_use]
+    pub fn remember(mut self) -> Self {
+        let all: Vec<Place> = Place::all(self.model.config.n_layer).collect();
+        self.kept = Some(self.keep(&all));
+        self
+    }
+
+    /// All stages of the pass.
+    pub fn stages(&self) -> Arc<Recorder> {
+        let all: Vec<Place> = Place::all(self.model.config.n_layer).collect();
+        self.keep(&all).0.recorder
+    }
+
+    /// The token that is chosen, if one can be, and what the next pass needs. `watch` sees every step of the choice.
+    pub fn next(&self, watch: &mut dyn Watch) -> (Option<TokenId>, KvCache) {
+        let logits = Place::new(Stage::LmHead, None);
+        let (keep, cache) = self.keep(&[logits]);
+        (self.choose(keep.row(logits, self.read - 1), &mut NoTrace, watch), cache)
+    }
+
+    /// The pass that reads token `id` after this one; `cache` is what [`next`](Self::next) returned.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the id is unknown.
+    pub fn after(&self, cache: KvCache, id: TokenId) -> Result<Self> {
+        check_ids(self.model, &[id])?;
+        let ids = [&self.ids[..], &[id]].concat();
+        let Self { model, prompt_len, ref options, ref edits, .. } = *self;
+        let (options, edits) = (options.clone(), edits.clone());
+        Ok(Self { model, ids, prompt_len, read: 1, past: cache, options, edits, forced: None, kept: None })
+    }
+
+    /// The prompt and the new tokens that it or an earlier pass reads. `[S]`
+    pub fn ids(&self) -> &[TokenId] {
+        &self.ids
     }
 
     /// Runs the model: `trace` sees every stage, after the edits. Returns the logits `[T, V]`, and the cache with the keys and
@@ -103,17 +159,21 @@ impl<'a> Pass<'a> {
 
     /// The numbers of these stages.
     pub(super) fn keep(&self, places: &[Place]) -> (Keep, KvCache) {
-        let mut keep = Keep { places: places.to_vec(), block: None, recorder: Recorder::new() };
+        if let Some(kept) = &self.kept {
+            return kept.clone();
+        }
+        let mut keep = Keep { places: places.to_vec(), block: None, recorder: Arc::default() };
         let (_, cache) = self.forward(&mut keep);
         (keep, cache)
     }
 }
 
-/// A trace that keeps some stages.
+/// A trace that keeps some stages. Its clones share them.
+#[derive(Clone, Debug)]
 pub(super) struct Keep {
     places: Vec<Place>,
     block: Option<usize>,
-    pub recorder: Recorder,
+    pub recorder: Arc<Recorder>,
 }
 
 impl Keep {
@@ -132,12 +192,12 @@ impl Trace for Keep {
 
     fn enter_block(&mut self, i: Option<usize>) {
         self.block = i;
-        self.recorder.enter_block(i);
+        Arc::make_mut(&mut self.recorder).enter_block(i);
     }
 
     fn record(&mut self, stage: Stage, shape: &[usize], values: &mut [f32]) {
         if self.wants(stage) {
-            self.recorder.record(stage, shape, values);
+            Arc::make_mut(&mut self.recorder).record(stage, shape, values);
         }
     }
 }

@@ -28,12 +28,14 @@
 
 use super::edit::Edit;
 use super::pass::Pass;
+use crate::bpe::Bpe;
 use crate::config::{Config, TokenId};
 use crate::error::Result;
 use crate::generate::check_ids;
 use crate::math;
 use crate::tensor::Weights;
 use crate::trace::{Place, Stage};
+use serde_json::{Value, json};
 
 /// A logit, or the difference of two, as a sum over the parts of the model.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,6 +135,22 @@ impl Why {
             part.without = Some(logit(pass, &[part.edit], self.token, self.against));
             progress();
         }
+    }
+
+    /// The explanation as JSON, with all parts in forward order. Numbers that are not finite are strings.
+    pub fn json(&self, bpe: &Bpe) -> Value {
+        let text = |id: TokenId| bpe.decode_lossy(&[id]).unwrap_or_default();
+        let real = |x: f64| if x.is_finite() { json!(x) } else { json!(x.to_string()) };
+        let parts = self.parts.iter();
+        let parts: Value = parts
+            .map(|part| json!({"name": part.name, "value": real(part.value), "without": part.without.map(real)}))
+            .collect();
+        json!({
+            "position": self.position,
+            "token": {"id": self.token, "text": text(self.token), "logit": real(self.logit)},
+            "against": self.against.map(|id| json!({"id": id, "text": text(id)})),
+            "parts": parts, "sum": real(self.sum), "rounding": real(self.rounding),
+        })
     }
 
     /// The `n` parts of the largest values, the largest first; the number of all others, and their sum.

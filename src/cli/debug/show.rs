@@ -3,7 +3,7 @@
 use super::super::text::{quoted, shorten};
 use super::{Stepper, heat};
 use gpt2::bpe::TokenId;
-use gpt2::inspect::{Excerpt, code};
+use gpt2::inspect::code;
 use gpt2::sampling::candidates::{list, percent};
 use gpt2::softmax::log_softmax;
 use gpt2::trace::{Place, Stage, number};
@@ -57,10 +57,10 @@ impl Stepper<'_> {
 
     /// Prints the function that computes a stage.
     pub fn show_code(&mut self, stage: Stage) -> io::Result<()> {
-        let Excerpt { file, line, function: (function, first) } = code(stage);
-        writeln!(self.out, "{file}")?;
-        function.lines().zip(first..).try_for_each(|(text, number)| {
-            let mark = if number == line { '>' } else { ' ' };
+        let code = code(stage);
+        writeln!(self.out, "{}", code.file)?;
+        code.lines().zip(code.function[0]..).try_for_each(|(text, number)| {
+            let mark = if number == code.line { '>' } else { ' ' };
             writeln!(self.out, "{}", format!("{mark}{number:>4} {text}").trim_end())
         })
     }

@@ -104,7 +104,7 @@ impl Session<'_> {
         let prompt_len = self.generation.ids().len() - self.generation.new_ids().len();
         let mut past = self.generation.cache().clone();
         past.truncate(seen - read);
-        Pass { model: &self.lm.model, ids, prompt_len, read, past, options, edits, forced }
+        Pass { model: &self.lm.model, ids, prompt_len, read, past, options, edits, forced, kept: None }
     }
 
     /// The numbers of a stage of this step; `None` if the step has no such stage.

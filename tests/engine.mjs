@@ -1,0 +1,51 @@
+// Runs the engine of the page in Node: answers one request per line of standard input, with the model of a folder.
+//
+//     node tests/engine.mjs data/engine.wasm data/tales-8m < requests
+//
+// Each answer is a line {"json": ..., "numbers": sha256 of their bytes}. `draw` takes the logits of the last step.
+import { createHash } from 'node:crypto';
+import { readFileSync, readdirSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+
+const [engine, folder] = process.argv.slice(2);
+const { instance } = await WebAssembly.instantiate(readFileSync(engine), {});
+const wasm = instance.exports;
+const bytes = (at, length) => new Uint8Array(wasm.memory.buffer, at, length);
+const put = (data) => {
+  const at = wasm.take(data.length) >>> 0;
+  bytes(at, data.length).set(data);
+  return at;
+};
+function answer(request, numbers = new Uint8Array()) {
+  const text = new TextEncoder().encode(request);
+  const at = wasm.answer(put(text), text.length, put(numbers), numbers.length) >>> 0;
+  const view = new DataView(wasm.memory.buffer);
+  const [length, count] = [view.getUint32(at, true), view.getUint32(at + 4, true)];
+  const json = JSON.parse(new TextDecoder().decode(bytes(at + 8, length)));
+  const own = bytes(at + 8 + Math.ceil(length / 4) * 4, 4 * count).slice();
+  wasm.give_back();
+  return { json, numbers: own };
+}
+
+for (const name of readdirSync(folder).filter((name) => /\.(json|txt|safetensors)$/.test(name))) {
+  const [file, text] = [readFileSync(`${folder}/${name}`), new TextEncoder().encode(name)];
+  const at = wasm.file(put(text), text.length, file.length) >>> 0;
+  bytes(at, file.length).set(file);
+}
+const opened = answer('{"op": "open"}').json;
+if (opened?.error) throw new Error(opened.error);
+
+let logits = new Uint8Array();
+let [steps, begun] = [0, performance.now()];
+for await (const request of createInterface({ input: process.stdin })) {
+  const { op } = JSON.parse(request);
+  const { json, numbers } = answer(request, op === 'draw' ? logits : undefined);
+  if (op === 'begin') [steps, begun] = [0, performance.now()];
+  if (op === 'step' && json?.arrays) {
+    const last = json.arrays.at(-1);
+    logits = numbers.slice(-4 * last.shape.at(-1));
+    steps++;
+  }
+  console.log(JSON.stringify({ json, numbers: createHash('sha256').update(numbers).digest('hex') }));
+  if (json?.end) console.error(`${(steps / ((performance.now() - begun) / 1000)).toFixed(1)} steps a second`);
+}
