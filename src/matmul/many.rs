@@ -26,7 +26,7 @@ use std::ops::Range;
 pub fn sgemm_fuses() -> bool {
     match Simd::current() {
         Simd::Avx2 | Simd::Avx512 | Simd::Neon => true,
-        Simd::Scalar => false,
+        Simd::Scalar | Simd::Simd128 => false,
     }
 }
 

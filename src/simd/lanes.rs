@@ -9,6 +9,7 @@
 //! | `Avx512` | one of 16 lanes |
 //! | `Avx2` | two of 8 |
 //! | `Neon` | four of 4, arm64 |
+//! | `Simd128` | four of 4, WebAssembly |
 //! | [`Plain`] | an array, on any processor |
 
 #[cfg(target_arch = "x86_64")]
@@ -17,11 +18,17 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(not(target_feature = "simd128"))]
 mod plain;
+#[cfg(target_feature = "simd128")]
+mod simd128;
 
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
+#[cfg(not(target_feature = "simd128"))]
 pub use plain::Plain;
+#[cfg(target_feature = "simd128")]
+pub use simd128::Simd128;
 #[cfg(target_arch = "x86_64")]
 pub use {avx2::Avx2, avx512::Avx512};
 

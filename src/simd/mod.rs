@@ -5,6 +5,8 @@
 //! the same bits. The copy is chosen once, at the start: the widest instruction set of the processor, or the one that
 //! the environment variable `GPT2_SIMD` names.
 
+#[cfg(any(test, target_arch = "wasm32"))]
+mod fused;
 mod half;
 pub(crate) mod lanes;
 
@@ -30,10 +32,12 @@ pub enum Simd {
     Avx512,
     /// arm64, which always has NEON with its fused multiply-add: 4 lanes.
     Neon,
+    /// WebAssembly with 4 lanes, chosen when the program is compiled. A fused multiply-add is several operations in f64.
+    Simd128,
 }
 
 // the values of `GPT2_SIMD`, and what `info` and `bench` print
-names!(Simd { Scalar: "scalar", Avx2: "avx2", Avx512: "avx512", Neon: "neon" });
+names!(Simd { Scalar: "scalar", Avx2: "avx2", Avx512: "avx512", Neon: "neon", Simd128: "simd128" });
 
 impl Simd {
     /// The widest instruction set of this machine.
@@ -53,7 +57,13 @@ impl Simd {
                 _ => {}
             }
         }
-        if cfg!(target_arch = "aarch64") { Self::Neon } else { Self::Scalar }
+        if cfg!(target_arch = "aarch64") {
+            Self::Neon
+        } else if cfg!(target_feature = "simd128") {
+            Self::Simd128
+        } else {
+            Self::Scalar
+        }
     }
 
     /// The instruction sets of this machine, the widest last.
@@ -63,6 +73,7 @@ impl Simd {
             Self::Avx2 => &[Self::Scalar, Self::Avx2],
             Self::Avx512 => &[Self::Scalar, Self::Avx2, Self::Avx512],
             Self::Neon => &[Self::Scalar, Self::Neon],
+            Self::Simd128 => &[Self::Simd128],
         }
     }
 
@@ -135,6 +146,9 @@ macro_rules! kernel {
                 $crate::simd::Simd::Avx2 => unsafe { avx2::<$($g,)? $($($c),+)?>($($arg),*) },
                 #[cfg(target_arch = "aarch64")]
                 $crate::simd::Simd::Neon => text::<$($g,)? $crate::simd::lanes::Neon, $($($c),+)?>($($arg),*),
+                #[cfg(target_feature = "simd128")]
+                _ => text::<$($g,)? $crate::simd::lanes::Simd128, $($($c),+)?>($($arg),*),
+                #[cfg(not(target_feature = "simd128"))]
                 _ => text::<$($g,)? $crate::simd::lanes::Plain, $($($c),+)?>($($arg),*),
             }
         }
