@@ -70,6 +70,7 @@ pub use crate::config::TokenId;
 
 use self::{cache::Cache, merge::Merger, pieces::Prepared, vocabulary::Vocabulary};
 use crate::error::Result;
+use crate::format::Folder;
 use std::sync::{Arc, LazyLock};
 use std::{fmt, path::Path};
 
@@ -141,8 +142,8 @@ impl Bpe {
     ///
     /// # Errors
     /// As [`Bpe::from_files`]; and [`Error::File`](crate::error::Error::File) if the tokenizer is of another kind than GPT-2's.
-    pub fn from_folder(folder: &Path) -> Result<Option<Self>> {
-        folder::open(folder)
+    pub fn from_folder(folder: impl Into<Folder>) -> Result<Option<Self>> {
+        folder::open(&folder.into())
     }
 
     /// A vocabulary in the one file of HF's `tokenizers`, `tokenizer.json`.

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Checkpoint, fixture, gpt2};
-use gpt2::checkpoint::{LanguageModel, open};
+use gpt2::checkpoint::{LanguageModel, open, open_files};
 use gpt2::format::safetensors::{SafeTensors, Slot, Tensor, Writer};
 use gpt2::trace::NoTrace;
 use predicates::prelude::*;
@@ -39,6 +39,72 @@ fn edited(of: &str, edit: impl Fn(&str, Vec<usize>) -> Option<(String, Vec<usize
 /// The same with other names only.
 fn renamed(of: &str, name: impl Fn(&str) -> Option<String>) -> Checkpoint {
     edited(of, |old, shape| Some((name(old)?, shape)))
+}
+
+/// The files of a folder, in memory.
+fn in_memory(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
+    let name = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    entries.map(|entry| (name(&entry), std::fs::read(entry.path()).expect("a file"))).collect()
+}
+
+/// Writes the weights of a folder again, in two files and the list of them.
+fn in_parts(folder: &Checkpoint) {
+    let whole = folder.file("model.safetensors");
+    let tensors: Vec<_> = SafeTensors::open(&whole).expect("a checkpoint").tensors.into_iter().collect();
+    let mut weight_map = serde_json::Map::new();
+    for (part, tensors) in ["part-1.safetensors", "part-2.safetensors"].iter().zip(tensors.chunks(20)) {
+        let slot = |(name, tensor): &(String, Tensor)| {
+            weight_map.insert(name.clone(), json!(part));
+            Slot { name: name.clone(), dtype: "F32", shape: tensor.shape.clone() }
+        };
+        let slots: Vec<Slot> = tensors.iter().map(slot).collect();
+        let mut writer = Writer::create(&folder.file(part), &slots, &BTreeMap::new()).expect("a file");
+        tensors.iter().for_each(|(name, tensor)| writer.write(name, &tensor.bytes).expect("it is written"));
+        writer.finish().expect("a file");
+    }
+    folder.write("model.safetensors.index.json", json!({ "weight_map": weight_map }).to_string());
+    std::fs::remove_file(whole).expect("it is removed");
+}
+
+#[test]
+fn files_in_memory_are_read_as_a_folder_is() {
+    for name in ["base", "bf16", "f16", "untied", "in parts"] {
+        let folder = if name == "in parts" {
+            let folder = Checkpoint::copy("base");
+            in_parts(&folder);
+            folder
+        } else {
+            Checkpoint::copy(name)
+        };
+        folder.write("generation_config.json", r#"{"top_k": 7, "unknown": 1}"#);
+        let [a, b] = [open(folder.path()), open_files(name, in_memory(folder.path()))];
+        let [a, b] = [a.expect(name), b.expect(name)];
+        assert_eq!(bits(&a), bits(&b), "{name}");
+        assert_eq!((a.notes, a.generation_config), (b.notes, b.generation_config), "{name}");
+    }
+    let folder = Checkpoint::copy("base").with_bytes_as_tokens();
+    let text = "bytes as tokens, and others";
+    let ids = open(folder.path()).expect("a checkpoint").bpe.encode(text);
+    assert_eq!(open_files("base", in_memory(folder.path())).expect("a checkpoint").bpe.encode(text), ids);
+    assert_eq!(ids.len(), text.len());
+}
+
+#[test]
+fn files_in_memory_that_are_missing_are_named() {
+    let folder = Checkpoint::copy("base");
+    in_parts(&folder);
+    let without = |name: &str| {
+        let files = in_memory(folder.path()).into_iter().filter(|(file, _)| file != name);
+        open_files("base", files).expect_err(name).to_string()
+    };
+    assert!(without("config.json").starts_with("the files: there is no config.json"));
+    assert!(without("model.safetensors.index.json").starts_with("part-1.safetensors: "));
+    assert!(
+        without("part-2.safetensors").starts_with("part-2.safetensors: model.safetensors.index.json lists")
+    );
+    let nothing = open_files::<&str>("base", []).expect_err("nothing").to_string();
+    assert!(nothing.starts_with("the files: there is no model.safetensors"), "{nothing}");
 }
 
 #[test]

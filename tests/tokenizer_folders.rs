@@ -2,6 +2,7 @@
 //! `make_folder_fixtures.py` recorded them.
 
 use gpt2::bpe::{Bpe, TokenId};
+use gpt2::format::Folder;
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 use tempfile::TempDir;
@@ -53,6 +54,12 @@ fn folders_are_read_as_auto_tokenizer_reads_them() {
                 continue;
             }
         };
+        let entries = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry"));
+        let files = entries.map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, fs::read(entry.path()).expect("a file"))
+        });
+        let in_memory = Bpe::from_folder(files.collect::<Folder>()).expect("files").expect("a tokenizer");
         for added in case["added"].as_array().expect("a list") {
             let id = added[0].as_u64().expect("an id") as TokenId;
             if bpe.token_bytes(id) != added[1].as_str().map(str::as_bytes) {
@@ -62,11 +69,13 @@ fn folders_are_read_as_auto_tokenizer_reads_them() {
         for text in case["texts"].as_array().expect("a list") {
             let (special, plain) = (ids(&text[1]), ids(&text[2]));
             let text = text[0].as_str().expect("a text");
-            for (found, expected, what) in
-                [(bpe.encode_with_special(text), special, "special"), (bpe.encode(text), plain, "plain")]
-            {
+            for (found, expected, what) in [
+                (bpe.encode_with_special(text), &special, "special"),
+                (bpe.encode(text), &plain, "plain"),
+                (in_memory.encode(text), &plain, "in memory"),
+            ] {
                 compared += 1;
-                if found != expected {
+                if found != *expected {
                     differ.push(format!(
                         "{number}: {text:?} {what}: {found:?}, not {expected:?}\n   {}",
                         case["files"]

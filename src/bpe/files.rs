@@ -8,7 +8,7 @@
 
 use super::builder::{Builder, quoted};
 use crate::error::{Error, Result};
-use crate::format::{Pairs, foreign};
+use crate::format::{Folder, Pairs, foreign};
 use serde::Deserialize;
 use std::{fs::File, io::Read, path::Path};
 
@@ -43,6 +43,15 @@ pub fn two_tokens(merge: &str) -> Option<[&str; 2]> {
 
 /// A whole file of text.
 pub fn read(path: &Path) -> Result<String> {
+    text(path, bytes(path)?)
+}
+
+/// A whole file of text, of a folder.
+pub fn read_in(folder: &Folder, name: &str) -> Result<String> {
+    text(&folder.path(name), folder.read(name, bytes)?)
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(Error::io(path))?;
     let mut len = file.metadata().map_err(Error::io(path))?.len();
     let mut bytes = Vec::new();
@@ -53,6 +62,10 @@ pub fn read(path: &Path) -> Result<String> {
     if len > MOST_BYTES {
         return Err(Error::file(path, format!("longer than {} MiB: not a vocabulary", MOST_BYTES >> 20)));
     }
+    Ok(bytes)
+}
+
+fn text(path: &Path, bytes: Vec<u8>) -> Result<String> {
     if let Some(problem) = foreign::text(path, &bytes) {
         return Err(Error::file(path, problem));
     }

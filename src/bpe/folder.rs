@@ -19,7 +19,13 @@ use super::tokenizer_json::{Added, TokenizerJson};
 use super::vocabulary::{END_OF_TEXT, Vocabulary};
 use super::{Bpe, GPT2_MERGES, GPT2_VOCAB};
 use crate::error::{Error, Result};
+use crate::format::Folder;
 use std::path::{Path, PathBuf};
+
+/// The files of tokenizers of GPT-2's kind.
+const VOCAB: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+const JSON: &str = "tokenizer.json";
 
 /// The files of tokenizers of other kinds.
 const OTHERS: [(&str, &str); 8] = [
@@ -37,17 +43,17 @@ const OTHERS: [(&str, &str); 8] = [
 ];
 
 /// The tokenizer of a folder, if it has one.
-pub fn open(folder: &Path) -> Result<Option<Bpe>> {
-    let file = |name: &str| folder.join(name);
-    let [vocab, merges, json] = ["vocab.json", "merges.txt", "tokenizer.json"].map(file);
-    let not_plain = |path: &&PathBuf| path.exists() && !path.is_file();
+pub fn open(folder: &Folder) -> Result<Option<Bpe>> {
+    let [vocab, merges, json] = [VOCAB, MERGES, JSON].map(|name| folder.path(name));
+    let on_disk = matches!(folder, Folder::Disk(_));
+    let not_plain = |path: &&PathBuf| on_disk && path.exists() && !path.is_file();
     if let Some(path) = [&vocab, &merges, &json].into_iter().find(not_plain) {
         return Err(Error::file(path, "is not a plain file"));
     }
     let settings = Settings::open(folder)?;
-    let as_it_is = settings.takes_the_file_as_it_is()? && json.exists();
-    if json.exists() {
-        let file = TokenizerJson::open(&json)?;
+    let as_it_is = settings.takes_the_file_as_it_is()? && folder.has(JSON);
+    if folder.has(JSON) {
+        let file = TokenizerJson::parse(&json, &files::read_in(folder, JSON)?)?;
         let of_file: Vec<_> = file.added().iter().map(|Added { id, token }| (*id, token.clone())).collect();
         let tokens = settings.tokens(of_file.iter().cloned(), !as_it_is)?;
         let known: Vec<_> = of_file.into_iter().filter(|_| as_it_is).collect();
@@ -60,18 +66,24 @@ pub fn open(folder: &Path) -> Result<Option<Bpe>> {
             file.builder(!as_it_is).and_then(|builder| add(builder, &all)).map_err(Error::in_file(&json))?;
         return Ok(Some(Bpe { vocabulary: builder.finish(frame).into() }));
     }
-    match (vocab.exists(), merges.exists()) {
+    match (folder.has(VOCAB), folder.has(MERGES)) {
         (true, true) => (),
         (true, false) => {
-            return Err(Error::file(folder, "there is a vocab.json but no merges.txt; both are needed"));
+            return Err(Error::file(
+                folder.place(),
+                "there is a vocab.json but no merges.txt; both are needed",
+            ));
         }
         (false, true) => {
-            return Err(Error::file(folder, "there is a merges.txt but no vocab.json; both are needed"));
+            return Err(Error::file(
+                folder.place(),
+                "there is a merges.txt but no vocab.json; both are needed",
+            ));
         }
         (false, false) => {
-            return match OTHERS.iter().find(|(name, _)| folder.join(name).exists()) {
+            return match OTHERS.iter().find(|(name, _)| folder.has(name)) {
                 Some((name, what)) => Err(Error::file(
-                    folder.join(name),
+                    folder.path(name),
                     format!(
                         "the folder's tokenizer is {what}, and not vocab.json and merges.txt, or tokenizer.json, of GPT-2's kind"
                     ),
@@ -80,7 +92,7 @@ pub fn open(folder: &Path) -> Result<Option<Bpe>> {
             };
         }
     }
-    let texts = [files::read(&vocab)?, files::read(&merges)?];
+    let texts = [files::read_in(folder, VOCAB)?, files::read_in(folder, MERGES)?];
     let tokens = settings.tokens(std::iter::empty(), true)?;
     let additions = tokens.additions(&[]);
     let usual = additions.iter().all(|(_, token)| *token == AddedToken::special(END_OF_TEXT));
@@ -112,7 +124,7 @@ pub fn plain(vocab: (&Path, &str), merges: (&Path, &str)) -> Result<Vocabulary> 
 
 /// A `tokenizer.json` without any other file.
 pub fn tokenizer_json(path: &Path) -> Result<Vocabulary> {
-    let file = TokenizerJson::open(path)?;
+    let file = TokenizerJson::parse(path, &files::read(path)?)?;
     let mut builder = file.builder(false).map_err(Error::in_file(path))?;
     let added = file.added().iter().try_for_each(|Added { id, token }| builder.added(token, Some(*id)));
     added.map_err(Error::in_file(path))?;

@@ -13,11 +13,10 @@ use super::added::AddedToken;
 use super::tokenizer_config::{Setting, optional};
 use super::vocabulary::END_OF_TEXT;
 use crate::error::{Error, Result};
-use crate::format::Pairs;
+use crate::format::{Folder, Pairs};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 
 /// The tokens that have names in every tokenizer. GPT-2's own has the first three.
 const NAMED: [&str; 7] =
@@ -50,14 +49,14 @@ impl SpecialTokens {
     /// Reads the files of a folder. `values` are those of `tokenizer_config.json`, `of_file` the tokens of
     /// `tokenizer.json`. A tokenizer of GPT-2's class has an end-of-text token even where nothing says so.
     pub fn open(
-        folder: &Path,
+        folder: &Folder,
         values: &[(String, Setting)],
         of_file: impl Iterator<Item = (u64, AddedToken)>,
         gpt2: bool,
     ) -> Result<Self> {
         let problem = |key: String| {
             Error::file(
-                folder.join("tokenizer_config.json"),
+                folder.path("tokenizer_config.json"),
                 format!("{key} is not what transformers writes there"),
             )
         };
@@ -70,7 +69,7 @@ impl SpecialTokens {
             let map = map.map_or(Ok(()), |Pairs(map)| sorting.map(map));
             map.map_err(|key| {
                 Error::file(
-                    folder.join("special_tokens_map.json"),
+                    folder.path("special_tokens_map.json"),
                     format!("{key} is not a token or a list of them"),
                 )
             })?;

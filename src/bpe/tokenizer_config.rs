@@ -2,15 +2,14 @@
 
 use super::added::AddedToken;
 use super::builder::{Builder, quoted};
-use super::files::{parse, read};
+use super::files::{parse, read_in};
 use super::pieces::Frame;
 use super::special_tokens::SpecialTokens;
 use crate::config::TokenId;
 use crate::error::{Error, Result};
-use crate::format::Pairs;
+use crate::format::{Folder, Pairs};
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
 use serde_json::value::{RawValue, Value};
-use std::path::{Path, PathBuf};
 
 /// Classes that take a `tokenizer.json` as it is.
 const GENERIC: [&str; 4] =
@@ -18,7 +17,7 @@ const GENERIC: [&str; 4] =
 
 /// The settings of a folder's tokenizer.
 pub struct Settings {
-    folder: PathBuf,
+    folder: Folder,
     /// Of `tokenizer_config.json`, in the order of the file.
     values: Vec<(String, Setting)>,
 }
@@ -45,16 +44,15 @@ impl<'de> Deserialize<'de> for Setting {
 }
 
 /// The JSON of a file of a folder, if it is there.
-pub fn optional<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>> {
-    let path = folder.join(name);
-    path.exists().then(|| parse(&path, &read(&path)?)).transpose()
+pub fn optional<T: DeserializeOwned>(folder: &Folder, name: &str) -> Result<Option<T>> {
+    folder.has(name).then(|| parse(&folder.path(name), &read_in(folder, name)?)).transpose()
 }
 
 impl Settings {
     /// Reads the `tokenizer_config.json` of a folder; without one, everything is at its default.
-    pub fn open(folder: &Path) -> Result<Self> {
+    pub fn open(folder: &Folder) -> Result<Self> {
         let values = optional(folder, "tokenizer_config.json")?.map(|Pairs(values)| values);
-        Ok(Self { folder: folder.into(), values: values.unwrap_or_default() })
+        Ok(Self { folder: folder.clone(), values: values.unwrap_or_default() })
     }
 
     /// The value of a key; the last one, where it is there twice.
@@ -69,7 +67,7 @@ impl Settings {
             Some(Setting::Other(Value::Bool(on))) => Ok(*on),
             Some(_) => {
                 let problem = format!("{key} is neither true nor false");
-                Err(Error::file(self.folder.join("tokenizer_config.json"), problem))
+                Err(Error::file(self.folder.path("tokenizer_config.json"), problem))
             }
         }
     }
@@ -82,7 +80,7 @@ impl Settings {
         let (mut file, mut class) = ("tokenizer_config.json", None);
         if let Some(Setting::Other(Value::String(name))) = self.get("tokenizer_class") {
             class = Some(name.clone());
-        } else if let Ok(json) = std::fs::read(self.folder.join("config.json")) {
+        } else if let Ok(json) = self.folder.map("config.json") {
             // what else may be wrong with this file is said when the model is opened
             file = "config.json";
             let config: Value = serde_json::from_slice(&json).unwrap_or_default();
@@ -96,7 +94,7 @@ impl Settings {
                 let problem = format!(
                     "tokenizer_class is {class}, not GPT-2's: only GPT2Tokenizer and PreTrainedTokenizerFast are read"
                 );
-                Err(Error::file(self.folder.join(file), problem))
+                Err(Error::file(self.folder.path(file), problem))
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use super::added::AddedToken;
 use super::builder::{Builder, quoted};
-use super::files::{parse, read, two_tokens};
+use super::files::{parse, two_tokens};
 use super::pieces::Frame;
 use crate::config::TokenId;
 use crate::error::{Error, Result};
@@ -52,15 +52,14 @@ impl<'de> Deserialize<'de> for Added {
 }
 
 impl TokenizerJson {
-    /// Reads a file.
-    pub fn open(path: &Path) -> Result<Self> {
-        let text = read(path)?;
+    /// Reads the text of a file.
+    pub fn parse(path: &Path, text: &str) -> Result<Self> {
         // in two passes: the tables of another kind of tokenizer have other types
-        let settings: Settings = parse(path, &text)?;
+        let settings: Settings = parse(path, text)?;
         settings.check().map_err(Error::in_file(path))?;
         let frame = settings.frame().map_err(Error::in_file(path))?;
         let unknown = settings.model.unk_token.as_str().map(String::from);
-        Ok(Self { tables: parse(path, &text)?, frame, unknown })
+        Ok(Self { tables: parse(path, text)?, frame, unknown })
     }
 
     /// The added tokens, in the order of the file.

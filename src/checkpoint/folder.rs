@@ -5,8 +5,7 @@ use crate::bpe::Bpe;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::safetensors::SafeTensors;
-use crate::format::{Bytes, foreign, json::from_json};
-use serde::de::DeserializeOwned;
+use crate::format::{Bytes, Folder, foreign, json::from_json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -37,15 +36,32 @@ pub(super) const COMPANIONS: [(&str, &str); 8] = [
 /// [`Error::Io`] and [`Error::File`], which name the file and what is wrong with it; [`Error::Input`] for a name that is
 /// not in the cache.
 pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
-    let name = model.as_ref().display().to_string();
-    let Files { folder, weights, config, generation_config, tensors, bpe } = files(model.as_ref())?;
-    let bpe = bpe.map_or_else(|| tokenizer(&folder), Ok)?;
-    with_tensors(name, bpe, tensors, config, generation_config?, &weights)
+    model_of(model.as_ref().display().to_string(), files(model.as_ref())?)
+}
+
+/// Opens the files of a folder that lie in memory, each with its name: what a web page has fetched, say.
+///
+/// ```
+/// # let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/tales-8m");
+/// let names = ["config.json", "model.safetensors", "vocab.json", "merges.txt"];
+/// let files = names.map(|name| (name, std::fs::read(folder.join(name)).expect("a file")));
+/// let lm = gpt2::checkpoint::open_files("tales-8m", files)?;
+/// # assert_eq!(lm.bpe.encode(" time"), [640]);
+/// # Ok::<(), gpt2::error::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::File`], as [`open`].
+pub fn open_files<N: Into<String>>(
+    name: &str,
+    files: impl IntoIterator<Item = (N, Vec<u8>)>,
+) -> Result<LanguageModel> {
+    model_of(name.into(), folder_files(files.into_iter().collect())?)
 }
 
 /// The files of a model, read but not yet checked against each other.
 pub(super) struct Files {
-    pub folder: PathBuf,
+    pub folder: Folder,
     /// The file that lists the tensors.
     pub weights: PathBuf,
     pub config: Config,
@@ -58,50 +74,45 @@ pub(super) struct Files {
 /// Reads the files of a model.
 pub(super) fn files(model: &Path) -> Result<Files> {
     let (folder, file) = place(model)?;
-    let mut bpe = None;
-    let mut defaults = None;
-    let (config, tensors, weights) = match file {
-        None => {
-            let (tensors, weights) = folder_tensors(&folder)?;
-            (folder_config(&folder)?, tensors, weights)
+    let folder = Folder::Disk(folder);
+    let Some(file) = file else { return folder_files(folder) };
+    if let Some([part, parts]) = foreign::part(&file).filter(|[_, parts]| *parts > 1) {
+        let problem =
+            format!("part {part} of the {parts} parts of a model; give the folder with all of them");
+        return Err(Error::file(file, problem));
+    }
+    let (mut bpe, mut defaults) = (None, None);
+    let bytes = Bytes::map(&file)?;
+    let (config, tensors) = if gguf::is(&bytes) {
+        let (config, tensors, own) = gguf::read(&file, &bytes)?;
+        bpe = own;
+        (config, tensors)
+    } else if llmc::is(&bytes) {
+        llmc::read(&file, &bytes)?
+    } else {
+        let tensors = SafeTensors::of(&file, &bytes)?;
+        if let Some(problem) = foreign::adapter(&file, tensors.tensors.keys()) {
+            return Err(Error::file(file, problem));
         }
-        Some(file) => {
-            if let Some([part, parts]) = foreign::part(&file).filter(|[_, parts]| *parts > 1) {
-                let problem =
-                    format!("part {part} of the {parts} parts of a model; give the folder with all of them");
-                return Err(Error::file(file, problem));
-            }
-            let bytes = Bytes::map(&file)?;
-            if gguf::is(&bytes) {
-                let (config, tensors, own) = gguf::read(&file, &bytes)?;
-                bpe = own;
-                (config, tensors, file)
-            } else if llmc::is(&bytes) {
-                let (config, tensors) = llmc::read(&file, &bytes)?;
-                (config, tensors, file)
-            } else {
-                let tensors = SafeTensors::open(&file)?;
-                if let Some(problem) = foreign::adapter(&file, tensors.tensors.keys()) {
-                    return Err(Error::file(file, problem));
-                }
-                defaults = own_generation_config(&file, &tensors);
-                (file_config(&file, &folder, &tensors)?, tensors, file)
-            }
-        }
+        defaults = own_generation_config(&file, &tensors);
+        (file_config(&file, &folder, &tensors)?, tensors)
     };
     let generation_config = defaults.unwrap_or_else(|| generation_config(&folder));
-    Ok(Files { folder, weights, config, generation_config, tensors, bpe })
+    Ok(Files { folder, weights: file, config, generation_config, tensors, bpe })
 }
 
-/// The model of these tensors, which the file `weights` lists.
-fn with_tensors(
-    name: String,
-    bpe: Bpe,
-    tensors: SafeTensors,
-    mut config: Config,
-    generation_config: GenerationConfig,
-    weights: &Path,
-) -> Result<LanguageModel> {
+/// Reads the files of a folder.
+fn folder_files(folder: Folder) -> Result<Files> {
+    let (tensors, weights) = folder_tensors(&folder)?;
+    let (config, generation_config) = (folder_config(&folder)?, generation_config(&folder));
+    Ok(Files { folder, weights, config, generation_config, tensors, bpe: None })
+}
+
+/// The model of these files.
+fn model_of(name: String, files: Files) -> Result<LanguageModel> {
+    let Files { folder, weights, mut config, generation_config, tensors, bpe } = files;
+    let bpe = bpe.map_or_else(|| tokenizer(&folder), Ok)?;
+    let generation_config = generation_config?;
     if let Some(ids) = &generation_config.eos_token_ids {
         config.eos_token_ids.clone_from(ids);
     }
@@ -124,7 +135,7 @@ pub fn open_tokenizer(model: impl AsRef<Path>) -> Result<Bpe> {
         Some((file, bytes)) => gguf::read_tokenizer(&file, &bytes)?,
         None => None,
     };
-    own.map_or_else(|| tokenizer(&folder), Ok)
+    own.map_or_else(|| tokenizer(&folder.as_path().into()), Ok)
 }
 
 /// The folder whose tokenizer and configuration belong to a model; `None` for a file of a format that holds its own
@@ -159,18 +170,14 @@ pub(super) fn place(model: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
 
 /// The small model that is part of the program; its card is `data/tales-8m/README.md`.
 pub fn bundled() -> LanguageModel {
-    let path = Path::new("the bundled model");
-    let load = || -> Result<LanguageModel> {
-        let config = Config::from_json(CONFIG).map_err(Error::in_file(path))?;
-        let tensors = SafeTensors::parse(path, &Bytes::from_static(&BUNDLED.0))?;
-        with_tensors("tales-8m".into(), Bpe::gpt2(), tensors, config, GenerationConfig::default(), path)
-    };
-    load().expect("the bundled model is whole: the tests open it")
+    let folder = bundled_files().map(|(name, bytes)| (name, Bytes::from_static(bytes))).into_iter().collect();
+    let model = folder_files(folder).and_then(|files| model_of("tales-8m".into(), files));
+    model.expect("the bundled model is whole: the tests open it")
 }
 
 /// The files of the bundled model, with their names. Its tokenizer is GPT-2's own.
 pub fn bundled_files() -> [(&'static str, &'static [u8]); 2] {
-    [("config.json", CONFIG), ("model.safetensors", &BUNDLED.0)]
+    [("config.json", CONFIG), (SINGLE, &BUNDLED.0)]
 }
 
 /// Aligns the bytes for numbers.
@@ -183,21 +190,23 @@ const CONFIG: &[u8] = include_bytes!("../../data/tales-8m/config.json");
 /// The file of the defaults for generation.
 const GENERATION_CONFIG: &str = "generation_config.json";
 
-fn folder_config(folder: &Path) -> Result<Config> {
-    let path = folder.join("config.json");
-    if !path.exists() {
+/// The file of the model's shape.
+const CONFIG: &str = "config.json";
+
+fn folder_config(folder: &Folder) -> Result<Config> {
+    if !folder.has(CONFIG) {
         let problem = "there is no config.json; a model's folder holds config.json and model.safetensors";
-        return Err(Error::file(folder, problem));
+        return Err(Error::file(folder.place(), problem));
     }
-    read_config(&path)
+    Config::from_json(&read_small(folder, CONFIG)?).map_err(Error::in_file(folder.path(CONFIG)))
 }
 
-fn generation_config(folder: &Path) -> Result<GenerationConfig> {
-    let path = folder.join(GENERATION_CONFIG);
-    if !path.exists() {
+fn generation_config(folder: &Folder) -> Result<GenerationConfig> {
+    if !folder.has(GENERATION_CONFIG) {
         return Ok(GenerationConfig::default());
     }
-    GenerationConfig::from_json(&read_small(&path)?).map_err(Error::in_file(path))
+    let json = read_small(folder, GENERATION_CONFIG)?;
+    GenerationConfig::from_json(&json).map_err(Error::in_file(folder.path(GENERATION_CONFIG)))
 }
 
 /// The defaults for generation that a single file holds.
@@ -208,75 +217,73 @@ fn own_generation_config(path: &Path, tensors: &SafeTensors) -> Option<Result<Ge
 }
 
 /// The configuration of a single file: its own, else the `config.json` of its folder, else a guess from the shapes.
-fn file_config(path: &Path, folder: &Path, tensors: &SafeTensors) -> Result<Config> {
-    let beside = folder.join("config.json");
+fn file_config(path: &Path, folder: &Folder, tensors: &SafeTensors) -> Result<Config> {
     if let Some(config) = tensors.metadata.get(save::CONFIG) {
         let problem = |problem| format!("{} in __metadata__: {problem}", save::CONFIG);
         Config::from_json(config.as_bytes()).map_err(problem).map_err(Error::in_file(path))
-    } else if beside.exists() {
-        read_config(&beside)
+    } else if folder.has(CONFIG) {
+        folder_config(folder)
     } else {
         weights::guess_config(tensors).map_err(Error::in_file(path))
     }
 }
 
 /// The folder's tokenizer, or GPT-2's own if it has none.
-fn tokenizer(folder: &Path) -> Result<Bpe> {
-    Ok(Bpe::from_folder(folder)?.unwrap_or_else(Bpe::gpt2))
+fn tokenizer(folder: &Folder) -> Result<Bpe> {
+    Ok(Bpe::from_folder(folder.clone())?.unwrap_or_else(Bpe::gpt2))
 }
 
 /// The tensors of `model.safetensors`, or of the files of its index; and the file that lists them.
-fn folder_tensors(folder: &Path) -> Result<(SafeTensors, PathBuf)> {
+fn folder_tensors(folder: &Folder) -> Result<(SafeTensors, PathBuf)> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
     from_json!(Index { "weight_map" weight_map });
-    let [single, index] = [SINGLE, INDEX].map(|name| folder.join(name));
-    if single.exists() {
-        return Ok((SafeTensors::open(&single)?, single));
+    let read = |name: &str| SafeTensors::of(&folder.path(name), &folder.map(name)?);
+    if folder.has(SINGLE) {
+        return Ok((read(SINGLE)?, folder.path(SINGLE)));
     }
-    if !index.exists() {
+    if !folder.has(INDEX) {
         let nothing =
             "there is no model.safetensors; a model's folder holds config.json and model.safetensors";
-        let (path, problem) = foreign::folder(folder).unwrap_or((folder.into(), nothing.into()));
+        let (path, problem) = foreign::folder(folder).unwrap_or((folder.place(), nothing.into()));
         return Err(Error::file(path, problem));
     }
-    let files: BTreeSet<String> = read_json::<Index>(&index)?.weight_map.into_values().collect();
+    let index = folder.path(INDEX);
+    let list: Index = serde_json::from_slice(&read_small(folder, INDEX)?)
+        .map_err(|e| Error::file(&index, format!("not the expected JSON: {e}")))?;
+    let files: BTreeSet<String> = list.weight_map.into_values().collect();
     let mut all = SafeTensors::default();
     for file in files {
         if Path::new(&file).components().count() != 1 || file.starts_with('.') {
             return Err(Error::file(&index, format!("{file:?} is not a file of this folder")));
         }
-        let path = folder.join(file);
-        if !path.exists() {
-            return Err(Error::file(path, format!("{INDEX} lists it, but it is not there; fetch it too")));
+        if !folder.has(&file) {
+            let problem = format!("{INDEX} lists it, but it is not there; fetch it too");
+            return Err(Error::file(folder.path(&file), problem));
         }
-        let part = SafeTensors::open(&path)?;
+        let part = read(&file)?;
         all.tensors.extend(part.tensors);
         all.metadata.extend(part.metadata);
     }
     Ok((all, index))
 }
 
-fn read_config(path: &Path) -> Result<Config> {
-    Config::from_json(&read_small(path)?).map_err(Error::in_file(path))
+/// The bytes of a small text file.
+fn read_small(folder: &Folder, name: &str) -> Result<Vec<u8>> {
+    let (path, text) = (folder.path(name), folder.read(name, small)?);
+    match foreign::text(&path, &text) {
+        Some(problem) => Err(Error::file(path, problem)),
+        None => Ok(text),
+    }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let json = read_small(path)?;
-    serde_json::from_slice(&json).map_err(|e| Error::file(path, format!("not the expected JSON: {e}")))
-}
-
-/// The bytes of a small text file. A device or a pipe, which may have no end, is refused.
-fn read_small(path: &Path) -> Result<Vec<u8>> {
+/// The bytes of a small file of the disk. A device or a pipe, which may have no end, is refused.
+fn small(path: &Path) -> Result<Vec<u8>> {
     const LARGEST: u64 = 64 << 20;
     let about = std::fs::metadata(path).map_err(Error::io(path))?;
     if !about.is_file() || about.len() > LARGEST {
         return Err(Error::file(path, "not a file of at most 64 MiB"));
     }
-    let text = std::fs::read(path).map_err(Error::io(path))?;
-    match foreign::text(path, &text) {
-        Some(problem) => Err(Error::file(path, problem)),
-        None => Ok(text),
-    }
+    std::fs::read(path).map_err(Error::io(path))
 }

@@ -78,6 +78,12 @@ fn in_large_pages(bytes: &[u8]) -> std::io::Result<Mmap> {
     map.make_read_only()
 }
 
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { range: 0..bytes.len(), owner: Arc::new(bytes) }
+    }
+}
+
 impl Deref for Bytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

@@ -3,6 +3,7 @@
 //! The first bytes tell, or the name where a format has no mark of its own. Pickles can run code when they are read, so
 //! none is read here: each answer names the command that converts a file with the tools it was made with.
 
+use super::Folder;
 use std::path::{Path, PathBuf};
 
 /// A kind of file that people have where a model is expected.
@@ -66,9 +67,8 @@ pub fn file(path: &Path, content: &[u8]) -> Option<String> {
 }
 
 /// What a folder without `model.safetensors` holds instead: the file that tells, and what to do about it.
-pub fn folder(folder: &Path) -> Option<(PathBuf, String)> {
-    let files = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let (row, path) = files.filter_map(|path| Some((by_name(&path)?.0, path))).min()?;
+pub fn folder(folder: &Folder) -> Option<(PathBuf, String)> {
+    let (row, path) = folder.paths().into_iter().filter_map(|path| Some((by_name(&path)?.0, path))).min()?;
     let problem = NAMES[row].0.about(&path);
     Some((path, problem))
 }
@@ -224,7 +224,7 @@ mod tests {
             for name in names {
                 std::fs::write(place.path().join(name), "x").expect("it is written");
             }
-            folder(place.path())
+            folder(&place.path().into())
         };
         assert_eq!(about(&["config.json", "vocab.json", "merges.txt"]), None);
         for (names, first, part) in [
@@ -237,7 +237,7 @@ mod tests {
             let (path, problem) = about(names).expect("known");
             assert!(path.ends_with(first) && problem.contains(part), "{names:?}: {path:?} {problem}");
         }
-        assert_eq!(folder(Path::new("/no/such/folder")), None);
+        assert_eq!(folder(&"/no/such/folder".into()), None);
     }
 
     #[test]

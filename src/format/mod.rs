@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`Bytes`] | a shared, read-only range of bytes: of a mapped file, of the program, or of a copy |
+//! | [`Folder`] | files by name: of a folder on the disk, or in memory |
 //! | [`safetensors`] | named tensors in one file: read, written, or appended tensor by tensor |
 //! | [`gguf`] | llama.cpp's format: named values and tensors, read and written |
 //! | [`llmc_state`] | llm.c's debug state, as the trace of a port |
@@ -14,6 +15,7 @@
 //! All formats are little-endian. What the tensors mean is [`checkpoint`](crate::checkpoint)'s business.
 
 mod bytes;
+mod folder;
 pub(crate) mod foreign;
 pub mod gguf;
 pub(crate) mod json;
@@ -23,5 +25,6 @@ pub mod safetensors;
 mod unfinished;
 
 pub use bytes::Bytes;
+pub use folder::Folder;
 pub(crate) use pairs::Pairs;
 pub use unfinished::write_whole;

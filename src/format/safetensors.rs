@@ -99,10 +99,14 @@ impl SafeTensors {
     /// # Errors
     /// As [`Bytes::map`] and [`parse`](Self::parse).
     pub fn open(path: &Path) -> Result<Self> {
-        let file = Bytes::map(path)?;
-        match foreign::file(path, &file) {
+        Self::of(path, &Bytes::map(path)?)
+    }
+
+    /// Reads the header of a file, and says what it is if it is of another kind.
+    pub(crate) fn of(path: &Path, file: &Bytes) -> Result<Self> {
+        match foreign::file(path, file) {
             Some(problem) => Err(Error::file(path, problem)),
-            None => Self::parse(path, &file),
+            None => Self::parse(path, file),
         }
     }
 

@@ -113,7 +113,9 @@ mod tests {
         // 2^-127 + 2^-150 + 2^-197: beside the middle of two subnormals, and f64 loses by how much
         let (a, b) = (1.0 + 2f32.powi(-23), 1.0 - 2f32.powi(-23) + 2f32.powi(-22));
         for scale in [2f32.powi(-75), -2f32.powi(-75)] {
-            for c in [f32::from_bits(1 << 22), f32::from_bits(3), f32::from_bits(0x7f_ffff), f32::MIN_POSITIVE] {
+            for c in
+                [f32::from_bits(1 << 22), f32::from_bits(3), f32::from_bits(0x7f_ffff), f32::MIN_POSITIVE]
+            {
                 assert_eq!(fma(a * scale, b * 2f32.powi(-75), c), (a * scale).mul_add(b * 2f32.powi(-75), c));
             }
         }
