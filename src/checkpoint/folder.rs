@@ -177,7 +177,7 @@ pub fn bundled() -> LanguageModel {
 
 /// The files of the bundled model, with their names. Its tokenizer is GPT-2's own.
 pub fn bundled_files() -> [(&'static str, &'static [u8]); 2] {
-    [("config.json", CONFIG), (SINGLE, &BUNDLED.0)]
+    [(CONFIG, BUNDLED_CONFIG), (SINGLE, &BUNDLED.0)]
 }
 
 /// Aligns the bytes for numbers.
@@ -185,7 +185,7 @@ pub fn bundled_files() -> [(&'static str, &'static [u8]); 2] {
 struct Aligned<T: ?Sized>(T);
 
 static BUNDLED: &Aligned<[u8]> = &Aligned(*include_bytes!("../../data/tales-8m/model.safetensors"));
-const CONFIG: &[u8] = include_bytes!("../../data/tales-8m/config.json");
+const BUNDLED_CONFIG: &[u8] = include_bytes!("../../data/tales-8m/config.json");
 
 /// The file of the defaults for generation.
 const GENERATION_CONFIG: &str = "generation_config.json";

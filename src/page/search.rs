@@ -18,7 +18,7 @@ pub fn beams(lm: &LanguageModel, prompt: &[TokenId], options: Options, num_beams
     let beams = Beams { num_beams, ..Beams::default() };
     let mut search = BeamSearch::new(&lm.model, prompt, options.sample(false), beams)?;
     let mut tree = Tree::default();
-    while let Some(step) = search.next() {
+    for step in search.by_ref() {
         tree.push(&step?);
     }
     let found = search.into_found()?;
