@@ -5,8 +5,9 @@ use crate::models::{self, Named, ids};
 use gpt2::ARITHMETIC;
 use gpt2::bpe::TokenId;
 use gpt2::generate::{Chosen, Generation, Options};
+use gpt2::matmul;
 use gpt2::model::Gpt2;
-use gpt2::tensor::{Dtype, Matrix};
+use gpt2::tensor::{Dtype, Matrix, Weights};
 use gpt2::trace::{Digest, NoTrace, Recorder};
 
 /// A line of the snapshot.
@@ -65,11 +66,46 @@ fn texts(Named { name, model }: &Named) -> String {
         + &text(name, model, "top-k, top-p, eta", cut)
 }
 
-#[test]
-fn hashes() {
-    let mut lines = format!("arithmetic {ARITHMETIC}\n");
+/// `a * b + c`, rounded once, of numbers with any bits, and of some whose sum nearly cancels or lies beside the middle of
+/// two numbers: by `f32::mul_add`, and as a product of `[1, a]` with `[c]` and `[b]`.
+fn fused() -> String {
+    let mut state = 1u64;
+    let mut bits = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 32) as u32
+    };
+    let (mut scalar, mut lanes) = (Vec::new(), Vec::new());
+    for i in 0..2000u32 {
+        // every third time: few bits, so that the middles are met
+        let kept = if i % 3 == 0 { u32::MAX } else { u32::MAX << (bits() % 23) };
+        let a = f32::from_bits(bits() & kept);
+        let b: Vec<f32> = (0..64).map(|_| f32::from_bits(bits() & kept)).collect();
+        let near = |b: &f32| match bits() % 4 {
+            0 => f32::from_bits(bits() & kept),
+            1 => f32::from_bits((-a * b).to_bits().wrapping_add(bits() % 5)),
+            _ => a * b * 2f32.powi((bits() % 60) as i32 - 30),
+        };
+        let c: Vec<f32> = b.iter().map(near).collect();
+        scalar.extend(b.iter().zip(&c).map(|(b, c)| a.mul_add(*b, *c) + 0.0));
+        let w = Weights::from_f32(2, b.len(), &[c, b].concat());
+        let x = Matrix::from_vec(1, 2, vec![1.0, a]);
+        lanes.extend_from_slice(matmul::affine(&x, &w, &[0.0; 64]).data());
+    }
+    let line = |what: &str, values: &[f32]| line("a * b + c", what, &[values.len()], hash(values));
+    line("mul_add", &scalar) + &line("in a product", &lanes)
+}
+
+/// The text of the snapshot.
+pub fn lines() -> String {
+    let mut lines = format!("arithmetic {ARITHMETIC}\n{}", fused());
     lines.extend(models::all().iter().map(|named| passes(named) + &prompts(named)));
     lines.extend(models::middle().iter().filter(|named| named.model.wte.dtype() == Dtype::F32).map(texts));
+    lines
+}
+
+#[test]
+fn hashes() {
+    let lines = lines();
     insta::assert_snapshot!("golden", lines);
 }
 

@@ -5,7 +5,6 @@ use gpt2::checkpoint::{self, random};
 use gpt2::config::Config;
 use gpt2::model::Gpt2;
 use gpt2::tensor::Dtype;
-use std::path::Path;
 
 /// A shape that needs every kernel: sums longer than a block of 256 (n_embd, n_inner, and attention over more than 256
 /// positions), more columns than one stripe of 512, widths that are not multiples of 16, several pages of the cache.
@@ -32,17 +31,12 @@ pub fn quantized() -> Named {
 
 /// `tests/fixtures/models`: each option of GPT-2, in f32, f16 and bf16.
 pub fn fixtures() -> Vec<Named> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
-    let entries = std::fs::read_dir(&folder).expect("fixtures").map(|entry| entry.expect("an entry").path());
-    let mut paths: Vec<_> = entries.filter(|path| path.is_dir()).collect();
-    paths.sort();
-    assert!(paths.len() >= 12, "{} fixtures", paths.len());
-    let open = |path: std::path::PathBuf| {
-        let model = checkpoint::open(&path).expect("a checkpoint").model;
-        let name = path.file_name().expect("a name").to_string_lossy();
-        Named { name: format!("{name} {}", model.wte.dtype().name()), model }
-    };
-    paths.into_iter().map(open).collect()
+    let mut opened = crate::fixtures();
+    opened.sort_by(|(a, _), (b, _)| a.cmp(b));
+    assert!(opened.len() >= 12, "{} fixtures", opened.len());
+    let named =
+        |(name, model): (String, Gpt2)| Named { name: format!("{name} {}", model.wte.dtype().name()), model };
+    opened.into_iter().map(named).collect()
 }
 
 /// Random models: one for each number type of the weights, and one for each of keys and values.
