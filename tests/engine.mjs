@@ -1,14 +1,15 @@
 // Runs the engine of the page in Node: answers one request per line of standard input, with the model of a folder.
 //
-//     node tests/engine.mjs data/engine.wasm data/tales-8m < requests
+//     node tests/engine.mjs data/engine.wasm.gz data/tales-8m < requests
 //
 // Each answer is a line {"json": ..., "numbers": sha256 of their bytes}. `draw` takes the logits of the last step.
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { gunzipSync } from 'node:zlib';
 
 const [engine, folder] = process.argv.slice(2);
-const { instance } = await WebAssembly.instantiate(readFileSync(engine), {});
+const { instance } = await WebAssembly.instantiate(gunzipSync(readFileSync(engine)), {});
 const wasm = instance.exports;
 const bytes = (at, length) => new Uint8Array(wasm.memory.buffer, at, length);
 const put = (data) => {

@@ -268,7 +268,7 @@ fn webassembly_gives_the_same_bits() {
     let Some(node) = std::env::var_os("GPT2_NODE") else { return };
     let requests = requests();
     let mut child = Command::new(node)
-        .args(["tests/engine.mjs", "data/engine.wasm", "data/tales-8m"])
+        .args(["tests/engine.mjs", "data/engine.wasm.gz", "data/tales-8m"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

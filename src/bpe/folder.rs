@@ -96,7 +96,7 @@ pub fn open(folder: &Folder) -> Result<Option<Bpe>> {
     let tokens = settings.tokens(std::iter::empty(), true)?;
     let additions = tokens.additions(&[]);
     let usual = additions.iter().all(|(_, token)| *token == AddedToken::special(END_OF_TEXT));
-    if texts == [GPT2_VOCAB, GPT2_MERGES] && usual && settings.is_plain()? {
+    if are_gpt2s(&texts) && usual && settings.is_plain()? {
         return Ok(Some(Bpe::gpt2())); // unchanged copies of GPT-2's files need no check
     }
     let of_vocab = files::vocab(&vocab, &texts[0])?;
@@ -104,6 +104,12 @@ pub fn open(folder: &Folder) -> Result<Option<Bpe>> {
     let builder = add(builder, &additions).map_err(Error::in_file(&vocab))?;
     let frame = settings.frame(&tokens, &builder)?;
     Ok(Some(Bpe { vocabulary: builder.finish(frame).into() }))
+}
+
+/// Whether the texts of `vocab.json` and `merges.txt` are GPT-2's, whose vocabulary is built in. In a browser nothing is
+/// compared: with these texts the program would be twice as large.
+pub fn are_gpt2s(texts: &[String; 2]) -> bool {
+    !cfg!(target_arch = "wasm32") && *texts == [GPT2_VOCAB, GPT2_MERGES]
 }
 
 /// Adds the added tokens, in order.

@@ -28,8 +28,8 @@ const SCRIPT: [&str; 8] = [
     concat!(include_str!("../../page/web/live.js"), include_str!("../../page/web/main.js")),
 ];
 
-/// This crate as WebAssembly; `.ci/wasm` builds it.
-const ENGINE: &[u8] = include_bytes!("../../../data/engine.wasm");
+/// This crate as WebAssembly, compressed; `.ci/wasm --engine` builds it.
+const ENGINE: &[u8] = include_bytes!("../../../data/engine.wasm.gz");
 
 /// What a page holds.
 pub struct Parts {
@@ -55,7 +55,7 @@ impl Parts {
             ("{{style}}", STYLE),
             ("{{fallback}}", &text),
             ("{{data}}", &BASE64_STANDARD.encode(data)),
-            ("{{engine}}", &BASE64_STANDARD.encode(gzip(&[ENGINE]))),
+            ("{{engine}}", &BASE64_STANDARD.encode(ENGINE)),
             ("{{model}}", &BASE64_STANDARD.encode(model)),
             ("{{script}}", &script),
         ];

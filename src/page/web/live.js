@@ -58,6 +58,7 @@ async function write(ids, { force = null, keep = 0 } = {}) {
     app.prompt_ids = ids;
     Object.assign(app, { hows: {}, beams: null, speculation: null });
   }
+  app.forced = null;
   app.steps.length = keep;
   const begun = performance.now();
   for (;;) {
@@ -80,7 +81,6 @@ async function write(ids, { force = null, keep = 0 } = {}) {
 function again() {
   app.options = { ...app.options, max_new_tokens: Number($('count').value), seed: Number($('seed').value), greedy: false };
   app.options = { ...app.options, ...Object.fromEntries(KNOBS.map(([name]) => [name, app.knobs[name] ?? null])) };
-  app.forced = null;
   ask({ op: 'encode', text: $('prompt').value }).then(({ json }) => write(json.ids)).catch(failed);
 }
 
@@ -136,8 +136,9 @@ async function drop(files, wasm) {
   }
   before.stop();
   app.golden = null;
-  Object.assign(app, { without: [], forced: null, block: 0, head: [0, 0], stage: 'transformer.drop', command: 'a dropped folder' });
+  Object.assign(app, { without: [], block: 0, head: [0, 0], stage: 'transformer.drop', command: 'a dropped folder' });
   await opened(wasm, begun);
   const { json } = await ask({ op: 'encode', text: $('prompt').value });
-  await write(json.ids);
+  const known = json.ids.filter((id) => id < app.about.config.vocab_size); // a folder without a tokenizer has GPT-2's
+  await write(known.length ? known : [0]);
 }
