@@ -33,7 +33,7 @@ for (const name of readdirSync(folder).filter((name) => /\.(json|txt|safetensors
   const at = wasm.file(put(text), text.length, file.length) >>> 0;
   bytes(at, file.length).set(file);
 }
-const opened = answer('{"op": "open"}').json;
+const opened = answer('{"op": "open", "name": "tales-8m"}').json;
 if (opened?.error) throw new Error(opened.error);
 
 let logits = new Uint8Array();

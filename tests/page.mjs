@@ -335,7 +335,7 @@ const parts = {
     // a folder
     const folder = resolve('tests/fixtures/models/base');
     await written(() => page.setInputFiles('#folder', folder));
-    assert.match(await text(page, '#about'), /model: /);
+    assert.match(await text(page, '#about'), /base: /);
     // wrong folders
     await page.setInputFiles('#folder', resolve('src/guide'));
     await page.waitForFunction(() => /config\.json/.test(document.getElementById('problem').textContent));

@@ -52,7 +52,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let arguments = words.map(|word| shell(&word)).collect::<Vec<_>>().join(" ");
     let live = if args.live { " --live" } else { "" };
     let mut page = json!({
-        "live": args.live, "arguments": arguments,
+        "live": args.live, "name": lm.name, "arguments": arguments,
         "command": format!("gpt2 explain {arguments} --max-new-tokens {}{live}", args.max_new_tokens),
         "options": options, "prompt_ids": prompt, "prompt": lm.bpe.decode_lossy(&prompt)?, "prompt_len": prompt.len(),
         "left_out": [],

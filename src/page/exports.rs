@@ -62,7 +62,7 @@ pub unsafe extern "C" fn file(name: *mut u8, length: usize, size: usize) -> *mut
     })
 }
 
-/// Answers a request: see [`Engine::answer`]. `{"op": "open"}` opens the model of the files given before.
+/// Answers a request: see [`Engine::answer`]. `{"op": "open", "name": ..}` opens the model of the files given before.
 ///
 /// # Safety
 /// As for `taken`, with the text of the request and with its numbers.
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn answer(text: *mut u8, length: usize, numbers: *mut u8, 
     let text = String::from_utf8_lossy(&text);
     let numbers: Vec<f32> = numbers.chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
     let answer = match serde_json::from_str::<serde_json::Value>(&text) {
-        Ok(request) if request["op"] == "open" => open(),
+        Ok(request) if request["op"] == "open" => open(request["name"].as_str().unwrap_or("model")),
         _ => ENGINE.with_borrow_mut(|engine| engine.answer(&text, &numbers)),
     };
     let mut json = answer.json.to_string().into_bytes();
@@ -93,8 +93,8 @@ pub extern "C" fn give_back() {
 }
 
 /// Opens the model of the given files.
-fn open() -> super::Answer {
-    let json = match checkpoint::open_files("model", FILES.take()) {
+fn open(name: &str) -> super::Answer {
+    let json = match checkpoint::open_files(name, FILES.take()) {
         Ok(lm) => {
             ENGINE.set(Engine::new(Box::leak(Box::new(lm)))); // lives as long as the module
             json!(null)

@@ -1,9 +1,9 @@
 // ---- the model inside the page -------------------------------------------------------------------------------------
 
 /** Gives the files of a model to the engine and opens it. */
-async function openModel(files) {
+async function openModel(name, files) {
   for (const { name, bytes, size } of files) await ask({ op: 'file', name, bytes, size });
-  await ask({ op: 'open' });
+  await ask({ op: 'open', name });
 }
 
 async function startLive(wasm) {
@@ -17,7 +17,7 @@ async function startLive(wasm) {
     from += size;
     return { name, bytes, size };
   });
-  await openModel(files);
+  await openModel(app.name, files);
   await opened(wasm, begun);
   $('prompt').value = app.prompt;
   $('count').value = app.options.max_new_tokens;
@@ -127,7 +127,7 @@ async function drop(files, wasm) {
   const begun = performance.now(), engine = await Engine.start(wasm), before = app.engine;
   app.engine = engine;
   try {
-    await openModel(wanted.map((file) => ({ name: file.name, bytes: file, size: file.size })));
+    await openModel(files[0].webkitRelativePath?.split('/')[0] || 'a dropped model', wanted.map((file) => ({ name: file.name, bytes: file, size: file.size })));
   } catch (error) {
     app.engine = before;
     engine.stop();

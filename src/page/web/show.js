@@ -46,7 +46,7 @@ function parts(id) {
   const out = [];
   for (const character of text) {
     const code = character.codePointAt(0);
-    const plain = { '\n': '↵', '\t': '⇥', '\r': '␍' }[character];
+    const plain = { '\n': '↵', '\t': '⇥' }[character];
     const unseen = code < 32 || (code >= 127 && code < 161) || /[\u00ad\u200b-\u200f\u2028-\u202f\u205f-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/u.test(character) || (/\p{M}/u.test(character) && text.length === character.length);
     out.push(plain ? [plain, true] : unseen ? ['U+' + code.toString(16).toUpperCase().padStart(4, '0'), true] : [character, false]);
   }
