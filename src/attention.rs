@@ -11,6 +11,8 @@
 //! y = concat(heads) @ c_proj.weight + c_proj.bias      # [T, C] -> [T, C]
 //! ```
 //!
+//! `S` counts the positions that are known: those in the cache and the `T` new ones.
+//!
 //! A *query* is compared with the *key* of each position; the better they fit, the more of that position's *value* is
 //! passed on. This is the only layer that moves information from one position to another, and the mask lets it flow
 //! forward only. What a position computes does not depend on later ones, so its key and value can be kept
@@ -21,7 +23,7 @@
 //!
 //! *Why divide by sqrt(D)?* The dot product of two random vectors with D independent numbers of mean 0 and variance 1 is
 //! about sqrt(D) in size.
-//! Softmax of large scores gives nearly all weight to one position; a small change of a score then changes almost nothing.
+//! Softmax of large scores gives most of the weight to one position; a small change of a score then changes little.
 //! *Why several heads?* A head takes one weighted mean of the values; several heads take several. *Why the mask?* In
 //! training, each row predicts the token of the next row; without the mask it could copy that token. Notebook 3 shows each
 //! of these by experiment.
