@@ -85,7 +85,7 @@ pub fn remove_unfinished() {
 /// Writes a small file whole.
 ///
 /// # Errors
-/// As [`Unfinished::create`] and [`Unfinished::finish`].
+/// [`Error::Io`] if the file cannot be made or the disk refuses; [`Error::File`] if `path` cannot be a file.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     write_whole_with(path, |file| file.write_all(bytes))
 }

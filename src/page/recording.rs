@@ -153,11 +153,11 @@ impl<'m> Recording<'m> {
         Ok(json!(lens.blocks.iter().filter_map(|block| block.last()).collect::<Vec<_>>()))
     }
 
-    /// What each part of the model adds to a token's logit after a step: [`why`]. `switch_off` measures the logit without
+    /// What each part of the model adds to a token's logit after a step: [`why`](crate::inspect::why()). `switch_off` measures the logit without
     /// each part as well, in as many passes as there are parts.
     ///
     /// # Errors
-    /// As [`pass`](Self::pass) and [`why`].
+    /// As [`pass`](Self::pass) and [`why`](crate::inspect::why()).
     pub fn why(
         &self,
         step: usize,
@@ -173,10 +173,10 @@ impl<'m> Recording<'m> {
         Ok(why.json(&self.lm.bpe))
     }
 
-    /// How one number of a step came about: [`how`].
+    /// How one number of a step came about: [`how`](crate::inspect::how()).
     ///
     /// # Errors
-    /// As [`pass`](Self::pass) and [`how`].
+    /// As [`pass`](Self::pass) and [`how`](crate::inspect::how()).
     pub fn how(&self, step: usize, stage: &str, index: &[usize]) -> Result<Value> {
         let place = Place::parse(stage).ok_or_else(|| Error::input(format!("{stage:?} is no stage")))?;
         Ok(how(self.pass(step)?, place, index)?.json(TERMS))
