@@ -11,8 +11,8 @@
 //! - for any batch size, and any other prompts in the batch,
 //! - for a prompt read at once, in pieces of any size, or token by token through the key/value cache,
 //! - with or without a trace,
-//! - under AVX-512, AVX2 and NEON; and on a processor without fused multiply-add, where `f32::mul_add` is a slow, correctly
-//!   rounded function.
+//! - under AVX-512, AVX2 and NEON; on a processor without fused multiply-add, where `f32::mul_add` is a slow, correctly
+//!   rounded function; and in WebAssembly, where it is a few operations in f64 (`src/simd/fused.rs`).
 //!
 //! So a snapshot of every stage holds on every machine, speculative decoding is *exactly* plain decoding, and "why did
 //! my output change?" has an answer. It follows from one rule: *each output is computed by one fixed sequence of correctly
@@ -143,8 +143,8 @@
 //!   equality, not a tolerance (`src/matmul/tests.rs`, `src/matmul/int8/tests.rs`).
 //! - The whole model, in f32, f16, bf16 and int8: threads 1, 2, 3, 7; batches of 1, 2, 5, 8; prompts at once, in pieces,
 //!   token by token, with guesses taken back; every instruction set (`tests/bits/matrix.rs`).
-//! - Hashes of every stage, in the repository; the same file must be met on x86-64 and on arm64 (`tests/bits/golden.rs`,
-//!   `.ci/arm64`).
+//! - Hashes of every stage, in the repository; the same file must be met on x86-64, on arm64 and in WebAssembly
+//!   (`tests/bits/golden.rs`, `.ci/arm64`, `.ci/wasm`).
 //! - A product whose order is changed on purpose gives other bits, so that none of these is empty (`src/matmul/tests.rs`,
 //!   `src/math/sums.rs`).
 //!

@@ -130,8 +130,8 @@ impl Bpe {
     /// two do not define a byte-level BPE. The message says where, and what to do.
     pub fn from_files(vocab: &Path, merges: &Path) -> Result<Self> {
         let texts = [files::read(vocab)?, files::read(merges)?];
-        if folder::are_gpt2s(&texts) {
-            return Ok(Self::gpt2()); // unchanged copies of GPT-2's files need no check
+        if files::are_gpt2s(&texts) {
+            return Ok(Self::gpt2());
         }
         Ok(Self { vocabulary: folder::plain((vocab, &texts[0]), (merges, &texts[1]))?.into() })
     }

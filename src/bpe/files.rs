@@ -7,6 +7,7 @@
 //! Files are not trusted: whatever they hold, the result is a vocabulary that works or an error of one line.
 
 use super::builder::{Builder, quoted};
+use super::{GPT2_MERGES, GPT2_VOCAB};
 use crate::error::{Error, Result};
 use crate::format::{Folder, Pairs, foreign};
 use serde::Deserialize;
@@ -33,6 +34,12 @@ pub fn builder<'a>(tokens: &'a [(String, u64)], vocab: &Path, merges: (&Path, &s
     });
     builder.merges("line", pairs).map_err(Error::in_file(merges.0))?;
     Ok(builder)
+}
+
+/// Whether `vocab.json` and `merges.txt` are unchanged copies of GPT-2's, which need no check. A web page need not hold
+/// copies for that: there they are read like any others.
+pub fn are_gpt2s(texts: &[String; 2]) -> bool {
+    !cfg!(target_arch = "wasm32") && texts == &[GPT2_VOCAB, GPT2_MERGES]
 }
 
 /// The two tokens of `a b`.

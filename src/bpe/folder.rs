@@ -10,6 +10,7 @@
 //!    ones (`bos_token`, ...) and the list of further special ones follow, where they are still unknown.
 //! 4. Added tokens that the vocabulary lacks get the next free ids in this order, whatever ids the files give them.
 
+use super::Bpe;
 use super::added::AddedToken;
 use super::builder::Builder;
 use super::files;
@@ -17,7 +18,6 @@ use super::pieces::Frame;
 use super::tokenizer_config::Settings;
 use super::tokenizer_json::{Added, TokenizerJson};
 use super::vocabulary::{END_OF_TEXT, Vocabulary};
-use super::{Bpe, GPT2_MERGES, GPT2_VOCAB};
 use crate::error::{Error, Result};
 use crate::format::Folder;
 use std::path::{Path, PathBuf};
@@ -96,20 +96,14 @@ pub fn open(folder: &Folder) -> Result<Option<Bpe>> {
     let tokens = settings.tokens(std::iter::empty(), true)?;
     let additions = tokens.additions(&[]);
     let usual = additions.iter().all(|(_, token)| *token == AddedToken::special(END_OF_TEXT));
-    if are_gpt2s(&texts) && usual && settings.is_plain()? {
-        return Ok(Some(Bpe::gpt2())); // unchanged copies of GPT-2's files need no check
+    if files::are_gpt2s(&texts) && usual && settings.is_plain()? {
+        return Ok(Some(Bpe::gpt2()));
     }
     let of_vocab = files::vocab(&vocab, &texts[0])?;
     let builder = files::builder(&of_vocab, &vocab, (&merges, &texts[1]))?;
     let builder = add(builder, &additions).map_err(Error::in_file(&vocab))?;
     let frame = settings.frame(&tokens, &builder)?;
     Ok(Some(Bpe { vocabulary: builder.finish(frame).into() }))
-}
-
-/// Whether the texts of `vocab.json` and `merges.txt` are GPT-2's, whose vocabulary is built in. In a browser nothing is
-/// compared: with these texts the program would be twice as large.
-pub fn are_gpt2s(texts: &[String; 2]) -> bool {
-    !cfg!(target_arch = "wasm32") && *texts == [GPT2_VOCAB, GPT2_MERGES]
 }
 
 /// Adds the added tokens, in order.

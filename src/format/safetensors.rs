@@ -88,9 +88,12 @@ fn bits(dtype: &str) -> Option<usize> {
 /// The bytes of a tensor of this type and shape; or why there is none.
 fn size(dtype: &str, shape: &[usize]) -> Result<usize, String> {
     let bits = bits(dtype).ok_or_else(|| format!("unknown dtype {dtype:?}"))?;
-    let bits = shape.iter().try_fold(bits, |n, dimension| n.checked_mul(*dimension));
-    let bits = bits.ok_or_else(|| format!("shape {shape:?} is larger than any memory"))?;
-    if bits % 8 == 0 { Ok(bits / 8) } else { Err(format!("shape {shape:?} of {dtype} ends inside a byte")) }
+    let bits = shape.iter().try_fold(bits as u64, |n, dimension| n.checked_mul(*dimension as u64));
+    // on a machine of 32 bits, a memory has fewer bytes than a tensor may have bits
+    let bytes = bits.and_then(|bits| usize::try_from(bits / 8).ok());
+    let (bits, bytes) =
+        bits.zip(bytes).ok_or_else(|| format!("shape {shape:?} is larger than any memory"))?;
+    if bits % 8 == 0 { Ok(bytes) } else { Err(format!("shape {shape:?} of {dtype} ends inside a byte")) }
 }
 
 impl SafeTensors {

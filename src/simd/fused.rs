@@ -94,31 +94,24 @@ mod tests {
             }
         }
 
-        /// A product just beside half a unit in the last place of `c`.
+        /// A product just beside half a unit in the last place of `c`: (1 + t) * (1 - t) is less than 1 by t^2.
         #[test]
-        fn rounds_once_beside_the_middle(c in number(), tiny in 1..24i32, sign: bool, side: bool) {
-            let half = (c.abs().next_up() - c.abs()) / 2.0;
-            for half in [half, f32::from_bits(1)] {
-                let near = 1.0 + if side { -1.0 } else { 1.0 } * 2f32.powi(-tiny);
-                let sign = if sign { -1.0 } else { 1.0 };
-                // half * near, in two factors that do not underflow
-                check(half * 2f32.powi(20) * near * sign, 2f32.powi(-20), c)?;
-                check(near * sign * 2f32.powi(-75), half * 2f32.powi(75), c)?;
-            }
+        fn rounds_once_beside_the_middle(c in number(), steps in prop_oneof![1..2000u32, 0..1u32 << 23], signs: [bool; 2]) {
+            let unit = (c.abs().to_bits() >> 23).max(1) as i32 - 127 - 23; // its exponent
+            let (half, other) = (unit.min(103) / 2, unit.min(103) - 1 - unit.min(103) / 2);
+            let t = steps as f32 * f32::EPSILON;
+            let [sign, of_c] = signs.map(|minus| if minus { -1.0 } else { 1.0 });
+            check((1.0 + t) * sign * 2f32.powi(half), (1.0 - t) * 2f32.powi(other), c * of_c)?;
         }
     }
 
     #[test]
-    fn subnormal_middles() {
-        // 2^-127 + 2^-150 + 2^-197: beside the middle of two subnormals, and f64 loses by how much
-        let (a, b) = (1.0 + 2f32.powi(-23), 1.0 - 2f32.powi(-23) + 2f32.powi(-22));
-        for scale in [2f32.powi(-75), -2f32.powi(-75)] {
-            for c in
-                [f32::from_bits(1 << 22), f32::from_bits(3), f32::from_bits(0x7f_ffff), f32::MIN_POSITIVE]
-            {
-                assert_eq!(fma(a * scale, b * 2f32.powi(-75), c), (a * scale).mul_add(b * 2f32.powi(-75), c));
-            }
-        }
+    fn a_few_by_hand() {
+        // 2^-127 + 2^-149 + 2^-150 - 2^-196: below the middle of two subnormals, by less than f64 shows
+        let (a, b) = ((1.0 + f32::EPSILON) * 2f32.powi(-75), (1.0 - f32::EPSILON) * 2f32.powi(-75));
+        let c = f32::from_bits(1 << 22 | 1);
+        assert_eq!((fma(a, b, c), fma(a, -b, -c)), (c, -c));
+        assert_eq!((f64::from(a) * f64::from(b) + f64::from(c)) as f32, c.next_up(), "rounded twice");
         assert_eq!(fma(1.0, 1.0, -1.0).to_bits(), 0);
         assert_eq!(fma(-0.0, 1.0, -0.0).to_bits(), (-0.0f32).to_bits());
         assert_eq!(fma(f32::MAX, 2.0, -f32::MAX), f32::MAX);

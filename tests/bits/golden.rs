@@ -76,16 +76,22 @@ fn fused() -> String {
     };
     let (mut scalar, mut lanes) = (Vec::new(), Vec::new());
     for i in 0..2000u32 {
-        // every third time: few bits, so that the middles are met
+        // two times of three: few bits, so that the middles are met
         let kept = if i % 3 == 0 { u32::MAX } else { u32::MAX << (bits() % 23) };
-        let a = f32::from_bits(bits() & kept);
-        let b: Vec<f32> = (0..64).map(|_| f32::from_bits(bits() & kept)).collect();
+        let mut a = f32::from_bits(bits() & kept);
+        let mut b: Vec<f32> = (0..64).map(|_| f32::from_bits(bits() & kept)).collect();
         let near = |b: &f32| match bits() % 4 {
             0 => f32::from_bits(bits() & kept),
             1 => f32::from_bits((-a * b).to_bits().wrapping_add(bits() % 5)),
             _ => a * b * 2f32.powi((bits() % 60) as i32 - 30),
         };
-        let c: Vec<f32> = b.iter().map(near).collect();
+        let mut c: Vec<f32> = b.iter().map(near).collect();
+        if i % 10 == 0 {
+            // beside the middle of two subnormals, by less than f64 shows
+            a = (1.0 + f32::EPSILON) * 2f32.powi(-75);
+            b.fill((1.0 - f32::EPSILON) * 2f32.powi(-75));
+            c.iter_mut().for_each(|c| *c = f32::from_bits(c.to_bits() & 0x807f_ffff));
+        }
         scalar.extend(b.iter().zip(&c).map(|(b, c)| a.mul_add(*b, *c) + 0.0));
         let w = Weights::from_f32(2, b.len(), &[c, b].concat());
         let x = Matrix::from_vec(1, 2, vec![1.0, a]);

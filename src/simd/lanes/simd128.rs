@@ -1,7 +1,8 @@
 //! WebAssembly's vectors. They have no fused multiply-add: `simd/fused.rs` tells what is computed instead.
 
 use super::Lanes;
-use crate::simd::{LANES, fused};
+use crate::simd::LANES;
+use crate::simd::fused::HALFWAY;
 use std::arch::wasm32::*;
 use std::array::from_fn;
 
@@ -19,17 +20,22 @@ impl Lanes for Simd128 {
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: sixteen f32 by the caller's promise.
-        Self(from_fn(|i| unsafe { v128_load(from.add(4 * i).cast()) }))
+        unsafe {
+            let from = from.cast::<v128>();
+            Self([v128_load(from), v128_load(from.add(1)), v128_load(from.add(2)), v128_load(from.add(3))])
+        }
     }
     #[inline(always)]
     unsafe fn load_bf16(from: *const u16) -> Self {
         // SAFETY: sixteen u16 by the caller's promise.
-        Self(from_fn(|i| u32x4_shl(unsafe { load_u16(from.add(4 * i)) }, 16)))
+        let [a, b, c, d] = unsafe { load_u16(from) };
+        Self([u32x4_shl(a, 16), u32x4_shl(b, 16), u32x4_shl(c, 16), u32x4_shl(d, 16)])
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const u16) -> Self {
         // SAFETY: as above.
-        Self(from_fn(|i| widen_f16(unsafe { load_u16(from.add(4 * i)) })))
+        let [a, b, c, d] = unsafe { load_u16(from) };
+        Self([widen_f16(a), widen_f16(b), widen_f16(c), widen_f16(d)])
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -40,23 +46,23 @@ impl Lanes for Simd128 {
     }
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
-        let (mut sums, mut least) = ([self.0[0]; 4], u32x4_splat(u32::MAX));
-        for i in 0..4 {
-            let [low, high] = [0, 1].map(|half| wide_sum(half, self.0[i], b.0[i], c.0[i]).2);
-            // the bits that tell whether a sum may lie halfway
-            let bits = u32x4_shl(u32x4_shuffle::<0, 2, 4, 6>(low, high), u32::BITS - fused::HALFWAY);
-            least = u32x4_min(least, bits);
-            sums[i] = narrow(low, high);
+        let [a, b, c] = [self.0, b.0, c.0];
+        let [(y0, bits0), (y1, bits1)] = [fused(a[0], b[0], c[0]), fused(a[1], b[1], c[1])];
+        let [(y2, bits2), (y3, bits3)] = [fused(a[2], b[2], c[2]), fused(a[3], b[3], c[3])];
+        match u32x4_all_true(u32x4_min(u32x4_min(bits0, bits1), u32x4_min(bits2, bits3))) {
+            true => Self([y0, y1, y2, y3]),
+            false => mul_add_odd(&self, &Self(b), &Self(c)),
         }
-        if u32x4_all_true(least) { Self(sums) } else { mul_add_odd(&self, &b, &c) }
     }
     #[inline(always)]
     fn add(self, b: Self) -> Self {
-        Self(from_fn(|i| f32x4_add(self.0[i], b.0[i])))
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, b.0);
+        Self([f32x4_add(a, e), f32x4_add(b, f), f32x4_add(c, g), f32x4_add(d, h)])
     }
     #[inline(always)]
     fn mul(self, b: Self) -> Self {
-        Self(from_fn(|i| f32x4_mul(self.0[i], b.0[i])))
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, b.0);
+        Self([f32x4_mul(a, e), f32x4_mul(b, f), f32x4_mul(c, g), f32x4_mul(d, h)])
     }
 
     /// Sixteen tiles of 4 x 4, two riffles each.
@@ -86,14 +92,22 @@ impl Lanes for Simd128 {
     }
 }
 
-/// Four u16, each in 32 bits.
+/// Sixteen u16, each in 32 bits.
 ///
 /// # Safety
 /// They can be read.
 #[inline(always)]
-unsafe fn load_u16(from: *const u16) -> v128 {
+unsafe fn load_u16(from: *const u16) -> [v128; 4] {
     // SAFETY: the caller's promise.
-    unsafe { u32x4_load_extend_u16x4(from) }
+    unsafe {
+        let [low, high] = [v128_load(from.cast()), v128_load(from.add(8).cast())];
+        [
+            u32x4_extend_low_u16x8(low),
+            u32x4_extend_high_u16x8(low),
+            u32x4_extend_low_u16x8(high),
+            u32x4_extend_high_u16x8(high),
+        ]
+    }
 }
 
 /// As [`widen_f16`](crate::simd::widen_f16), of four numbers in 32 bits each.
@@ -107,12 +121,24 @@ fn widen_f16(bits: v128) -> v128 {
     v128_or(sign, whole)
 }
 
-/// Two lanes of a, b and c, the lower or the upper ones: the product, c, and their sum, in f64.
+/// a * b + c, rounded first to f64 and then to f32; and bits, all 0 where that may be one rounding too many.
 #[inline(always)]
-fn wide_sum(half: usize, a: v128, b: v128, c: v128) -> (v128, v128, v128) {
-    let wide = |x| f64x2_promote_low_f32x4(if half == 0 { x } else { u64x2_shuffle::<1, 1>(x, x) });
-    let (p, c) = (f64x2_mul(wide(a), wide(b)), wide(c));
-    (p, c, f64x2_add(p, c))
+fn fused(a: v128, b: v128, c: v128) -> (v128, v128) {
+    let low = f64x2_add(f64x2_mul(lower(a), lower(b)), lower(c));
+    let high = f64x2_add(f64x2_mul(upper(a), upper(b)), upper(c));
+    (narrow(low, high), u32x4_shl(u32x4_shuffle::<0, 2, 4, 6>(low, high), u32::BITS - HALFWAY))
+}
+
+/// The two lower lanes, in f64.
+#[inline(always)]
+fn lower(x: v128) -> v128 {
+    f64x2_promote_low_f32x4(x)
+}
+
+/// The two upper lanes, in f64.
+#[inline(always)]
+fn upper(x: v128) -> v128 {
+    f64x2_promote_low_f32x4(u64x2_shuffle::<1, 1>(x, x))
 }
 
 /// Two and two f64, rounded to f32.
@@ -126,15 +152,17 @@ fn narrow(low: v128, high: v128) -> v128 {
 #[inline(never)]
 fn mul_add_odd(a: &Simd128, b: &Simd128, c: &Simd128) -> Simd128 {
     Simd128(from_fn(|i| {
-        let [low, high] = [0, 1].map(|half| {
-            let (p, c, s) = wide_sum(half, a.0[i], b.0[i], c.0[i]);
-            let rest = f64x2_sub(s, p);
-            let error = f64x2_add(f64x2_sub(p, f64x2_sub(s, rest)), f64x2_sub(c, rest));
-            let (side, zero) = (f64x2_mul(s, error), f64x2_splat(0.0));
-            let (farther, nearer) = (f64x2_gt(side, zero), f64x2_lt(side, zero)); // -1 where it is so
-            let odd = v128_and(v128_or(farther, nearer), u64x2_splat(1));
-            v128_or(i64x2_add(s, nearer), odd)
-        });
-        narrow(low, high)
+        let (a, b, c) = (a.0[i], b.0[i], c.0[i]);
+        narrow(odd(f64x2_mul(lower(a), lower(b)), lower(c)), odd(f64x2_mul(upper(a), upper(b)), upper(c)))
     }))
+}
+
+/// p + c, rounded to odd.
+fn odd(p: v128, c: v128) -> v128 {
+    let s = f64x2_add(p, c);
+    let rest = f64x2_sub(s, p);
+    let error = f64x2_add(f64x2_sub(p, f64x2_sub(s, rest)), f64x2_sub(c, rest));
+    let (side, zero) = (f64x2_mul(s, error), f64x2_splat(0.0));
+    let (farther, nearer) = (f64x2_gt(side, zero), f64x2_lt(side, zero)); // -1 where it is so
+    v128_or(i64x2_add(s, nearer), v128_and(v128_or(farther, nearer), u64x2_splat(1)))
 }
