@@ -9,7 +9,8 @@
 //!
 //! Training fills two tables: `wte` has one row per token of the vocabulary, `wpe` one row per position. The layers that
 //! follow see only the sum. Without `wpe`, the attention of block 0 gives the last token of "The dog saw the old man near"
-//! and of "The old man saw the dog near" the same result, up to rounding (notebook 2). The model adds the two ([`model`](crate::model)). Next: [`layer_norm`](crate::layer_norm).
+//! and of "The old man saw the dog near" the same result, up to rounding (notebook 2). The model adds the two
+//! ([`model`](crate::model)). Next: [`layer_norm`](crate::layer_norm).
 //!
 //! # Example
 //!

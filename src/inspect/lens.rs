@@ -10,8 +10,9 @@
 //! ```
 //!
 //! In the bundled model, the lens after block 0 names common words that can follow the token just read; later blocks bring
-//! in the context, and the last ones decide (notebook 5). This is the *logit lens* (nostalgebraist, "interpreting GPT: the logit lens", 2020). It
-//! is a tool for inspection, not part of the computation: the model was trained to be read only at the end.
+//! in the context, and the last ones decide (notebook 5). This is the *logit lens* (nostalgebraist, "interpreting GPT: the
+//! logit lens", 2020). It is a tool for inspection, not part of the computation: the model was trained to be read only at the
+//! end.
 
 use crate::model::Gpt2;
 pub use crate::sampling::candidates::{Candidate, top};
