@@ -5,9 +5,9 @@
 //!
 //! ```text
 //! transformer.h.0.attn.heads[2, 5] = sum over s of weights[0, 2, s] * v[s, 5]
-//!     0.53 *  0.11 =  0.0583        # weights[0, 2, 0] * v[0, 5]
-//!     0.31 * -0.20 = -0.0620        # weights[0, 2, 1] * v[1, 5]
-//!     0.16 *  0.07 =  0.0112        # weights[0, 2, 2] * v[2, 5]
+//!     = weights[0, 2, 0] * v[0, 5]
+//!     + weights[0, 2, 1] * v[1, 5]
+//!     + weights[0, 2, 2] * v[2, 5]
 //! ```
 //!
 //! ```
@@ -23,10 +23,15 @@
 //! # Ok::<(), gpt2::error::Error>(())
 //! ```
 
+mod attention;
+mod choice;
+mod layers;
 mod stages;
 mod sums;
 
 use super::code::Excerpt;
+use super::json::finite_or_text;
+use super::largest::largest;
 use super::pass::Pass;
 use crate::config::TokenId;
 use crate::error::{Error, Result};
@@ -44,7 +49,8 @@ pub struct How {
     pub value: Value,
     /// How it is computed.
     pub formula: String,
-    /// What is added up, in the order of the sum: products, or for a softmax the exponentials in its denominator.
+    /// What is added up, in the order of the sum: products, or for a softmax the exponentials in its denominator. Empty where
+    /// nothing is multiplied or added, as for an id and for the activation functions relu and tanh.
     pub terms: Vec<Term>,
     /// Intermediate results, in the order in which they are computed.
     pub steps: Vec<Step>,
@@ -122,10 +128,7 @@ impl How {
 
     /// The `n` largest terms, the largest first; the number of all others, and their sum.
     pub fn largest(&self, n: usize) -> (Vec<&Term>, usize, f64) {
-        let mut terms: Vec<&Term> = self.terms.iter().collect();
-        terms.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs())); // stable
-        let rest = terms.split_off(n.min(terms.len()));
-        (terms, rest.len(), rest.iter().map(|term| term.value).fold(0.0, |sum, x| sum + x))
+        largest(&self.terms, |term| term.value, n)
     }
 
     /// The number, its `n` largest terms and its steps, as lines of text.
@@ -162,20 +165,21 @@ impl How {
 
     /// The same as JSON. Numbers that are not finite are strings.
     pub fn json(&self, n: usize) -> Json {
-        let real = |x: f64| if x.is_finite() { json!(x) } else { json!(x.to_string()) };
-        let float = |x: f32| if x.is_finite() { json!(x) } else { json!(x.to_string()) };
-        let factor = |f: &Factor| json!({"name": f.name, "value": float(f.value)});
-        let term = |term: &Term| json!({"factors": term.factors.iter().map(factor).collect::<Json>(), "value": real(term.value)});
+        let factor = |f: &Factor| json!({"name": f.name, "value": finite_or_text(f.value)});
+        let term = |term: &Term| {
+            let factors: Json = term.factors.iter().map(factor).collect();
+            json!({"factors": factors, "value": finite_or_text(term.value)})
+        };
         let (largest, count, sum) = self.largest(n);
         let (value, bits) = match self.value {
-            Value::Number(x) => (float(x), json!(format!("{:08x}", x.to_bits()))),
+            Value::Number(x) => (finite_or_text(x), json!(format!("{:08x}", x.to_bits()))),
             Value::Id(id) => (json!(id), Json::Null),
         };
-        let step = |step: &Step| json!({"name": step.name, "value": real(step.value)});
+        let step = |step: &Step| json!({"name": step.name, "value": finite_or_text(step.value)});
         json!({
             "stage": self.place.to_string(), "index": self.index, "value": value, "bits": bits,
             "formula": self.formula, "terms": largest.into_iter().map(term).collect::<Json>(),
-            "rest": {"count": count, "sum": real(sum)}, "steps": self.steps.iter().map(step).collect::<Json>(),
+            "rest": {"count": count, "sum": finite_or_text(sum)}, "steps": self.steps.iter().map(step).collect::<Json>(),
             "file": self.code.file, "line": self.code.line, "code": self.code.text(),
         })
     }

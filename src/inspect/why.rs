@@ -27,12 +27,14 @@
 //! ```
 
 use super::edit::Edit;
+use super::json::finite_or_text;
+use super::largest::largest;
+use super::moments::Moments;
 use super::pass::Pass;
 use crate::bpe::Bpe;
 use crate::config::{Config, TokenId};
 use crate::error::Result;
 use crate::generate::check_ids;
-use crate::math;
 use crate::tensor::Weights;
 use crate::trace::{Place, Stage};
 use serde_json::{Value, json};
@@ -78,7 +80,7 @@ pub fn why(pass: &Pass<'_>, token: TokenId, against: Option<TokenId>) -> Result<
     check_ids(model, &[token])?;
     check_ids(model, against.as_slice())?;
     let parts = parts(&model.config);
-    let last = Place::new(Stage::Block, Some(model.config.n_layer - 1));
+    let last = Place::new(Stage::LnF, None).entering(model.config.n_layer);
     let mut places: Vec<Place> = parts.iter().map(|(_, edit)| edit.place()).collect();
     places.push(last);
     places.dedup();
@@ -87,15 +89,11 @@ pub fn why(pass: &Pass<'_>, token: TokenId, against: Option<TokenId>) -> Result<
 
     // the direction of the stream that the logit reads
     let x = row(last);
-    let c = x.len() as f64;
-    let mean = (math::sum(x) / c) as f32;
-    let squares: Vec<f32> = x.iter().map(|x| (x - mean) * (x - mean)).collect();
-    let variance = (math::sum(&squares) / c) as f32;
-    let scale = f64::from(1.0 / (variance + model.ln_f.eps).sqrt());
+    let scale = f64::from(Moments::of(x, model.ln_f.eps).scale);
     let head = difference(&model.lm_head, token, against);
     let mut g: Vec<f64> =
         model.ln_f.weight.iter().zip(&head).map(|(w, head)| scale * f64::from(*w) * head).collect();
-    let middle = g.iter().sum::<f64>() / c;
+    let middle = g.iter().sum::<f64>() / x.len() as f64;
     g.iter_mut().for_each(|g| *g -= middle); // (part - mean(part)) · g = part · (g - mean(g))
 
     let dot = |a: &[f32], b: &[f64]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * b).sum::<f64>();
@@ -140,25 +138,22 @@ impl Why {
     /// The explanation as JSON, with all parts in forward order. Numbers that are not finite are strings.
     pub fn json(&self, bpe: &Bpe) -> Value {
         let text = |id: TokenId| bpe.decode_lossy(&[id]).unwrap_or_default();
-        let real = |x: f64| if x.is_finite() { json!(x) } else { json!(x.to_string()) };
-        let parts = self.parts.iter();
-        let parts: Value = parts
-            .map(|part| json!({"name": part.name, "value": real(part.value), "without": part.without.map(real)}))
-            .collect();
+        let part = |part: &Part| {
+            let (value, without) = (finite_or_text(part.value), part.without.map(finite_or_text));
+            json!({"name": part.name, "value": value, "without": without})
+        };
         json!({
             "position": self.position,
-            "token": {"id": self.token, "text": text(self.token), "logit": real(self.logit)},
+            "token": {"id": self.token, "text": text(self.token), "logit": finite_or_text(self.logit)},
             "against": self.against.map(|id| json!({"id": id, "text": text(id)})),
-            "parts": parts, "sum": real(self.sum), "rounding": real(self.rounding),
+            "parts": self.parts.iter().map(part).collect::<Value>(),
+            "sum": finite_or_text(self.sum), "rounding": finite_or_text(self.rounding),
         })
     }
 
     /// The `n` parts of the largest values, the largest first; the number of all others, and their sum.
     pub fn largest(&self, n: usize) -> (Vec<&Part>, usize, f64) {
-        let mut parts: Vec<&Part> = self.parts.iter().collect();
-        parts.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs())); // stable
-        let rest = parts.split_off(n.min(parts.len()));
-        (parts, rest.len(), rest.iter().map(|part| part.value).fold(0.0, |sum, x| sum + x))
+        largest(&self.parts, |part| part.value, n)
     }
 }
 

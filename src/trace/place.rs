@@ -51,6 +51,15 @@ impl Place {
         Self { sequence, ..self }
     }
 
+    /// The residual stream that enters the block of this stage: what the block before it gives, and at first the embeddings. For
+    /// a stage after the `n_layer` blocks, the one that enters `ln_f`.
+    pub fn entering(self, n_layer: usize) -> Self {
+        match self.block.unwrap_or(n_layer).checked_sub(1) {
+            Some(before) => Self::new(Stage::Block, Some(before)),
+            None => Self::new(Stage::Drop, None),
+        }
+    }
+
     /// All places of a forward pass with `n_layer` blocks, in order.
     pub fn all(n_layer: usize) -> impl Iterator<Item = Self> {
         let (before, rest) = Stage::ALL.split_at(Stage::Ln1 as usize);
@@ -132,6 +141,14 @@ mod tests {
                 assert!(other < place.of(4) && other > Place::new(Stage::NextId, None).at(99));
             }
         }
+    }
+
+    #[test]
+    fn what_enters_a_block() {
+        let entering = |stage, block| Place::new(stage, block).entering(2).to_string();
+        assert_eq!(entering(Stage::Ln1, Some(0)), "transformer.drop");
+        assert_eq!(entering(Stage::AttnResidual, Some(1)), "transformer.h.0");
+        assert_eq!(entering(Stage::LnF, None), "transformer.h.1");
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Sums of products, term by term, in the order of the arithmetic.
+//! Sums of products and the quotient of a softmax, term by term, in the order of the arithmetic.
 
 use super::{Factor, Step, Term};
+use crate::math;
 use crate::matmul::{Int8Rows, K_BLOCK};
 use crate::tensor::{Matrix, Weights};
 
@@ -92,4 +93,19 @@ pub fn product(
     sum.steps.push(step("scale of the weights", scale_w));
     sum.value = scale_w.mul_add(sum.value, start);
     sum
+}
+
+/// Element `i` of a softmax; its terms are those of the denominator.
+pub fn quotient(x: &[f32], i: usize, name: impl Fn(usize) -> String) -> Sum {
+    let max = math::max(x);
+    if max == f32::NEG_INFINITY {
+        return Sum { steps: vec![step("max", max)], ..Sum::default() };
+    }
+    let exps: Vec<f32> = x.iter().map(|x| math::exp(x - max)).collect();
+    let sum = math::sum(&exps) as f32;
+    let all = exps.iter().enumerate().filter(|(_, e)| **e != 0.0);
+    let terms = all.map(|(i, e)| term([(format!("exp({} - max)", name(i)), *e)])).collect();
+    let steps =
+        vec![step("max", max), step(format!("exp({} - max)", name(i)), exps[i]), step("sum of all exp", sum)];
+    Sum { value: exps[i] / sum, terms, steps }
 }
