@@ -16,7 +16,7 @@
 //!
 //! A stage that only one file has is listed but does not affect the result: a port may write only some stages.
 
-mod compare;
+pub(super) mod compare;
 pub(super) mod numbers;
 mod table;
 

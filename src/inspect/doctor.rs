@@ -1,8 +1,8 @@
 //! Which stages of a port are wrong by themselves, and what is the mistake?
 //!
-//! [`diff`](super::diff()) finds where two traces begin to differ; everything later only inherits the difference. With the model at
-//! hand, each stage can be computed again from *the port's own input to it*. What differs then is the stage's own error, so a
-//! mistake in block 5 shows although one in block 0 has changed everything before it:
+//! [`diff`](super::diff()) finds where two traces begin to differ; everything later only inherits the difference. With the
+//! model at hand, each stage can be computed again from *the port's own input to it*. What differs then is the stage's own
+//! error, so a mistake in block 5 shows although one in block 0 has changed everything before it:
 //!
 //! ```text
 //! for stage in forward order:
@@ -15,17 +15,23 @@
 //! stretch. For each wrong stage, known mistakes are tried in place of the right computation. One that gives the port's
 //! numbers, and no other does, is named.
 
+mod attention;
 mod compute;
+mod diagnosis;
+mod layers;
+mod layout;
 mod mistakes;
 mod port;
+mod round;
 
+use super::diff::compare;
 use crate::error::{Error, Result};
 use crate::format::safetensors::SafeTensors;
 use crate::model::Gpt2;
 use crate::tensor::Matrix;
 use crate::trace::{Place, Stage};
-use compute::{Run, Step};
-use port::{Port, Shape};
+use compute::{Past, Run, Step, Values};
+use port::{Port, PortStep, Shape};
 
 /// What is found about a stage.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,12 +65,11 @@ pub enum Verdict {
 crate::names::names!(Verdict { Right: "right", Wrong: "wrong", Inherited: "inherited", Missing: "missing" });
 
 /// Examines the stages of a port, in forward order, with the model that it runs. Ids that its file does not have are taken from
-/// `ours`, a trace of the same text. `tolerance` is that of
-/// [`diff`](super::diff()); a stage's own error, which does not accumulate, must be
-/// smaller.
+/// `ours`, a trace of the same text. `tolerance` is that of [`diff`](super::diff()); a stage's own error, which does not
+/// accumulate, must be smaller.
 ///
 /// # Errors
-/// [`Error::Input`] if the port's ids are not a text for the model, or there is nothing to examine.
+/// [`Error::Input`] if the port's ids are not a text for the model or not those of `ours`, or there is nothing to examine.
 pub fn examine(
     model: &Gpt2,
     port: &SafeTensors,
@@ -73,54 +78,23 @@ pub fn examine(
 ) -> Result<Vec<Finding>> {
     let port = Port::read(model, port, ours)?;
     let mut findings = Vec::new();
-    let [mut theirs, mut ours] = [compute::Past::default(), compute::Past::default()];
-    for (number, step) in port.steps.into_iter().enumerate() {
-        let at = |place: Place| place.at(number);
-        let restarts = step.ids.len() > 1 && number > 0; // it reads the whole text again
-        if restarts {
-            (theirs, ours) = Default::default();
+    let [mut theirs, mut ours] = [Past::default(), Past::default()];
+    for (number, PortStep { ids, given, odd, rounding }) in port.steps.into_iter().enumerate() {
+        if ids.len() > 1 {
+            (theirs, ours) = Default::default(); // it reads the whole text again
         }
-        compute::check(model, &step.ids, theirs.len())?;
-        let odd = step.odd;
-        let step_of = |past, given| Step { model, ids: step.ids.clone(), past, given };
-        let (port, right) = (step_of(theirs, step.given), step_of(ours, Default::default()));
-        let mut whole = Run::new(&right);
-        for place in Place::all(model.config.n_layer) {
-            if matches!(place.stage, Stage::InputIds | Stage::Probs | Stage::NextId) {
-                continue;
-            }
-            if let Some(shape) = odd.iter().find(|odd| odd.place == place) {
-                findings.push(Finding { place: at(place), ..wrong_shape(shape) });
-                continue;
-            }
-            let Some(value) = port.given.get(&place) else {
-                let (own, inherited, verdict) = (None, None, Verdict::Missing);
-                findings.push(Finding { place: at(place), own, inherited, verdict, mistake: None });
-                continue;
+        let theirs_now = Step { model, ids: ids.clone(), past: theirs, given };
+        let ours_now = Step { model, ids, past: ours, given: Values::new() };
+        theirs_now.check()?;
+        let mut right = Run::new(&ours_now);
+        for place in Place::all(model.config.n_layer).filter(|place| is_examined(place.stage)) {
+            let finding = match odd.iter().find(|odd| odd.place == place) {
+                Some(shape) => wrong_shape(shape),
+                None => examine_stage(&theirs_now, &mut right, place, tolerance, rounding),
             };
-            let mut run = Run::without(&port, place);
-            let expected = run.value(place);
-            let inherited = distance(place, &expected, &whole.value(place));
-            let rows: Vec<usize> = (expected.rows() - value.rows()..expected.rows()).collect(); // perhaps the last alone
-            let own = distance(place, &expected.select(&rows), value);
-            let limit = limit(&run.computed(), tolerance);
-            let verdict = match () {
-                () if own > limit.max(step.rounding) => Verdict::Wrong,
-                () if inherited > tolerance => Verdict::Inherited,
-                () => Verdict::Right,
-            };
-            let mistake = (verdict == Verdict::Wrong)
-                .then(|| mistakes::name(&port, place, value, own, &run.computed(), limit))
-                .flatten();
-            findings.push(Finding {
-                place: at(place),
-                own: Some(own),
-                inherited: Some(inherited),
-                verdict,
-                mistake,
-            });
+            findings.push(Finding { place: place.at(number), ..finding });
         }
-        (theirs, ours) = (Run::new(&port).past_after(), whole.past_after());
+        (theirs, ours) = (Run::new(&theirs_now).past_after(), right.past_after());
     }
     if findings.iter().all(|finding| finding.verdict == Verdict::Missing) {
         return Err(Error::input(
@@ -128,6 +102,40 @@ pub fn examine(
         ));
     }
     Ok(findings)
+}
+
+/// Whether a stage is one of the forward pass, which the model computes from ids.
+fn is_examined(stage: Stage) -> bool {
+    !matches!(stage, Stage::InputIds | Stage::Probs | Stage::NextId)
+}
+
+/// One stage of a port's step. `right` computes our values; `rounding` is that of the port's number types.
+fn examine_stage(
+    step: &Step<'_>,
+    right: &mut Run<'_, '_>,
+    place: Place,
+    tolerance: f64,
+    rounding: f64,
+) -> Finding {
+    let Some(value) = step.given.get(&place) else {
+        return Finding { place, own: None, inherited: None, verdict: Verdict::Missing, mistake: None };
+    };
+    let mut run = Run::without(step, place);
+    let expected = run.value(place);
+    let inherited = distance(place, &expected, &right.value(place));
+    let own = distance(place, &last_rows(&expected, value.rows()), value);
+    let limit = limit(&run.computed(), tolerance);
+    let verdict = if own > limit.max(rounding) {
+        Verdict::Wrong
+    } else if inherited > tolerance {
+        Verdict::Inherited
+    } else {
+        Verdict::Right
+    };
+    let mistake = (verdict == Verdict::Wrong)
+        .then(|| diagnosis::name(step, place, value, own, &run.computed(), limit))
+        .flatten();
+    Finding { place, own: Some(own), inherited: Some(inherited), verdict, mistake }
 }
 
 /// The largest error that rounding explains where these stages are computed one after the other, as a fraction of the last one's
@@ -150,16 +158,18 @@ fn wrong_shape(shape: &Shape) -> Finding {
     Finding { place: *place, own: Some(f64::INFINITY), inherited: None, verdict: Verdict::Wrong, mistake }
 }
 
+/// The last rows: a port may give the logits of the last position alone.
+fn last_rows(x: &Matrix, n: usize) -> Matrix {
+    x.select(&(x.rows() - n..x.rows()).collect::<Vec<_>>())
+}
+
 /// The largest difference of two values of a stage, as a fraction of the largest in either.
 fn distance(place: Place, a: &Matrix, b: &Matrix) -> f64 {
-    let scores = place.stage == Stage::AttnScores;
-    // many programs mask with a large finite number
-    let seen = |x: &f32| if scores && *x <= -1e4 { f64::NEG_INFINITY } else { f64::from(*x) };
+    let seen = |x: &f32| compare::masked(Some(place.stage), f64::from(*x));
     let (mut largest, mut most) = (0f64, 0f64);
     for (a, b) in a.data().iter().zip(b.data()).map(|(a, b)| (seen(a), seen(b))) {
-        largest = [a, b].iter().filter(|x| x.is_finite()).fold(largest, |most, x| most.max(x.abs()));
-        let off = if a == b || a.is_nan() && b.is_nan() { 0.0 } else { (a - b).abs() };
-        most = if off.is_nan() { f64::INFINITY } else { most.max(off) };
+        largest = [a, b].into_iter().map(f64::abs).filter(|x| x.is_finite()).fold(largest, f64::max);
+        most = most.max(compare::distance(a, b));
     }
     if most == 0.0 { 0.0 } else { most / largest }
 }

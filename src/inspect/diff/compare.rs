@@ -5,8 +5,8 @@ use crate::format::safetensors::Tensor;
 use crate::trace::{Place, Stage};
 use numbers::without_batch;
 
-/// In `attn.scores`, this value and smaller ones count as masked.
-const MASKED: f64 = -1e4;
+/// In `attn.scores`, this value and smaller ones count as masked: many programs mask with a large finite number.
+pub const MASKED: f64 = -1e4;
 
 /// The result of comparing the values of a stage.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,8 +39,8 @@ pub fn tensors(a: &Tensor, b: &Tensor, place: Option<Place>, tolerance: f64) -> 
     if let Some(dtype) = numbers::unreadable(a).or_else(|| numbers::unreadable(b)) {
         return Outcome::Dtype(dtype.into());
     }
-    let scores = place.is_some_and(|place| place.stage == Stage::AttnScores);
-    let masked = |x: f64| if scores && x <= MASKED { f64::NEG_INFINITY } else { x };
+    let stage = place.map(|place| place.stage);
+    let masked = |x: f64| masked(stage, x);
 
     let mut largest = 0f64;
     numbers::for_each_piece(a, b, |_, a, b| {
@@ -69,8 +69,13 @@ pub fn tensors(a: &Tensor, b: &Tensor, place: Option<Place>, tolerance: f64) -> 
     Outcome::Values(found)
 }
 
+/// A value of a stage, with -inf for all masked scores.
+pub fn masked(stage: Option<Stage>, x: f64) -> f64 {
+    if stage == Some(Stage::AttnScores) && x <= MASKED { f64::NEG_INFINITY } else { x }
+}
+
 /// `|a - b|`; 0 for equal infinities and for two NaNs, infinity for any other pair with one of them.
-fn distance(a: f64, b: f64) -> f64 {
+pub fn distance(a: f64, b: f64) -> f64 {
     if a == b || (a.is_nan() && b.is_nan()) {
         0.0
     } else if a.is_finite() && b.is_finite() {

@@ -1,12 +1,10 @@
 //! Known mistakes of ports. Each is tried in place of the right computation.
 
-use super::compute::{Run, Step};
-use super::distance;
+use super::layout::Layout;
+use super::round::Round;
 use crate::activation::Activation;
 use crate::model::Gpt2;
-use crate::simd::{round_bf16, round_f16, widen_bf16, widen_f16};
-use crate::tensor::Matrix;
-use crate::trace::{Place, Stage, number};
+use crate::trace::{Stage, number};
 
 /// A mistake.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,77 +67,6 @@ pub enum Mistake {
     Tied,
     /// Operands are rounded before a product.
     Coarse(Round),
-}
-
-/// Where a port finds query, key and value of a head among the columns of `c_attn`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Layout {
-    /// Query, key, value; in each the heads side by side.
-    #[default]
-    Usual,
-    /// Another order of the three.
-    Order([usize; 3]),
-    /// Head by head, each with query, key, value: `[H, 3, D]`.
-    ByHead,
-    /// In each of the three, dimension by dimension: `[D, H]`.
-    Strided,
-}
-
-impl Layout {
-    /// qkv `[S, 3C]` -> query, key, value of head `h`, `[S, D]` each
-    pub fn split(self, qkv: &Matrix, n_head: usize, h: usize) -> [Matrix; 3] {
-        let c = qkv.cols() / 3;
-        let d = c / n_head;
-        [0, 1, 2].map(|part| {
-            let column = |j: usize| match self {
-                Self::Usual => part * c + h * d + j,
-                Self::Order(order) => order[part] * c + h * d + j,
-                Self::ByHead => (h * 3 + part) * d + j,
-                Self::Strided => part * c + j * n_head + h,
-            };
-            let rows = (0..qkv.rows()).flat_map(|s| (0..d).map(move |j| (s, j)));
-            let numbers = rows.map(|(s, j)| qkv.row(s)[column(j)]).collect();
-            Matrix::from_vec(qkv.rows(), d, numbers)
-        })
-    }
-}
-
-/// Numbers of fewer bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Round {
-    F16,
-    Bf16,
-    /// NVIDIA's: the exponent of an f32, the mantissa of an f16.
-    Tf32,
-}
-
-impl Round {
-    const ALL: [Self; 3] = [Self::F16, Self::Bf16, Self::Tf32];
-
-    /// The nearest number of this type.
-    pub fn apply(self) -> fn(f32) -> f32 {
-        match self {
-            Self::F16 => |x| widen_f16(round_f16(x)),
-            Self::Bf16 => |x| widen_bf16(round_bf16(x)),
-            Self::Tf32 => |x| f32::from_bits((x.to_bits() + 0xfff + (x.to_bits() >> 13 & 1)) & !0x1fff),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::Tf32 => "TF32",
-        }
-    }
-
-    /// The largest error of rounding, as a fraction of a number.
-    fn unit(self) -> f64 {
-        match self {
-            Self::F16 | Self::Tf32 => 2f64.powi(-11),
-            Self::Bf16 => 2f64.powi(-8),
-        }
-    }
 }
 
 impl Mistake {
@@ -216,16 +143,6 @@ impl Mistake {
 
     /// The mistake in words.
     pub(super) fn words(self, stage: Stage, model: &Gpt2) -> String {
-        let layout = |layout: Layout| match layout {
-            Layout::Order(order) => {
-                let names = ["q", "k", "v"];
-                let found = |part| names[order.iter().position(|from| *from == part).unwrap_or(0)];
-                format!("c_attn split as {}, {}, {} instead of q, k, v", found(0), found(1), found(2))
-            }
-            Layout::ByHead => "c_attn split as [H, 3, D] instead of [3, H, D]".into(),
-            Layout::Strided => "heads split as [D, H] instead of [H, D]".into(),
-            Layout::Usual => String::new(),
-        };
         let own = match stage {
             Stage::AttnScores => model.h.first().map_or(1.0, |block| block.attn.scale),
             _ => 0.0,
@@ -253,7 +170,7 @@ impl Mistake {
             Self::NoGain => "a layer norm without weight and bias".into(),
             Self::NoBias => "no bias".into(),
             Self::Transposed | Self::Reshaped => "transposed weights (they are stored [in, out])".into(),
-            Self::Split(found) => layout(found),
+            Self::Split(layout) => layout.words(),
             Self::Scale(1.0) => "scores that are not divided by sqrt(D)".into(),
             Self::Scale(by) => {
                 format!("scores multiplied by {} instead of {}", number(by.into()), number(own.into()))
@@ -278,53 +195,4 @@ impl Mistake {
 fn layouts(orders: &[[usize; 3]]) -> impl Iterator<Item = Mistake> {
     let orders = orders.iter().map(|order| Layout::Order(*order));
     orders.chain([Layout::ByHead, Layout::Strided]).map(Mistake::Split)
-}
-
-/// The mistake that gives the port's value of a wrong stage, in a sentence. `stretch`: the stages that were computed for it, because
-/// the port does not have them, and itself.
-pub fn name(
-    step: &Step<'_>,
-    place: Place,
-    value: &Matrix,
-    own: f64,
-    stretch: &[Place],
-    limit: f64,
-) -> Option<String> {
-    if let Some(round) = rounded(value, own) {
-        return Some(format!("values rounded to {}", round.name()));
-    }
-    let mut stages: Vec<Stage> = stretch.iter().map(|place| place.stage).collect();
-    stages.sort_unstable();
-    stages.dedup();
-    let tries = stages.into_iter().flat_map(|stage| {
-        let candidates = Mistake::candidates(stage, step.model, step.before());
-        candidates.into_iter().map(move |mistake| (stage, mistake))
-    });
-    let rows = |all: &Matrix| (all.rows() - value.rows()..all.rows()).collect::<Vec<_>>();
-    let mut found: Vec<(f64, String)> = tries
-        .map(|(stage, mistake)| {
-            let tried = Run::with(step, place, stage, mistake).value(place);
-            let words = mistake.words(stage, step.model);
-            let at =
-                if stage == place.stage { String::new() } else { format!(" in {}", stage.describe().name) };
-            (distance(place, &tried.select(&rows(&tried)), value), words + &at)
-        })
-        .filter(|(off, _)| *off <= limit.max(1e-6) && *off < own / 4.0)
-        .collect();
-    found.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let best = found.first()?.0;
-    found.retain(|(off, _)| *off <= (3.0 * best).max(1e-7));
-    let mut names: Vec<String> = Vec::new();
-    found.into_iter().for_each(|(_, name)| names.extend((!names.contains(&name)).then_some(name)));
-    Some(format!("{}: equal within {}", names.join(", or "), number(best)))
-}
-
-/// The type to which all values are rounded, if that explains the error.
-fn rounded(value: &Matrix, own: f64) -> Option<Round> {
-    let numbers = || value.data().iter().filter(|x| x.is_finite());
-    [Round::F16, Round::Bf16].into_iter().find(|round| {
-        own <= 2.0 * round.unit()
-            && numbers().any(|x| *x != 0.0)
-            && numbers().all(|x| round.apply()(*x) == *x)
-    })
 }

@@ -34,7 +34,7 @@ pub struct Shape {
 }
 
 impl Port {
-    /// Reads the steps of the first text in the file. Ids that it does not have are those of `ours`.
+    /// Reads the steps of the first text in the file. Ids that it does not have are those of `ours`; the prompt must be the same.
     pub fn read(model: &Gpt2, file: &SafeTensors, ours: Option<&SafeTensors>) -> Result<Self> {
         let mut steps: BTreeMap<usize, BTreeMap<Place, &Tensor>> = BTreeMap::new();
         for (name, tensor) in &file.tensors {
@@ -48,12 +48,17 @@ impl Port {
             if number != found.len() {
                 break; // a gap: what comes after it has no known past
             }
-            let place = Place::new(Stage::InputIds, None);
-            let other = || ours?.tensors.get(&place.at(number).to_string());
-            let ids = tensors.get(&place).copied().or_else(other).ok_or_else(|| {
-                Error::input(format!("there is no {}; write the ids that the port reads", place.at(number)))
+            let place = Place::new(Stage::InputIds, None).at(number);
+            let ids_of = |tensor: Option<&Tensor>| tensor.map(ids_of).transpose();
+            let own = ids_of(tensors.get(&place.at(0)).copied())?;
+            let other = ids_of(ours.and_then(|ours| ours.tensors.get(&place.to_string())))?;
+            // a generation may go its own way after the prompt
+            if number == 0 && own.is_some() && other.is_some() && own != other {
+                return Err(Error::input("input_ids are not those of our trace"));
+            }
+            let ids = own.or(other).ok_or_else(|| {
+                Error::input(format!("there is no {place}; write the ids that the port reads"))
             })?;
-            let ids = ids_of(ids)?;
             let past = if number > 0 && ids.len() == 1 { seen } else { 0 };
             seen = past + ids.len();
             found.push(PortStep::read(model, ids, seen, &tensors)?);
@@ -102,8 +107,8 @@ impl PortStep {
     }
 }
 
-/// Stages under the names of other tools: TransformerLens's hooks, and the hidden states of Hugging Face's `output_hidden_states`,
-/// of which the last is after `ln_f`.
+/// Stages under the names of other tools: TransformerLens's hooks, and the hidden states of Hugging Face's
+/// `output_hidden_states`, of which the last is after `ln_f`.
 fn foreign(name: &str, n_layer: usize) -> Option<Place> {
     const HOOKS: [(&str, Stage); 14] = [
         ("hook_embed", Stage::Wte),

@@ -158,12 +158,43 @@ fn steps_of_a_generation() {
     assert!(wrong[0].1.starts_with("positions that begin at 0 in each step"), "{wrong:?}");
 }
 
+/// A file of ids alone: `input_ids`, then one id for each step.
+fn ids_alone(steps: &[&[u32]]) -> SafeTensors {
+    let mut file = SafeTensors::default();
+    for (step, ids) in steps.iter().enumerate() {
+        let bytes = Bytes::aligned_copy(bytemuck::cast_slice(ids));
+        let tensor = Tensor { dtype: "U32".into(), shape: vec![ids.len()], bytes };
+        file.tensors.insert(Place::new(Stage::InputIds, None).at(step).to_string(), tensor);
+    }
+    file
+}
+
+#[test]
+fn ids_are_those_of_our_trace_and_fit_the_model() {
+    let model = model(
+        r#"{"n_layer": 1, "n_head": 1, "n_embd": 8, "n_positions": 4, "vocab_size": 61}"#,
+        Dtype::F32,
+        Dtype::F32,
+    );
+    for (port, ours, part) in [
+        (ids_alone(&[&[1, 2, 3]]), ids_alone(&[&[1, 2, 4]]), "input_ids are not those of our trace"),
+        // each goes its own way after the prompt
+        (ids_alone(&[&[1, 2, 3], &[5]]), ids_alone(&[&[1, 2, 3], &[6]]), "no stage of this model"),
+        (ids_alone(&[&[1, 2, 3], &[5], &[6]]), SafeTensors::default(), "4 earlier and 1 new ids"),
+        (ids_alone(&[&[1, 2, 3], &[61]]), SafeTensors::default(), "61"),
+        (SafeTensors::default(), ids_alone(&[&[1, 2, 3]]), "no stage"),
+    ] {
+        let error = examine(&model, &port, Some(&ours), TOLERANCE).expect_err(part).to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
 #[test]
 fn rounded_values_and_other_layouts() {
     let lm = bundled();
     let round = |place: Place, _: &Recorder, values: &mut [f32]| {
         if place == Place::new(Stage::MlpCProj, Some(2)) {
-            values.iter_mut().for_each(|x| *x = mistakes::Round::Bf16.apply()(*x));
+            values.iter_mut().for_each(|x| *x = round::Round::Bf16.apply()(*x));
         }
     };
     let rounded = port(&lm.model, &IDS, round);
@@ -252,7 +283,7 @@ fn no_mistake_has_the_name_of_another() {
                 past: Vec::new(),
                 given: given_before(&sound, place),
             };
-            let named = mistakes::name(&step, place, &value, own, &[place], limit).unwrap_or_default();
+            let named = diagnosis::name(&step, place, &value, own, &[place], limit).unwrap_or_default();
             let words = mistake.words(place.stage, &model);
             assert!(named.contains(&words), "{place}: {words}, not {named}");
             tried += 1;
