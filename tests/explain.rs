@@ -281,11 +281,18 @@ fn webassembly_gives_the_same_bits() {
     let found = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(found.lines().count(), requests.len());
     for ((request, answer), line) in requests.iter().zip(native(&requests)).zip(found.lines()) {
-        let theirs: Value = serde_json::from_str(line).expect("JSON");
+        let mut theirs: Value = serde_json::from_str(line).expect("JSON");
         let mut hash = sha2::Sha256::new();
         answer.numbers.iter().for_each(|x| hash.update(x.to_le_bytes()));
         let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        let ours: Value = serde_json::from_str(&answer.json.to_string()).expect("JSON");
+        let mut ours: Value = serde_json::from_str(&answer.json.to_string()).expect("JSON");
+        for answer in [&mut theirs["json"], &mut ours] {
+            // the lessons' text may have changed since the engine was built, but no number
+            answer
+                .as_object_mut()
+                .into_iter()
+                .for_each(|all| all.retain(|key, _| !["line", "stages"].contains(&&**key)));
+        }
         assert_eq!(theirs["json"], ours, "{request}");
         assert_eq!(theirs["numbers"], json!(hex), "{request}");
     }
