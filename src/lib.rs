@@ -39,7 +39,7 @@
 //!
 //! The [glossary](guide::glossary) explains the words, and the [`guide`] has pages on the program, ports, checkpoints and
 //! exactness. Off this path, [`score`] measures how likely a text is; [`search`] looks for likely texts, or generates
-//! several tokens in one pass; [`inspect`] shows a whole generation and compares two; [`checkpoint`] opens models.
+//! several tokens in one pass; [`inspect`] shows a whole generation and compares two, [`page`] in a browser; [`checkpoint`] opens models.
 //!
 //! # Floors
 //!
@@ -48,7 +48,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | roof | [`inspect`]; [`search`], [`score`]; [`checkpoint`], [`quantize`] |
+//! | roof | [`page`]; [`inspect`]; [`search`], [`score`]; [`checkpoint`], [`quantize`] |
 //! | lessons | [`generate`], [`sampling`], [`softmax`], [`model`], [`block`], [`mlp`], [`attention`], [`layer_norm`], [`embedding`], [`bpe`] |
 //! | middle | [`trace`], [`kv_cache`], [`linear`], [`config`] |
 //! | ground | [`activation`], [`matmul`], [`tensor`], [`math`], [`format`](mod@format), [`simd`], [`error`] |

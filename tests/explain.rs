@@ -151,6 +151,33 @@ fn any_model_can_be_shown() {
     }
 }
 
+/// Plain and speculative text end at the same place, also where the positions do.
+#[test]
+fn the_text_ends_with_the_positions() {
+    let model = fixture("base"); // 64 positions
+    let arguments = ["--ids", "3,1,4", "--greedy", "--max-new-tokens", "90", "--model"];
+    let shown = page(&[&arguments[..], &[model.to_str().expect("a name")]].concat());
+    let turns = shown.json["page"]["speculation"]["turns"].as_array().expect("turns");
+    let written = turns.iter().flat_map(|turn| turn["written"].as_array().expect("ids"));
+    let written: Vec<u64> = written.filter_map(Value::as_u64).collect();
+    assert_eq!(shown.next_ids(), written);
+    assert_eq!(written.len(), 61);
+    let stop = [
+        "generate",
+        "--ids",
+        "3,1,4",
+        "--greedy",
+        "--max-new-tokens",
+        "90",
+        "--context-policy",
+        "stop",
+        "--json",
+    ];
+    let assert = gpt2().args(stop).arg("--model").arg(&model).assert().success();
+    let report: Value = serde_json::from_slice(&assert.get_output().stdout).expect("JSON");
+    assert_eq!(report["ids"], json!(written));
+}
+
 #[test]
 fn a_live_page_has_the_model() {
     let shown = page(&["Once upon a time", "--live", "--seed", "1"]);

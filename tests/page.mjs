@@ -2,7 +2,7 @@
 //
 //     node tests/page.mjs PLAYWRIGHT GPT2 OUT
 //
-// PLAYWRIGHT is a folder in which the npm package playwright-core is installed, GPT2 the program, OUT where pages and
+// PLAYWRIGHT is the folder of the npm package playwright-core, GPT2 the program, OUT where pages and
 // pictures go. CHROMIUM names the browser; without it, that of Debian. `.ci/page` runs this.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -11,7 +11,7 @@ import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 
 const [playwright, gpt2, out] = process.argv.slice(2).map((path) => resolve(path));
-const { chromium } = createRequire(playwright + '/')('playwright-core');
+const { chromium } = createRequire(playwright + '/')(playwright);
 mkdirSync(out, { recursive: true });
 const run = (...words) => execFileSync(gpt2, words, { encoding: 'utf8', maxBuffer: 1 << 28 });
 

@@ -88,15 +88,13 @@ impl<'a> Pass<'a> {
     /// Runs the model and keeps all its stages, so that many questions about the pass take no further run.
     #[must_use]
     pub fn remember(mut self) -> Self {
-        let all: Vec<Place> = Place::all(self.model.config.n_layer).collect();
-        self.kept = Some(self.keep(&all));
+        self.kept = Some(self.keep_all());
         self
     }
 
     /// All stages of the pass.
     pub fn stages(&self) -> Arc<Recorder> {
-        let all: Vec<Place> = Place::all(self.model.config.n_layer).collect();
-        self.keep(&all).0.recorder
+        self.keep_all().0.recorder
     }
 
     /// The token that is chosen, if one can be, and what the next pass needs. `watch` sees every step of the choice.
@@ -155,6 +153,10 @@ impl<'a> Pass<'a> {
     /// The uniform number for the token after it.
     pub(super) fn uniform(&self) -> f64 {
         self.options.uniform().at((self.ids.len() - self.prompt_len) as u64)
+    }
+
+    fn keep_all(&self) -> (Keep, KvCache) {
+        self.keep(&Place::all(self.model.config.n_layer).collect::<Vec<_>>())
     }
 
     /// The numbers of these stages.

@@ -39,13 +39,17 @@ fn stage(stage: Stage) -> Value {
     })
 }
 
-/// The question that a lesson answers, and the first paragraph of its answer that is neither formula nor code.
+/// The question that a lesson answers, and the first paragraph of its answer that is neither formula nor code, up to its source
+/// and the next lesson.
 fn lesson(source: &str) -> (String, String) {
     let docs: Vec<&str> = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim).collect();
     let mut paragraphs = docs.split(|line| line.is_empty()).map(|lines| lines.join(" "));
     let question = paragraphs.next().unwrap_or_default();
     let answer = paragraphs.find(|text| !text.starts_with(['`', '#', '|'])).unwrap_or_default();
-    (plain(&question), plain(&answer))
+    let answer = plain(&answer);
+    let end =
+        ["Source: ", "Next: "].iter().filter_map(|word| answer.find(word)).min().unwrap_or(answer.len());
+    (plain(&question), answer[..end].trim_end().to_string())
 }
 
 /// A paragraph without the marks of Markdown: links, code and emphasis.

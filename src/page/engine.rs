@@ -97,7 +97,12 @@ impl<'m> Engine<'m> {
             }
             "why" => {
                 let off = request.get("switch_off") == Some(&Value::Bool(true));
-                self.recording()?.why(need("step")?, need("token")? as TokenId, id("against"), off)?
+                self.recording()?.why(
+                    need("step")?,
+                    id("token").ok_or_else(|| Error::input("token: an id is missing"))?,
+                    id("against"),
+                    off,
+                )?
             }
             "lens" => self.recording()?.lens(need("step")?)?,
             "beams" => {

@@ -12,7 +12,7 @@
 
 mod about;
 mod engine;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(feature = "engine", target_arch = "wasm32"))]
 mod exports;
 mod recording;
 pub mod search;

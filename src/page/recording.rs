@@ -7,7 +7,6 @@ use crate::generate::Options;
 use crate::inspect::{Edit, Lens, Pass, how, why};
 use crate::sampling::Explanation;
 use crate::softmax::log_softmax;
-use crate::tensor::Matrix;
 use crate::trace::{Place, Recorded, Stage};
 use serde_json::{Value, json};
 
@@ -20,7 +19,8 @@ const LENS: usize = 5;
 /// How many terms of a sum are kept.
 const TERMS: usize = 6;
 
-/// A text that grows step by step. Each step can be asked about afterwards.
+/// A text that grows step by step, as with [`ContextPolicy::Stop`](crate::generate::ContextPolicy::Stop). Each step can be asked
+/// about afterwards.
 #[derive(Debug)]
 pub struct Recording<'m> {
     lm: &'m LanguageModel,
@@ -71,11 +71,6 @@ impl<'m> Recording<'m> {
         Ok(Self { lm, prompt_len: prompt.len(), passes: Vec::new(), next: Some(first), most })
     }
 
-    /// The prompt and the new tokens that were read.
-    pub fn passes(&self) -> &[Pass<'m>] {
-        &self.passes
-    }
-
     /// Goes back: the steps from `step` on are forgotten.
     ///
     /// # Errors
@@ -101,7 +96,7 @@ impl<'m> Recording<'m> {
             None => Some("no token can be chosen"),
             Some(id) if pass.options().ends(model).contains(&id) => Some("the end-of-text token"),
             Some(_) if new >= self.most => Some("as long as asked"),
-            Some(_) if pass.ids().len() >= model.config.n_positions => Some("all positions are filled"),
+            Some(_) if pass.ids().len() + 1 >= model.config.n_positions => Some("all positions are filled"),
             Some(_) => None,
         };
         let after = next.filter(|_| end.is_none()).map(|id| pass.after(cache, id)).transpose()?;
@@ -148,7 +143,7 @@ impl<'m> Recording<'m> {
         let (stages, mut lens) = (self.pass(step)?.stages(), Lens::new(&self.lm.model, LENS));
         for block in stages.stages.iter().filter(|stage| stage.stage == Stage::Block) {
             let last = block.values.chunks(self.lm.model.config.n_embd).last().unwrap_or_default();
-            drop::<Matrix>(lens.read(last));
+            lens.read(last);
         }
         Ok(json!(lens.blocks.iter().filter_map(|block| block.last()).collect::<Vec<_>>()))
     }

@@ -3,7 +3,7 @@
 use crate::checkpoint::LanguageModel;
 use crate::config::TokenId;
 use crate::error::Result;
-use crate::generate::{Draft, Generation, Options, View};
+use crate::generate::{ContextPolicy, Draft, Generation, Options, View};
 use crate::search::draft::{DraftModel, Paced, PromptLookup};
 use crate::search::{BeamSearch, Beams, Tree};
 use crate::tensor::Dtype;
@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// As [`BeamSearch::new`].
 pub fn beams(lm: &LanguageModel, prompt: &[TokenId], options: Options, num_beams: usize) -> Result<Value> {
     let beams = Beams { num_beams, ..Beams::default() };
-    let mut search = BeamSearch::new(&lm.model, prompt, options.sample(false), beams)?;
+    let options = options.sample(false).context_policy(ContextPolicy::Stop);
+    let mut search = BeamSearch::new(&lm.model, prompt, options, beams)?;
     let mut tree = Tree::default();
     for step in search.by_ref() {
         tree.push(&step?);
@@ -26,7 +27,7 @@ pub fn beams(lm: &LanguageModel, prompt: &[TokenId], options: Options, num_beams
 }
 
 /// A speculative generation, turn by turn: `draft` names who guesses, and each turn has the tokens `guessed` and those
-/// `written`. The text is that of plain generation.
+/// `written`. The text is that of a [`Recording`](super::Recording).
 ///
 /// The draft is an int8 copy of the model, or earlier text if the weights are int8 already.
 ///
@@ -35,18 +36,13 @@ pub fn beams(lm: &LanguageModel, prompt: &[TokenId], options: Options, num_beams
 pub fn speculation(lm: &LanguageModel, prompt: &[TokenId], options: Options) -> Result<Value> {
     let copy = (lm.model.wte.dtype() != Dtype::I8).then(|| lm.model.quantize());
     let guesses = Guesses::default();
-    let draft: Box<dyn Draft + '_> = match &copy {
-        Some(copy) => Box::new(Watched {
-            draft: Box::new(Paced::new(DraftModel::new(copy, &lm.model)?, &lm.model, MOST)),
-            guesses: guesses.clone(),
-        }),
-        None => Box::new(Watched {
-            draft: Box::new(Paced::new(PromptLookup::default(), &lm.model, MOST)),
-            guesses: guesses.clone(),
-        }),
+    let (name, draft): (_, Box<dyn Draft + '_>) = match &copy {
+        Some(copy) => ("int8 copy", Box::new(Paced::new(DraftModel::new(copy, &lm.model)?, &lm.model, MOST))),
+        None => ("earlier text", Box::new(Paced::new(PromptLookup::default(), &lm.model, MOST))),
     };
-    let name = if copy.is_some() { "int8 copy" } else { "earlier text" };
-    let mut generation = Generation::new(&lm.model, prompt, options)?.with_any_draft(Some(draft));
+    let draft = Watched { draft, guesses: guesses.clone() };
+    let options = options.context_policy(ContextPolicy::Stop);
+    let mut generation = Generation::new(&lm.model, prompt, options)?.with_draft(draft);
     for chosen in generation.by_ref() {
         chosen?;
     }

@@ -116,5 +116,23 @@ pub trait Lanes: Copy {
     }
 }
 
+/// Sixteen rows of four registers of 4 lanes, turned: sixteen tiles of 4 x 4. `riffle` makes of the registers a, b, c, d of a tile
+/// the lanes a0 c0 a1 c1, a2 c2 a3 c3, b0 d0 b1 d1, b2 d2 b3 d3; twice, it turns the tile.
+#[cfg(any(target_arch = "aarch64", target_feature = "simd128"))]
+#[inline(always)]
+fn turn_tiles<R: Copy>(rows: [[R; 4]; LANES], riffle: impl Fn([R; 4]) -> [R; 4]) -> [[R; 4]; LANES] {
+    let mut turned = rows;
+    for i in 0..4 {
+        for j in 0..4 {
+            let [a, b, c, d] = [rows[4 * i][j], rows[4 * i + 1][j], rows[4 * i + 2][j], rows[4 * i + 3][j]];
+            let tile = riffle(riffle([a, b, c, d]));
+            for r in 0..4 {
+                turned[4 * j + r][i] = tile[r];
+            }
+        }
+    }
+    turned
+}
+
 #[cfg(test)]
 mod tests;

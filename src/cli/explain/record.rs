@@ -1,5 +1,6 @@
 //! What a page that replays a generation holds.
 
+use super::super::progress;
 use super::pack::Parts;
 use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
@@ -56,12 +57,15 @@ impl Recorded {
     pub fn of(lm: &LanguageModel, prompt: &[TokenId], options: Options, num_beams: usize) -> Result<Self> {
         let mut recording = Recording::new(lm, prompt, options.clone(), Vec::new())?;
         let mut steps = Vec::new();
+        let bar = progress::steps(2 * options.max_new_tokens, "steps"); // each is written, then explained
         while let Some(step) = recording.step(None)? {
             steps.push(step);
+            bar.inc(1);
         }
         let mut left_out = give_up(&mut steps);
         let next = |step: &Step| step.about["next"].as_u64().map(|id| id as TokenId);
         for (i, step) in steps.iter_mut().enumerate() {
+            bar.inc(1);
             step.about["lens"] = recording.lens(i)?;
             if let Some(id) = next(step) {
                 step.about["why"] = recording.why(i, id, None, false)?;
@@ -71,6 +75,7 @@ impl Recorded {
                 step.about["against"] = others.into_iter().map(why).collect::<Result<Map<_, _>>>()?.into();
             }
         }
+        bar.finish_and_clear();
         let hows = hows(&recording, &steps, &mut left_out)?;
         let ids: Vec<TokenId> = prompt.iter().copied().chain(steps.iter().filter_map(next)).collect();
         let merges: Map<_, _> = ids
@@ -79,22 +84,22 @@ impl Recorded {
                 (id.to_string(), json!(lm.bpe.merges(lm.bpe.token_bytes(*id).unwrap_or_default(), true)))
             })
             .collect();
-        let beams = match num_beams < lm.model.config.vocab_size {
-            true => search::beams(
-                lm,
-                prompt,
-                options.clone().max_new_tokens(BEAM_STEPS.min(options.max_new_tokens)),
-                num_beams,
-            )?,
-            false => Value::Null,
+        let short = options.clone().max_new_tokens(BEAM_STEPS.min(options.max_new_tokens));
+        let mut or_none = |what: &str, found: Result<Value>| {
+            found.unwrap_or_else(|error| {
+                left_out.push(format!("{what} ({error})"));
+                Value::Null
+            })
         };
+        let beams = or_none("the beam search", search::beams(lm, prompt, short, num_beams));
+        let speculation = or_none("speculation", search::speculation(lm, prompt, options.clone()));
         let first = steps.first();
         let other = first.and_then(|step| candidates(step).find(|id| Some(*id) != next(step)));
         let forced = other.map(|other| recording.forced(other, options.max_new_tokens)).transpose()?;
         let extra = json!({
             "merges": merges,
             "beams": beams,
-            "speculation": search::speculation(lm, prompt, options)?,
+            "speculation": speculation,
             "forced": forced.map(|tokens| json!({"step": 0, "tokens": tokens})),
         });
         Ok(Self { steps, hows, extra, left_out, text: lm.bpe.decode_lossy(&ids)? })

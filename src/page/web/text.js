@@ -14,7 +14,7 @@ function allTokens() {
 function chip(token, i) {
   const now = token.step === app.step, later = token.step > app.step;
   const p = token.logprob === null ? null : Math.exp(token.logprob);
-  const words = [quote(token.id), p === null ? 'the first token' : percent(p) + ' likely', token.step < 0 ? 'prompt' : token.forced ? 'forced' : ''].filter(Boolean).join(', ');
+  const words = [quote(token.id), p !== null ? percent(p) + ' likely' : i ? 'not a finite number' : 'the first token', token.step < 0 ? 'prompt' : token.forced ? 'forced' : ''].filter(Boolean).join(', ');
   const node = el('button', {
     type: 'button', class: 'chip' + (token.step < 0 ? ' prompt' : '') + (now ? ' now' : '') + (later ? ' later' : ''),
     style: token.step < 0 ? {} : { background: likely(p) }, 'aria-label': words, 'aria-current': now ? 'step' : null, 'data-token': i,

@@ -1,6 +1,6 @@
 //! NEON, which every arm64 processor has.
 
-use super::Lanes;
+use super::{Lanes, turn_tiles};
 use crate::simd::{LANES, widen_f16};
 use std::arch::aarch64::*;
 
@@ -74,32 +74,12 @@ impl Lanes for Neon {
         self
     }
 
-    /// Sixteen tiles of 4 x 4, two riffles each.
     #[inline(always)]
     fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
-        let mut turned = rows;
-        for i in 0..4 {
-            for j in 0..4 {
-                let mut tile = [rows[0].0[0]; 4];
-                for r in 0..4 {
-                    tile[r] = rows[4 * i + r].0[j];
-                }
-                for _ in 0..2 {
-                    // SAFETY: see `splat`.
-                    tile = unsafe {
-                        [
-                            vzip1q_f32(tile[0], tile[2]),
-                            vzip2q_f32(tile[0], tile[2]),
-                            vzip1q_f32(tile[1], tile[3]),
-                            vzip2q_f32(tile[1], tile[3]),
-                        ]
-                    };
-                }
-                for r in 0..4 {
-                    turned[4 * j + r].0[i] = tile[r];
-                }
-            }
-        }
-        turned
+        // SAFETY: see `splat`.
+        let riffle = |[a, b, c, d]: [float32x4_t; 4]| unsafe {
+            [vzip1q_f32(a, c), vzip2q_f32(a, c), vzip1q_f32(b, d), vzip2q_f32(b, d)]
+        };
+        turn_tiles(rows.map(|row| row.0), riffle).map(Self)
     }
 }

@@ -1,6 +1,6 @@
 //! WebAssembly's vectors. They have no fused multiply-add: `simd/fused.rs` tells what is computed instead.
 
-use super::Lanes;
+use super::{Lanes, turn_tiles};
 use crate::simd::LANES;
 use crate::simd::fused::HALFWAY;
 use std::arch::wasm32::*;
@@ -65,30 +65,17 @@ impl Lanes for Simd128 {
         Self([f32x4_mul(a, e), f32x4_mul(b, f), f32x4_mul(c, g), f32x4_mul(d, h)])
     }
 
-    /// Sixteen tiles of 4 x 4, two riffles each.
     #[inline(always)]
     fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
-        let mut turned = rows;
-        for i in 0..4 {
-            for j in 0..4 {
-                let mut tile = [rows[0].0[0]; 4];
-                for r in 0..4 {
-                    tile[r] = rows[4 * i + r].0[j];
-                }
-                for _ in 0..2 {
-                    tile = [
-                        u32x4_shuffle::<0, 4, 1, 5>(tile[0], tile[2]),
-                        u32x4_shuffle::<2, 6, 3, 7>(tile[0], tile[2]),
-                        u32x4_shuffle::<0, 4, 1, 5>(tile[1], tile[3]),
-                        u32x4_shuffle::<2, 6, 3, 7>(tile[1], tile[3]),
-                    ];
-                }
-                for r in 0..4 {
-                    turned[4 * j + r].0[i] = tile[r];
-                }
-            }
-        }
-        turned
+        let riffle = |[a, b, c, d]: [v128; 4]| {
+            [
+                u32x4_shuffle::<0, 4, 1, 5>(a, c),
+                u32x4_shuffle::<2, 6, 3, 7>(a, c),
+                u32x4_shuffle::<0, 4, 1, 5>(b, d),
+                u32x4_shuffle::<2, 6, 3, 7>(b, d),
+            ]
+        };
+        turn_tiles(rows.map(|row| row.0), riffle).map(Self)
     }
 }
 
