@@ -2,6 +2,9 @@
 
 mod cli;
 #[cfg(test)]
+#[path = "../tests/fuzz/targets/mod.rs"]
+mod fuzz;
+#[cfg(test)]
 #[path = "../tests/common/properties.rs"]
 mod properties;
 

@@ -45,7 +45,7 @@ const OTHERS: [(&str, &str); 8] = [
 /// The tokenizer of a folder, if it has one.
 pub fn open(folder: &Folder) -> Result<Option<Bpe>> {
     let [vocab, merges, json] = [VOCAB, MERGES, JSON].map(|name| folder.path(name));
-    let on_disk = matches!(folder, Folder::Disk(_));
+    let on_disk = matches!(folder, Folder::Disk(..));
     let not_plain = |path: &&PathBuf| on_disk && path.exists() && !path.is_file();
     if let Some(path) = [&vocab, &merges, &json].into_iter().find(not_plain) {
         return Err(Error::file(path, "is not a plain file"));

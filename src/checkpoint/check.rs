@@ -5,6 +5,7 @@ use super::{GenerationConfig, LanguageModel, open, weights};
 use crate::bpe::Bpe;
 use crate::config::Config;
 use crate::error::Result;
+use crate::format::Access;
 use crate::format::safetensors::SafeTensors;
 use crate::generate::{Generation, Options};
 use crate::trace::Digest;
@@ -38,7 +39,7 @@ pub fn check(model: impl AsRef<Path>) -> Result<Vec<Finding>> {
     if file.is_none() {
         found.files(&folder);
     }
-    match files(model.as_ref()) {
+    match files(model.as_ref(), Access::Mapped) {
         Err(error) => found.problem("files", error.to_string()),
         Ok(Files { config, generation_config, tensors, bpe, .. }) => {
             found.config(&config);

@@ -5,7 +5,7 @@ use crate::bpe::Bpe;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::format::safetensors::SafeTensors;
-use crate::format::{Bytes, Folder, foreign, json::from_json};
+use crate::format::{Access, Bytes, Folder, foreign, json::from_json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,15 @@ pub(super) const COMPANIONS: [(&str, &str); 8] = [
 /// [`Error::Io`] and [`Error::File`], which name the file and what is wrong with it; [`Error::Input`] for a name that is
 /// not in the cache.
 pub fn open(model: impl AsRef<Path>) -> Result<LanguageModel> {
-    model_of(model.as_ref().display().to_string(), files(model.as_ref())?)
+    open_with(model, Access::Mapped)
+}
+
+/// The same; `access` says whether the weights are mapped or read.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(model: impl AsRef<Path>, access: Access) -> Result<LanguageModel> {
+    model_of(model.as_ref().display().to_string(), files(model.as_ref(), access)?)
 }
 
 /// Opens the files of a folder that lie in memory, each with its name: what a web page has fetched, say.
@@ -72,9 +80,9 @@ pub(super) struct Files {
 }
 
 /// Reads the files of a model.
-pub(super) fn files(model: &Path) -> Result<Files> {
+pub(super) fn files(model: &Path, access: Access) -> Result<Files> {
     let (folder, file) = place(model)?;
-    let folder = Folder::Disk(folder);
+    let folder = Folder::Disk(folder, access);
     let Some(file) = file else { return folder_files(folder) };
     if let Some([part, parts]) = foreign::part(&file).filter(|[_, parts]| *parts > 1) {
         let problem =
@@ -82,7 +90,7 @@ pub(super) fn files(model: &Path) -> Result<Files> {
         return Err(Error::file(file, problem));
     }
     let (mut bpe, mut defaults) = (None, None);
-    let bytes = Bytes::map(&file)?;
+    let bytes = Bytes::open(&file, access)?;
     let (config, tensors) = if gguf::is(&bytes) {
         let (config, tensors, own) = gguf::read(&file, &bytes)?;
         bpe = own;

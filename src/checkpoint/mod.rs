@@ -21,6 +21,8 @@ mod transpose;
 mod weights;
 
 pub use check::{Finding, check};
-pub use folder::{bundled, bundled_files, companions_of, has_tokenizer, open, open_files, open_tokenizer};
+pub use folder::{
+    bundled, bundled_files, companions_of, has_tokenizer, open, open_files, open_tokenizer, open_with,
+};
 pub use generation_config::GenerationConfig;
 pub use language_model::LanguageModel;

@@ -5,11 +5,12 @@
 //! result before it writes the next line.
 
 mod lines;
-mod request;
+pub mod request;
 mod results;
 
 use super::failure::Failure;
 use super::interrupt;
+use super::progress;
 use super::report::{Job, Written, note_slide};
 use super::text::RunArgs;
 use gpt2::error::{Error, Result};
@@ -39,6 +40,7 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, args: &RunArgs) -> std::resu
     let lines = lines::open(path)?;
     let mut batch = Batch::new(&job.lm.model);
     let (mut results, mut end) = (Results::default(), None);
+    let bar = progress::lines();
     while !interrupt::requested() {
         while end.is_none() && batch.len() < size && results.bytes < HELD && !interrupt::requested() {
             let patience = if batch.is_empty() { Duration::from_millis(50) } else { Duration::ZERO };
@@ -48,7 +50,7 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, args: &RunArgs) -> std::resu
                     results.expect(number);
                     match begin(job, line, args) {
                         Ok(running) => batch.push(running),
-                        Err(error) => results.bad(number, &error)?,
+                        Err(error) => bar.suspend(|| results.bad(number, &error))?,
                     }
                     results.print(false)?;
                 }
@@ -64,14 +66,18 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, args: &RunArgs) -> std::resu
         let turn = batch.step(Running::token);
         results.turn(turn, begin.elapsed());
         for Running { line, generation, written, error } in batch.take_finished() {
-            note_slide(generation.slides(), &format!(" of line {line}"), &job.lm.model);
-            match error {
-                None => results.good(line, written.report(&generation, job))?,
-                Some(error) => results.bad(line, &error)?,
-            }
+            bar.inc(1);
+            bar.suspend(|| {
+                note_slide(generation.slides(), &format!(" of line {line}"), &job.lm.model);
+                match error {
+                    None => results.good(line, written.report(&generation, job)),
+                    Some(error) => results.bad(line, &error),
+                }
+            })?;
         }
         results.print(false)?;
     }
+    bar.finish_and_clear();
     results.print(true)?; // after Ctrl-C, finished results may still be waiting for earlier ones
     if job.stats {
         results.print_sums(job.options.seed, job.load);

@@ -4,6 +4,7 @@ use super::decoding::DecodingArgs;
 use super::failure::{Failure, usage};
 use super::interrupt;
 use super::model::at_least_1;
+use super::progress;
 use super::report::{Job, Report, Written, note_slide, print, print_json, remark};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gpt2::bpe::TokenId;
@@ -81,10 +82,12 @@ impl BeamArgs {
             search = search.stopping_at(&job.stream()?);
         }
         let mut tree = Tree::default();
+        let bar = progress::tokens(options.max_new_tokens, self.beam_tree && !job.json);
         while let Some(step) = search.next() {
             let step = step?;
             written.begins();
-            note_slide(search.slides(), "", &lm.model);
+            bar.suspend(|| note_slide(search.slides(), "", &lm.model));
+            bar.inc(1);
             if self.beam_tree {
                 tree.push(&step);
                 if !job.json {
@@ -93,6 +96,7 @@ impl BeamArgs {
             }
             interrupt::check()?;
         }
+        bar.finish_and_clear();
         let stats = written.stats(job.load, prompt_ids.len(), search.rows()); // the rows of all beams
         let found = search.into_found()?;
         if self.beam_tree && job.json {

@@ -4,7 +4,9 @@ mod limits;
 mod report;
 
 use super::failure::Failure;
+use super::interrupt;
 use super::model::{CacheArgs, Common, ModelArgs};
+use super::progress;
 use super::report::{print_json, remark};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gpt2::bpe::TokenId;
@@ -85,14 +87,29 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     }
 
     let (mut meter, repeat) = (Meter::new(&model), usize::from(args.repeat));
-    let prefill = prompts.into_iter().map(|tokens| prefill(&model, tokens, repeat, &mut meter)).collect();
-    let decode = (contexts.into_iter())
-        .map(|(context, batch)| decode(&model, context, batch, repeat, &mut meter))
-        .collect();
+    interrupt::watch()?; // what is measured by then is printed
+    let bar = progress::steps(prompts.len() + contexts.len(), "measurements");
+    let goes_on = || !interrupt::requested();
+    let (mut prefills, mut decodes) = (Vec::new(), Vec::new());
+    for tokens in prompts.into_iter().take_while(|_| goes_on()) {
+        prefills.push(prefill(&model, tokens, repeat, &mut meter));
+        bar.inc(1);
+    }
+    for (context, batch) in contexts.into_iter().take_while(|_| goes_on()) {
+        decodes.push(decode(&model, context, batch, repeat, &mut meter));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let (prefill, decode) = (prefills, decodes);
     let (dtype, kv_cache_dtype) = (model.wte.dtype().name(), model.kv_cache_dtype.name());
     let (threads, simd, limits) = (rayon::current_num_threads(), Simd::current().name(), meter.limits());
     let report = Report { model: name, dtype, kv_cache_dtype, threads, simd, prefill, decode, limits };
-    if args.json { print_json(&report) } else { report::print(&report) }
+    if args.json {
+        print_json(&report)?
+    } else {
+        report::print(&report)?
+    }
+    interrupt::check()
 }
 
 /// Ids spread over the vocabulary.

@@ -4,7 +4,9 @@ mod table;
 
 use super::decoding::random_seed;
 use super::failure::{Failure, usage};
+use super::interrupt;
 use super::model::{Common, at_least_1};
+use super::progress;
 use super::report::{Speculated, note_slide, print_json};
 use super::speculation::SpeculationArgs;
 use super::text::RunArgs;
@@ -12,6 +14,7 @@ use gpt2::bpe::TokenId;
 use gpt2::checkpoint::LanguageModel;
 use gpt2::generate::{FinishReason, Generation, Options, StopStrings, TextStream};
 use gpt2::search::{BeamSearch, Beams, Hypothesis};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use std::iter::zip;
 
@@ -79,7 +82,7 @@ struct Run {
 
 pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     let lm = args.run.open()?;
-    let draft = args.speculation.open(&lm)?;
+    let draft = args.speculation.open(&lm, args.run.access())?;
     let prompt_ids = args.run.prompt_ids(&lm)?;
     let seed = args.seed.map_or_else(random_seed, Ok)?;
     let greedy = lm.generation_config.over(Options::default(), &lm.bpe)?.sample(false);
@@ -94,42 +97,72 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         beams.check(args.max_new_tokens).map_err(usage)?;
     }
 
+    interrupt::watch()?;
+    let texts = 2 + args.temperatures.len() + usize::from(args.num_beams > 1);
+    let bar = progress::steps(texts.saturating_mul(args.max_new_tokens), "tokens");
     let begin = |options: Options| Generation::new(&lm.model, &prompt_ids, options);
-    let mut runs = vec![write(&lm, "greedy".into(), begin(greedy.clone())?)?];
+    let mut runs = vec![write(&lm, "greedy".into(), begin(greedy.clone())?, &bar)?];
     for temperature in &args.temperatures {
-        let run = write(&lm, format!("T {temperature}"), begin(sampled(*temperature))?)?;
-        runs.push(Run { temperature: Some(*temperature), ..run });
+        let run = write(&lm, format!("T {temperature}"), begin(sampled(*temperature))?, &bar)?;
+        runs.push(run.map(|run| Run { temperature: Some(*temperature), ..run }));
     }
     if args.num_beams > 1 {
         let mut search = BeamSearch::new(&lm.model, &prompt_ids, greedy.clone(), beams)?;
-        search.by_ref().try_for_each(|step| step.map(drop))?;
-        note_slide(search.slides(), "", &lm.model);
-        let Hypothesis { ids, logprobs, score, finish_reason, .. } = search.into_found()?.swap_remove(0);
-        let run = Run::new(&lm, format!("{} beams", args.num_beams), ids, logprobs, finish_reason);
-        runs.push(Run { score: Some(score), ..run });
+        while !interrupt::requested()
+            && let Some(step) = search.next()
+        {
+            step?;
+            bar.inc(1);
+        }
+        bar.suspend(|| note_slide(search.slides(), "", &lm.model));
+        if !interrupt::requested() {
+            let Hypothesis { ids, logprobs, score, finish_reason, .. } = search.into_found()?.swap_remove(0);
+            let run = Run::new(&lm, format!("{} beams", args.num_beams), ids, logprobs, finish_reason);
+            runs.push(Some(Run { score: Some(score), ..run }));
+        }
     }
     let draft = args.speculation.or_lookup().draft(&lm.model, draft.as_ref())?;
-    runs.push(write(&lm, "speculative".into(), begin(greedy.clone())?.with_any_draft(draft))?);
+    runs.push(write(&lm, "speculative".into(), begin(greedy.clone())?.with_any_draft(draft), &bar)?);
+    bar.finish_and_clear();
+    let mut runs: Vec<Run> = runs.into_iter().flatten().collect(); // after Ctrl-C, those that are whole
+    if runs.is_empty() {
+        return Err(Failure::Interrupted);
+    }
     let (greedy, others) = runs.split_at_mut(1);
     for run in others {
         run.shared = zip(&run.ids, &greedy[0].ids).take_while(|(own, greedy)| own == greedy).count();
     }
 
     let report = Report { prompt_ids, seed, runs };
-    if args.json { print_json(&report) } else { table::print(&report, &lm.bpe) }
+    if args.json {
+        print_json(&report)?
+    } else {
+        table::print(&report, &lm.bpe)?
+    }
+    interrupt::check()
 }
 
-/// Generates a continuation to its end.
-fn write(lm: &LanguageModel, name: String, mut text: Generation<'_>) -> Result<Run, Failure> {
+/// Generates a continuation to its end. After Ctrl-C there is none.
+fn write(
+    lm: &LanguageModel,
+    name: String,
+    mut text: Generation<'_>,
+    bar: &ProgressBar,
+) -> Result<Option<Run>, Failure> {
     let (mut logprobs, mut passes) = (Vec::new(), Vec::new());
-    while let Some(chosen) = text.next() {
+    loop {
+        if interrupt::requested() {
+            return Ok(None);
+        }
+        let Some(chosen) = text.next() else { break };
         logprobs.push(chosen?.logprob);
         passes.extend(text.passes().map(|passes| passes.passes));
-        note_slide(text.slides(), "", &lm.model);
+        bar.suspend(|| note_slide(text.slides(), "", &lm.model));
+        bar.inc(1);
     }
     let finish_reason = text.finish_reason().unwrap_or(FinishReason::Length);
     let run = Run::new(lm, name, text.new_ids().to_vec(), logprobs, finish_reason);
-    Ok(Run { passes, speculated: text.passes().map(Speculated::from), ..run })
+    Ok(Some(Run { passes, speculated: text.passes().map(Speculated::from), ..run }))
 }
 
 impl Run {

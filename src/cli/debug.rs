@@ -20,13 +20,13 @@ use gpt2::generate::{Options, StopStrings};
 use gpt2::inspect::debugger::{Session, Settings};
 use gpt2::trace::{Place, Stage};
 use input::{Input, Line};
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 /// A session and its output.
-struct Stepper<'m> {
+pub struct Stepper<'m> {
     lm: &'m LanguageModel,
     session: Session<'m>,
-    out: BufWriter<Stdout>,
+    out: Box<dyn Write + 'm>,
     color: bool,
     /// Width of the terminal in columns.
     width: usize,
@@ -47,9 +47,8 @@ pub fn run(
         ColorChoice::Never => false,
         ColorChoice::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
-    let session = Session::new(lm, prompt, options.clone(), StopStrings::new(&options.stop)?)?;
-    let (out, width) = (BufWriter::new(io::stdout()), usize::MAX);
-    let mut stepper = Stepper { lm, session, out, color, width, ended: false };
+    let mut stepper = Stepper::new(lm, prompt, options, BufWriter::new(io::stdout()))?;
+    stepper.color = color;
     stepper.show_welcome()?;
     stepper.show_stage()?;
     let mut input = Input::new()?;
@@ -64,10 +63,7 @@ pub fn run(
                     let seen: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
                     writeln!(stepper.out, "> {seen}")?;
                 }
-                if line.starts_with('#') {
-                    continue; // a comment in a script
-                }
-                command::parse(&line).map_err(Failure::Work).and_then(|command| stepper.obey(command))
+                stepper.line(&line)
             }
         };
         match answer {
@@ -79,9 +75,28 @@ pub fn run(
     }
 }
 
-impl Stepper<'_> {
+impl<'m> Stepper<'m> {
+    /// At the first stage of the text.
+    pub fn new(
+        lm: &'m LanguageModel,
+        prompt: &[TokenId],
+        options: &Options,
+        out: impl Write + 'm,
+    ) -> Result<Self, Failure> {
+        let session = Session::new(lm, prompt, options.clone(), StopStrings::new(&options.stop)?)?;
+        Ok(Self { lm, session, out: Box::new(out), color: false, width: usize::MAX, ended: false })
+    }
+
+    /// Executes a line. `false` if it ends the session.
+    pub fn line(&mut self, line: &str) -> Result<bool, Failure> {
+        match line.starts_with('#') {
+            true => Ok(true), // a comment in a script
+            false => self.obey(command::parse(line)?),
+        }
+    }
+
     /// Runs on to the end of the text, when the input has ended.
-    fn finish(&mut self) -> Result<(), Failure> {
+    pub fn finish(&mut self) -> Result<(), Failure> {
         self.go_to_the_end()?;
         self.out.flush()?;
         self.session.problem().map_or(Ok(()), |error| Err(Failure::Work(error.to_string())))

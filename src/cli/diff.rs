@@ -1,9 +1,9 @@
 //! `gpt2 diff`: compares two traces stage by stage.
 
 use super::failure::Failure;
-use super::model::Common;
+use super::model::{AccessArgs, Common};
+use super::progress;
 use super::report::{print, print_json};
-use gpt2::checkpoint;
 use gpt2::error::Error;
 use gpt2::format::safetensors::{SafeTensors, Tensor};
 use gpt2::format::{Bytes, llmc_state};
@@ -38,6 +38,8 @@ pub struct Args {
     /// Find the wrong stages of B and name their mistakes, with the model that both run: a folder, a file, or a name
     #[arg(long, short, value_name = "MODEL")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArgs,
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
@@ -62,7 +64,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
 
 /// Examines the second trace with the model of both.
 fn with_model(args: &Args, model: &Path) -> Result<(), Failure> {
-    let lm = checkpoint::open(model)?;
+    let lm = args.access.open(model)?;
     let open = |path: &Path| match llmc_state::trace(&Bytes::map(path)?, lm.model.config.vocab_size) {
         Some(state) => state.map_err(|problem| Error::file(path, problem)),
         None => SafeTensors::open(path),
@@ -72,12 +74,14 @@ fn with_model(args: &Args, model: &Path) -> Result<(), Failure> {
         let path = path.display().to_string();
         move |error: Error| Error::input(format!("{path}: {error}"))
     };
+    let spinner = progress::spinner("examining the stages");
     let wrong = |findings: &[Finding]| findings.iter().find(|f| f.verdict == Verdict::Wrong).map(|f| f.place);
     if let Some(place) = wrong(&examine(&lm.model, a, None, args.tolerance).map_err(of(&args.a))?) {
         let problem = format!("not a trace of {}: {place} is not what the model gives", model.display());
         return Err(Error::file(&args.a, problem).into());
     }
     let findings = examine(&lm.model, b, Some(a), args.tolerance).map_err(of(&args.b))?;
+    spinner.finish_and_clear();
     if args.json {
         print_json(&json!({"stages": findings.iter().map(finding_report).collect::<Value>()}))?;
     } else {

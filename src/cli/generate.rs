@@ -7,6 +7,7 @@ use super::decoding::DecodingArgs;
 use super::failure::{Failure, usage};
 use super::interrupt;
 use super::model::{Common, at_least_1};
+use super::progress;
 use super::report::{Job, Written, note_slide, print, print_json, remark};
 use super::speculation::SpeculationArgs;
 use super::text::RunArgs;
@@ -15,6 +16,7 @@ use gpt2::inspect::{Choices, TraceFile, metadata};
 use gpt2::sampling::{NoWatch, Watch};
 use gpt2::simd::Simd;
 use gpt2::trace::Trace;
+use indicatif::ProgressBar;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -57,7 +59,7 @@ pub struct Args {
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let begin = Instant::now();
     let lm = args.run.open()?;
-    let draft = args.speculation.open(&lm)?;
+    let draft = args.speculation.open(&lm, args.run.access())?;
     let (load, json, stats) = (begin.elapsed(), args.json, args.stats);
     let beams = args.beams.are_wanted()?;
     let options = match beams {
@@ -104,18 +106,21 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     // If the command fails or is interrupted, the trace file is removed: only `finish` gives it its name.
     let mut file = args.trace.as_deref().map(TraceFile::create).transpose()?;
     let mut choices = Vec::new();
+    let most = prompt.options().max_new_tokens;
+    let bar = progress::tokens(count.saturating_mul(most), !json);
     for n in 0..count {
+        bar.set_position((n * most) as u64); // a text may have ended early
         if !json && count > 1 {
             print(&format!("=== {} of {count} ===\n", n + 1))?;
         }
         match &mut file {
-            None => write(&job, prompt.fork(n as u64), &mut NoWatch, begin)?,
+            None => write(&job, prompt.fork(n as u64), &mut NoWatch, begin, &bar)?,
             Some(file) => {
                 file.begin(n);
                 let options = options.clone().stream(n as u64); // as `fork` does
                 let traced = Generation::with_trace(&lm.model, &prompt_ids, options, file)?;
                 let mut watch = Choices::new(&lm.bpe);
-                write(&job, traced.with_text(job.stream()?).whole(), &mut watch, begin)?;
+                write(&job, traced.with_text(job.stream()?).whole(), &mut watch, begin, &bar)?;
                 choices.push(watch.all);
             }
         }
@@ -162,6 +167,7 @@ fn write<T: Trace>(
     mut generation: Generation<'_, T>,
     watch: &mut dyn Watch,
     begin: Instant,
+    bar: &ProgressBar,
 ) -> Result<(), Failure> {
     let mut written = Written::since(begin);
     while let Some(chosen) = generation.next_watched(watch) {
@@ -169,7 +175,8 @@ fn write<T: Trace>(
         if !job.json && !piece.is_empty() {
             print(&piece)?;
         }
-        note_slide(generation.slides(), "", &job.lm.model);
+        bar.suspend(|| note_slide(generation.slides(), "", &job.lm.model));
+        bar.inc(1);
         if interrupt::requested() {
             break;
         }
@@ -179,8 +186,8 @@ fn write<T: Trace>(
         print("\n")?;
     }
     if job.stats {
-        report.stats.print(report.seed);
+        bar.suspend(|| report.stats.print(report.seed));
     }
     interrupt::check()?;
-    if job.json { print_json(&report) } else { Ok(()) }
+    if job.json { bar.suspend(|| print_json(&report)) } else { Ok(()) }
 }

@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::model::{CacheArgs, Common, ModelArgs};
+use super::progress;
 use super::report::{output, print_json};
 use gpt2::checkpoint::{Finding, LanguageModel, check};
 use gpt2::kv_cache::KvCache;
@@ -38,7 +39,9 @@ fn check_files(args: &Args) -> Result<(), Failure> {
     let Some(model) = &args.model.model else {
         return Err(Failure::Usage("--check looks at files: add --model, with a folder or a file".into()));
     };
+    let spinner = progress::spinner("reading every number");
     let findings = check(model)?;
+    spinner.finish_and_clear();
     let problems = findings.iter().filter(|finding| finding.problem).count();
     if args.json {
         let list =

@@ -6,6 +6,7 @@ mod texts;
 use super::failure::Failure;
 use super::interrupt;
 use super::model::Common;
+use super::progress;
 use super::report::print;
 use contents::{continuations, generation, lines, pass, readme, scores, small};
 use gpt2::ARITHMETIC;
@@ -71,6 +72,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     if others > 1 {
         return Err(Error::file(out, "is a folder with files in it; give a new one").into());
     }
+    let spinner = progress::spinner("writing the kit");
     let lm = bundled();
     let mut kit = Kit { out, files: Vec::new() };
     model(&lm, &mut kit)?;
@@ -95,6 +97,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     kit.add("kit.json", &format!("{about}\n"))?;
     let sums = kit.sums()?;
     kit.add("SHA256SUMS", &sums)?; // last: with it, the kit is whole
+    spinner.finish_and_clear();
     let (files, hash) = (kit.files.len(), sha256(sums.as_bytes()));
     print(&format!("{}: kit {VERSION}, {files} files, {hash}\n", out.display()))
 }

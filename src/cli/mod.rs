@@ -1,16 +1,18 @@
 //! One file per command; this module parses the arguments and starts the command.
 
-mod batch;
+pub mod batch;
 mod beams;
 mod bench;
 mod compare;
 mod completions;
 mod convert;
-mod debug;
+pub mod debug;
 mod decoding;
 mod diff;
 mod explain;
-mod failure;
+pub mod failure;
+#[cfg(unix)]
+mod fault;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod generate;
@@ -125,6 +127,8 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     Simd::from_environment()?;
+    #[cfg(unix)]
+    fault::watch();
     // Rayon's default takes any number from the environment, so it is capped.
     let threads = cli.common.threads.map_or_else(|| rayon::current_num_threads().min(1024), usize::from);
     let pool = rayon::ThreadPoolBuilder::new()

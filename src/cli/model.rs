@@ -4,8 +4,9 @@ use super::report::remark;
 use clap::ColorChoice;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use gpt2::checkpoint::{self, LanguageModel};
+use gpt2::format::Access;
 use gpt2::tensor::Dtype;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct Common {
@@ -27,12 +28,28 @@ pub struct ModelArgs {
     /// [default: the bundled model]
     #[arg(long, short, value_name = "MODEL")]
     pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: AccessArgs,
+}
+
+/// How files of weights come into memory.
+#[derive(Clone, Copy, clap::Args)]
+pub struct AccessArgs {
+    /// Read weights into memory instead of mapping the file, which must not change while it is mapped
+    #[arg(long)]
+    no_mmap: bool,
+}
+
+impl AccessArgs {
+    pub fn open(self, model: &Path) -> gpt2::error::Result<LanguageModel> {
+        checkpoint::open_with(model, if self.no_mmap { Access::Read } else { Access::Mapped })
+    }
 }
 
 impl ModelArgs {
     pub fn open(&self) -> gpt2::error::Result<LanguageModel> {
         let lm = match &self.model {
-            Some(model) => checkpoint::open(model)?,
+            Some(model) => self.access.open(model)?,
             None => checkpoint::bundled(),
         };
         lm.notes.iter().for_each(|note| remark(format_args!("note: {}: {note}", lm.name)));

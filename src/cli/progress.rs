@@ -1,11 +1,22 @@
 //! The progress of long work: a bar on a terminal's standard error, gone when the work is done; elsewhere nothing.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 /// A bar for `len` steps, which `what` names: `tokens`.
 pub fn steps(len: usize, what: &str) -> ProgressBar {
     bar(Some(len), &format!("{{wide_bar}} {{human_pos}} of {{human_len}} {what}, {{eta}} left"))
+}
+
+/// A bar for the tokens of texts: hidden where the texts themselves appear on the screen.
+pub fn tokens(len: usize, texts_are_shown: bool) -> ProgressBar {
+    if texts_are_shown && io::stdout().is_terminal() { ProgressBar::hidden() } else { steps(len, "tokens") }
+}
+
+/// A count of lines, whose number is unknown: hidden where the results themselves appear on the screen.
+pub fn lines() -> ProgressBar {
+    if io::stdout().is_terminal() { ProgressBar::hidden() } else { bar(None, "{human_pos} lines, {elapsed}") }
 }
 
 /// A bar for `len` bytes.

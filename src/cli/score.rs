@@ -1,6 +1,7 @@
 //! `gpt2 score`: how likely a text is.
 
 use super::failure::{Failure, usage};
+use super::interrupt;
 use super::model::Common;
 use super::progress;
 use super::report::output;
@@ -32,6 +33,7 @@ pub struct Args {
 
 pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let lm = args.run.open()?;
+    interrupt::watch()?;
     let mut ids = args.run.text_ids(&lm)?;
     let eot = args.leading_eot.then(|| leading_eot(&lm)).transpose()?;
     ids.splice(0..0, eot);
@@ -43,7 +45,7 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     let bar = if on_screen { ProgressBar::hidden() } else { progress::steps(ids.len(), "tokens") };
     let mut mean = MeanNll::default();
     let mut out = output();
-    let mut written = Ok(());
+    let (mut written, mut done) = (Ok(()), ids.len().min(1));
     score_each(&lm.model, &ids, windows, |i, logprob| {
         written = match (args.json, common.verbose) {
             (true, _) => json_logprob(&mut out, &ids, i, logprob),
@@ -52,11 +54,16 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         };
         logprob.into_iter().for_each(|logprob| mean.add(logprob));
         bar.set_position(i as u64 + 1);
-        if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        done = i + 1;
+        if written.is_err() || interrupt::requested() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     })?;
     bar.finish_and_clear();
     written?;
-    let tokens = ids.len();
+    let tokens = done; // all of them, unless Ctrl-C was pressed
     let Some(nll) = mean.get() else {
         return Err(format!("nothing to score in {tokens} token(s): the first one has no context").into());
     };
@@ -66,7 +73,8 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         write!(out, "],\"nll\":{nll},\"tokens\":{tokens},\"perplexity\":{perplexity},")?;
         let leading_eot = eot.is_some();
         writeln!(out, "\"window\":{window},\"stride\":{stride},\"leading_eot\":{leading_eot}}}")?;
-        return Ok(out.flush()?);
+        out.flush()?;
+        return interrupt::check();
     }
     let (tokens, scored) = (tokens - usize::from(eot.is_some()), mean.tokens());
     let before = match eot {
@@ -80,7 +88,8 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
     };
     writeln!(out, "window {window}, stride {stride}: {how}")?;
     writeln!(out, "{nll:.4} nats per token, perplexity {:.2}", nll.exp())?;
-    Ok(out.flush()?)
+    out.flush()?;
+    interrupt::check()
 }
 
 /// Writes the next part of the JSON object, up to the score of token `i`. Scores are not stored: a text may have many

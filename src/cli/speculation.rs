@@ -1,6 +1,7 @@
 //! The options of speculative decoding, and the draft that they choose.
 
-use gpt2::checkpoint::{self, LanguageModel};
+use super::model::AccessArgs;
+use gpt2::checkpoint::LanguageModel;
 use gpt2::error::{Error, Result};
 use gpt2::generate::Draft;
 use gpt2::model::Gpt2;
@@ -37,7 +38,7 @@ impl SpeculationArgs {
     }
 
     /// Opens the draft model, if the options choose one, and checks that it fits `lm`.
-    pub fn open(&self, lm: &LanguageModel) -> Result<Option<Gpt2>> {
+    pub fn open(&self, lm: &LanguageModel, access: AccessArgs) -> Result<Option<Gpt2>> {
         if self.draft_int8 {
             if lm.model.wte.dtype() == Dtype::I8 {
                 return Err(Error::input(format!(
@@ -48,7 +49,7 @@ impl SpeculationArgs {
             return Ok(Some(lm.model.quantize()));
         }
         let Some(path) = &self.draft_model else { return Ok(None) };
-        let mut draft = checkpoint::open(path)?;
+        let mut draft = access.open(path)?;
         draft.model.kv_cache_dtype = lm.model.kv_cache_dtype;
         DraftModel::new(&draft.model, &lm.model)?;
         same_tokens(&draft.bpe, &lm.bpe)?;

@@ -1,7 +1,7 @@
 //! Where a command's text comes from: an argument, a file, a pipe, or token ids.
 
 use super::failure::Failure;
-use super::model::{CacheArgs, ModelArgs};
+use super::model::{AccessArgs, CacheArgs, ModelArgs};
 use super::progress;
 use super::report::remark;
 use gpt2::bpe::{Bpe, TokenId};
@@ -50,6 +50,11 @@ pub struct RunArgs {
 impl RunArgs {
     pub fn open(&self) -> gpt2::error::Result<LanguageModel> {
         self.model.open_to_run(&self.cache)
+    }
+
+    /// How weights come into memory.
+    pub fn access(&self) -> AccessArgs {
+        self.model.access
     }
 
     /// The ids of the whole text.

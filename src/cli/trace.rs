@@ -6,6 +6,7 @@ use super::decoding::ChoiceArgs;
 use super::failure::{Failure, usage};
 use super::interrupt;
 use super::model::Common;
+use super::progress;
 use super::report::{output, print_json, remark};
 use super::stage_names::matches;
 use super::text::{RunArgs, quoted};
@@ -77,7 +78,9 @@ pub fn run(args: &Args, common: &Common) -> Result<(), Failure> {
         view.file = Some(TraceFile::create(path)?.only(view.names.iter().cloned()));
     }
     let mut explanation = Explanation::new(CANDIDATES);
+    let spinner = progress::spinner("computing the stages");
     let next_id = next_token_watched(&lm.model, &ids, &options, &mut view, &mut explanation)?;
+    spinner.finish_and_clear();
     let choice = explanation.json(|id| lm.bpe.decode_lossy(&[id]).unwrap_or_default());
     if let Some(file) = view.file.take() {
         file.finish(&metadata(&lm, &ids, &options, &[vec![choice.clone()]]))?;

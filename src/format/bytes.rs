@@ -1,8 +1,26 @@
 //! Shared bytes: of a mapped file, of the program itself, or of a copy.
+//!
+//! # If a mapped file changes
+//!
+//! A map is not a copy: it shows the file. What happens while it is in use depends on how the file changes:
+//!
+//! | the file is | what happens |
+//! |---|---|
+//! | replaced or removed, as this library, downloads and most editors do | nothing: the map keeps the old file |
+//! | cut, so that mapped bytes are gone | reading one of them is a signal, SIGBUS; the program `gpt2` ends with an error that names the file ([`mapped_file`] finds it) |
+//! | rewritten in place | the numbers change while they are used, and so does the output |
+//!
+//! A `&[u8]` promises that nobody writes, and Rust cannot keep another process from it: this is the one promise that a
+//! map takes from the user. What follows is limited. Only weights are read from the map after a file is opened, and all
+//! bits are a number; names, shapes and offsets are copied and checked before, so no index depends on the map. A file
+//! that others may cut or rewrite is read with [`Access::Read`] instead.
 
 use crate::error::{Error, Result};
 use memmap2::{Mmap, MmapMut};
-use std::{fs::File, ops::Deref, ops::Range, path::Path, sync::Arc};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::{fs::File, ops::Deref, ops::Range};
 
 /// A shared, read-only range of bytes. Cloning it copies nothing.
 #[derive(Clone)]
@@ -14,26 +32,54 @@ pub struct Bytes {
 /// A cache line: what copies are aligned to, for every number type and for vector loads.
 const LINE: usize = 64;
 
+/// How a file comes into memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Mapped: each part is read when it is first used, and programs that map the same file share the memory. Nobody may
+    /// cut or rewrite it meanwhile.
+    #[default]
+    Mapped,
+    /// Read at once, into memory of its own.
+    Read,
+}
+
 impl Bytes {
+    /// The whole file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be opened, mapped or read; [`Error::File`] if it is not a plain file.
+    pub fn open(path: &Path, access: Access) -> Result<Self> {
+        match access {
+            Access::Mapped => Self::map(path),
+            Access::Read => Self::read(path),
+        }
+    }
+
     /// The whole file at `path`, mapped. The system reads a part when it is first used.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be opened or mapped; [`Error::File`] if it is not a plain file.
+    /// As [`open`](Self::open).
     pub fn map(path: &Path) -> Result<Self> {
-        // Before it is opened: opening a pipe would wait for a writer.
-        if !std::fs::metadata(path).map_err(Error::io(path))?.is_file() {
-            return Err(Error::file(path, "is not a plain file"));
-        }
-        let file = File::open(path).map_err(Error::io(path))?;
-        // SAFETY: the map is read-only. Another program that cuts or rewrites the file while it is in use would
-        // break it; like every program that maps its weights, this one requires that none does.
+        let file = plain_file(path)?;
+        // SAFETY: the map is read-only. That nobody cuts or rewrites the file is what the module's text asks of the user.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
         // A hint: a file that is not in memory yet is read into large pages, which are found and mapped faster, by
         // later runs as well.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         let range = 0..map.len();
-        Ok(Self { owner: Arc::new(map), range })
+        Ok(Self { owner: Arc::new(Mapped::new(map, path)), range })
+    }
+
+    /// The whole file at `path`, read into memory.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut file = plain_file(path)?;
+        let len = file.metadata().map_err(Error::io(path))?.len();
+        let len = usize::try_from(len).map_err(|_| Error::file(path, "is larger than any memory"))?;
+        Self::filled(len, |bytes| file.read_exact(bytes)).map_err(Error::io(path))
     }
 
     /// Bytes that are part of the program.
@@ -43,16 +89,28 @@ impl Bytes {
 
     /// A copy that begins with a cache line, and so is aligned for every number type.
     pub fn aligned_copy(bytes: &[u8]) -> Self {
-        if bytes.len() >= LARGE
-            && let Ok(map) = in_large_pages(bytes)
+        let copied = Self::filled(bytes.len(), |copy| {
+            copy.copy_from_slice(bytes);
+            Ok(())
+        });
+        copied.expect("copying does not fail")
+    }
+
+    /// `len` bytes that `fill` writes, from the beginning of a cache line on.
+    fn filled(len: usize, fill: impl FnOnce(&mut [u8]) -> io::Result<()>) -> io::Result<Self> {
+        if len >= LARGE
+            && let Ok(mut map) = MmapMut::map_anon(len)
         {
-            return Self { range: 0..map.len(), owner: Arc::new(map) };
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::HugePage); // a hint, as above
+            fill(&mut map)?;
+            return Ok(Self { range: 0..len, owner: Arc::new(map.make_read_only()?) });
         }
-        let mut copy = vec![0; bytes.len() + LINE];
-        let start = copy.as_ptr().align_offset(LINE);
-        let range = start..start + bytes.len();
-        copy[range.clone()].copy_from_slice(bytes);
-        Self { owner: Arc::new(copy), range }
+        let mut bytes = vec![0; len + LINE];
+        let start = bytes.as_ptr().align_offset(LINE);
+        let range = start..start + len;
+        fill(&mut bytes[range.clone()])?;
+        Ok(Self { owner: Arc::new(bytes), range })
     }
 
     /// A part of these bytes.
@@ -70,12 +128,55 @@ impl Bytes {
 /// of a small one.
 const LARGE: usize = 8 << 20;
 
-fn in_large_pages(bytes: &[u8]) -> std::io::Result<Mmap> {
-    let mut map = MmapMut::map_anon(bytes.len())?;
-    #[cfg(target_os = "linux")]
-    let _ = map.advise(memmap2::Advice::HugePage); // a hint, as above
-    map.copy_from_slice(bytes);
-    map.make_read_only()
+/// Opens a file that has an end.
+fn plain_file(path: &Path) -> Result<File> {
+    // Before it is opened: opening a pipe would wait for a writer.
+    if !std::fs::metadata(path).map_err(Error::io(path))?.is_file() {
+        return Err(Error::file(path, "is not a plain file"));
+    }
+    File::open(path).map_err(Error::io(path))
+}
+
+/// A map, listed with its file as long as it lives.
+struct Mapped(Mmap);
+
+/// Where files are mapped.
+static MAPPED: Mutex<Vec<(Range<usize>, PathBuf)>> = Mutex::new(Vec::new());
+
+impl Mapped {
+    fn new(map: Mmap, path: &Path) -> Self {
+        let addresses = map.as_ptr_range();
+        let entry = (addresses.start.addr()..addresses.end.addr(), path.to_path_buf());
+        MAPPED.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        Self(map)
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        let begin = self.0.as_ptr().addr();
+        let mut all = MAPPED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(i) = all.iter().position(|(addresses, _)| addresses.start == begin) {
+            all.swap_remove(i);
+        }
+    }
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The file that is mapped at this address, for the handler of a signal: it takes no memory, and waits for nobody.
+pub fn mapped_file<T>(address: usize, found: impl FnOnce(&Path) -> T) -> Option<T> {
+    let all = match MAPPED.try_lock() {
+        Ok(all) => all,
+        Err(TryLockError::Poisoned(all)) => all.into_inner(),
+        Err(TryLockError::WouldBlock) => return None,
+    };
+    let (_, path) = all.iter().find(|(addresses, _)| addresses.contains(&address))?;
+    Some(found(path))
 }
 
 impl From<Vec<u8>> for Bytes {

@@ -24,7 +24,7 @@ mod pairs;
 pub mod safetensors;
 mod unfinished;
 
-pub use bytes::Bytes;
+pub use bytes::{Access, Bytes, mapped_file};
 pub use folder::Folder;
 pub(crate) use pairs::Pairs;
 pub use unfinished::write_whole;

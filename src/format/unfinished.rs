@@ -1,10 +1,11 @@
 //! A file that appears under its name when it is whole, never before.
 //!
 //! It is written under another name in the same folder and then renamed, which every system does in one step. Dropped
-//! before that, it is removed.
+//! before that, it is removed. A process that is killed cannot remove its file; the next one that writes to the folder
+//! does. How does it know that nobody writes any more? The writer holds a lock, which ends with its process.
 
 use crate::error::{Error, Result};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,28 @@ pub(super) struct Unfinished {
     grows: PathBuf,
     /// Its final name.
     path: PathBuf,
+}
+
+/// What Unix says (`EFAULT`) of bytes that a mapped file has lost.
+const BAD_ADDRESS: i32 = 14;
+
+/// How the names of files in the making begin and end.
+const BEGIN: &str = ".gpt2-";
+const END: &str = ".unfinished";
+
+/// Removes the files in the making whose process was killed. Where the system has no locks, they stay.
+fn remove_abandoned(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(BEGIN)?.strip_suffix(END));
+        let ours = number.is_some_and(|number| number.chars().all(|c| c.is_ascii_digit() || c == '-'));
+        if ours && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let abandoned = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+            if abandoned {
+                let _ = fs::remove_file(entry.path()); // another process may have done it
+            }
+        }
+    }
 }
 
 /// Where files grow now, for a process that must end at once.
@@ -32,18 +55,27 @@ impl Unfinished {
     /// [`Error::Io`] if the file cannot be made; [`Error::File`] if `path` cannot be a file.
     pub fn create(path: &Path) -> Result<Self> {
         let path = destination(path)?;
+        remove_abandoned(path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(".")));
         let mut number = 0;
         loop {
             // in the same folder, where a rename moves no bytes
-            let grows = path.with_file_name(format!(".gpt2-{}-{number}.unfinished", std::process::id()));
-            match File::create_new(&grows) {
-                Ok(file) => {
-                    growing().push(grows.clone());
-                    return Ok(Self { file, grows, path });
+            let grows = path.with_file_name(format!("{BEGIN}{}-{number}{END}", std::process::id()));
+            let file = match OpenOptions::new().read(true).write(true).create_new(true).open(&grows) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => {
+                    number += 1;
+                    continue;
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
                 Err(error) => return Err(Error::io(path)(error)),
+            };
+            // Another process may find the file before it is locked, and take it for abandoned.
+            let taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock)) || !grows.exists();
+            if taken && number < 1000 {
+                number += 1;
+                continue;
             }
+            growing().push(grows.clone());
+            return Ok(Self { file, grows, path });
         }
     }
 
@@ -57,7 +89,12 @@ impl Unfinished {
     /// # Errors
     /// [`Error::Io`] with the final name.
     pub fn with<T>(&mut self, work: impl FnOnce(&mut File) -> io::Result<T>) -> Result<T> {
-        work(&mut self.file).map_err(|error| Error::io(&self.path)(error))
+        work(&mut self.file).map_err(|error| match error.raw_os_error() {
+            Some(BAD_ADDRESS) if cfg!(unix) => {
+                Error::file(&self.path, "a file that goes into it was cut meanwhile")
+            }
+            _ => Error::io(&self.path)(error),
+        })
     }
 
     /// Gives the file its final name, in place of an older one.
@@ -146,6 +183,35 @@ mod tests {
         assert!(create(&missing).expect_err("no folder").to_string().contains("such"));
         #[cfg(unix)]
         assert!(create(Path::new("/dev/null")).expect_err("a device").to_string().contains("regular"));
+    }
+
+    #[test]
+    fn what_a_killed_process_leaves_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let abandoned = folder.path().join(format!("{BEGIN}1-0{END}"));
+        let other = folder.path().join(".gpt2-notes");
+        fs::write(&abandoned, "half").expect("a file");
+        fs::write(&other, "a user's").expect("a file");
+        let file = Unfinished::create(&folder.path().join("a")).expect("a file");
+        assert!(!abandoned.exists() && other.exists());
+        let second = Unfinished::create(&folder.path().join("b")).expect("a file");
+        assert!(file.grows.exists() && second.grows.exists(), "both still grow");
+        file.finish().expect("a disk");
+        second.finish().expect("a disk");
+        assert_eq!(files(folder.path()).len(), 3);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_mapped_file_that_is_cut_is_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::write(&from, vec![1; 1 << 20]).expect("a file");
+        let bytes = crate::format::Bytes::map(&from).expect("a file");
+        File::options().write(true).open(&from).and_then(|file| file.set_len(10)).expect("a file");
+        let error = write_whole(&to, &bytes).expect_err("no bytes");
+        assert!(error.to_string().contains("was cut"), "{error}");
+        assert_eq!(files(folder.path()), ["from"]);
     }
 
     #[cfg(unix)]
