@@ -67,13 +67,11 @@ pub fn run(job: &Job<'_>, path: &Path, size: usize, args: &RunArgs) -> std::resu
         results.turn(turn, begin.elapsed());
         for Running { line, generation, written, error } in batch.take_finished() {
             bar.inc(1);
-            bar.suspend(|| {
-                note_slide(generation.slides(), &format!(" of line {line}"), &job.lm.model);
-                match error {
-                    None => results.good(line, written.report(&generation, job)),
-                    Some(error) => results.bad(line, &error),
-                }
-            })?;
+            note_slide(generation.slides(), &format!(" of line {line}"), &job.lm.model, &bar);
+            match error {
+                None => results.good(line, written.report(&generation, job))?,
+                Some(error) => bar.suspend(|| results.bad(line, &error))?,
+            }
         }
         results.print(false)?;
     }

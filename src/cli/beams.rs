@@ -86,7 +86,7 @@ impl BeamArgs {
         while let Some(step) = search.next() {
             let step = step?;
             written.begins();
-            bar.suspend(|| note_slide(search.slides(), "", &lm.model));
+            note_slide(search.slides(), "", &lm.model, &bar);
             bar.inc(1);
             if self.beam_tree {
                 tree.push(&step);

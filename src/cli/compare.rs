@@ -114,7 +114,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
             step?;
             bar.inc(1);
         }
-        bar.suspend(|| note_slide(search.slides(), "", &lm.model));
+        note_slide(search.slides(), "", &lm.model, &bar);
         if !interrupt::requested() {
             let Hypothesis { ids, logprobs, score, finish_reason, .. } = search.into_found()?.swap_remove(0);
             let run = Run::new(&lm, format!("{} beams", args.num_beams), ids, logprobs, finish_reason);
@@ -157,7 +157,7 @@ fn write(
         let Some(chosen) = text.next() else { break };
         logprobs.push(chosen?.logprob);
         passes.extend(text.passes().map(|passes| passes.passes));
-        bar.suspend(|| note_slide(text.slides(), "", &lm.model));
+        note_slide(text.slides(), "", &lm.model, bar);
         bar.inc(1);
     }
     let finish_reason = text.finish_reason().unwrap_or(FinishReason::Length);

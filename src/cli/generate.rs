@@ -175,7 +175,7 @@ fn write<T: Trace>(
         if !job.json && !piece.is_empty() {
             print(&piece)?;
         }
-        bar.suspend(|| note_slide(generation.slides(), "", &job.lm.model));
+        note_slide(generation.slides(), "", &job.lm.model, bar);
         bar.inc(1);
         if interrupt::requested() {
             break;

@@ -7,6 +7,7 @@ use gpt2::error::Result;
 use gpt2::generate::{Chosen, FinishReason, Generation, Options, Passes, StopStrings, TextStream};
 use gpt2::model::Gpt2;
 use gpt2::trace::Trace;
+use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::io::{self, BufWriter, StdoutLock, Write};
@@ -174,14 +175,15 @@ impl Written {
 }
 
 /// Notes once, on standard error, that a text has outgrown the model's positions. `which` names it among several.
-pub fn note_slide(slides: usize, which: &str, model: &Gpt2) {
+pub fn note_slide(slides: usize, which: &str, model: &Gpt2, bar: &ProgressBar) {
     static NOTE: Once = Once::new();
     if slides > 0 {
-        NOTE.call_once(|| {
+        let n = model.config.n_positions;
+        let note = || {
             remark(format_args!(
-                "note: the text{which} is longer than the model's {} positions; the newest half is kept and read again",
-                model.config.n_positions
+                "note: the text{which} is longer than the model's {n} positions; the newest half is kept and read again"
             ));
-        });
+        };
+        NOTE.call_once(|| bar.suspend(note));
     }
 }
