@@ -16,6 +16,7 @@ use gpt2::error::Error;
 pub struct Target {
     pub name: &'static str,
     run: fn(&[u8]),
+    #[cfg_attr(not(test), allow(dead_code))] // the unit test writes them for the fuzzer
     seeds: fn() -> Vec<Vec<u8>>,
 }
 
