@@ -1,6 +1,6 @@
 //! What can go wrong at the edges: files and inputs. Arithmetic inside never fails.
 
-use std::{fmt, fmt::Write, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 /// An error at the edge of the library. Its text is one line: what is wrong, where, and what to do about it.
 #[derive(Debug)]
@@ -83,17 +83,23 @@ impl fmt::Display for Error {
                 "the text has reached the model's {n_positions} positions and is not finished; context-policy slide would go on, stop would end it there"
             ),
         };
-        // Names come from files, and files may be hostile: the message stays one printable line of limited length.
-        const LONGEST: usize = 475;
-        let mut line: Vec<char> = line.chars().collect();
-        if line.len() > 2 * LONGEST {
-            line.splice(LONGEST..line.len() - LONGEST, " ... ".chars());
-        }
-        line.into_iter().try_for_each(|c| {
-            let unseen = c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            if unseen { write!(f, "{}", c.escape_default()) } else { f.write_char(c) }
-        })
+        f.write_str(&one_line(&line))
     }
+}
+
+/// A message as one printable line of limited length: names come from files, and files may be hostile.
+pub(crate) fn one_line(message: &str) -> String {
+    const LONGEST: usize = 475;
+    let mut line: Vec<char> = message.chars().collect();
+    if line.len() > 2 * LONGEST {
+        line.splice(LONGEST..line.len() - LONGEST, " ... ".chars());
+    }
+    let unseen = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut shown = String::new();
+    for c in line {
+        if unseen(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
 }
 
 impl std::error::Error for Error {

@@ -3,7 +3,7 @@
 use super::{GenerationConfig, LanguageModel, gguf, llmc, names, save, weights};
 use crate::bpe::Bpe;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 use crate::format::safetensors::SafeTensors;
 use crate::format::{Access, Bytes, Folder, foreign, json::from_json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,6 +129,7 @@ fn model_of(name: String, files: Files) -> Result<LanguageModel> {
     if !generation_config.unused.is_empty() {
         notes.push(format!("not used of {GENERATION_CONFIG}: {}", generation_config.unused.join(", ")));
     }
+    let notes = notes.iter().map(|note| one_line(note)).collect();
     Ok(LanguageModel { name, bpe, model, tensors, generation_config, notes })
 }
 

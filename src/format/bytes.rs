@@ -79,7 +79,10 @@ impl Bytes {
         let mut file = plain_file(path)?;
         let len = file.metadata().map_err(Error::io(path))?.len();
         let len = usize::try_from(len).map_err(|_| Error::file(path, "is larger than any memory"))?;
-        Self::filled(len, |bytes| file.read_exact(bytes)).map_err(Error::io(path))
+        Self::filled(len, |bytes| file.read_exact(bytes)).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Error::file(path, "was cut while it was read"),
+            _ => Error::io(path)(error),
+        })
     }
 
     /// Bytes that are part of the program.
@@ -168,15 +171,21 @@ impl AsRef<[u8]> for Mapped {
     }
 }
 
-/// The file that is mapped at this address, for the handler of a signal: it takes no memory, and waits for nobody.
+/// The file that is mapped at this address, for the handler of a signal: it takes no memory, and does not wait for long.
 pub fn mapped_file<T>(address: usize, found: impl FnOnce(&Path) -> T) -> Option<T> {
-    let all = match MAPPED.try_lock() {
-        Ok(all) => all,
-        Err(TryLockError::Poisoned(all)) => all.into_inner(),
-        Err(TryLockError::WouldBlock) => return None,
-    };
-    let (_, path) = all.iter().find(|(addresses, _)| addresses.contains(&address))?;
-    Some(found(path))
+    for _ in 0..1 << 24 {
+        let all = match MAPPED.try_lock() {
+            Ok(all) => all,
+            Err(TryLockError::Poisoned(all)) => all.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                std::hint::spin_loop(); // another thread maps or unmaps a file
+                continue;
+            }
+        };
+        let (_, path) = all.iter().find(|(addresses, _)| addresses.contains(&address))?;
+        return Some(found(path));
+    }
+    None
 }
 
 impl From<Vec<u8>> for Bytes {
@@ -195,5 +204,31 @@ impl Deref for Bytes {
 impl std::fmt::Debug for Bytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} bytes", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_the_same_mapped_and_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for len in [0, 1, 1000, LARGE + 5] {
+            let path = folder.path().join(len.to_string());
+            let content: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            std::fs::write(&path, &content).expect("a file");
+            let [mapped, read] =
+                [Access::Mapped, Access::Read].map(|access| Bytes::open(&path, access).expect("a file"));
+            assert!(mapped[..] == content && read[..] == content, "{len}");
+            assert_eq!(read.as_ptr().align_offset(LINE), 0);
+            if len > 0 {
+                let at = mapped.as_ptr().addr();
+                assert_eq!(mapped_file(at, Path::to_path_buf), Some(path.clone()));
+                assert_eq!(mapped_file(read.as_ptr().addr(), Path::to_path_buf), None);
+                drop(mapped);
+                assert_ne!(mapped_file(at, Path::to_path_buf), Some(path));
+            }
+        }
     }
 }

@@ -19,7 +19,10 @@ impl Round {
         match self {
             Self::F16 => |x| widen_f16(round_f16(x)),
             Self::Bf16 => |x| widen_bf16(round_bf16(x)),
-            Self::Tf32 => |x| f32::from_bits((x.to_bits() + 0xfff + (x.to_bits() >> 13 & 1)) & !0x1fff),
+            Self::Tf32 => |x| match x.to_bits() {
+                _ if x.is_nan() => x,
+                bits => f32::from_bits((bits + 0xfff + (bits >> 13 & 1)) & !0x1fff),
+            },
         }
     }
 

@@ -37,7 +37,11 @@ pub fn options(data: &[u8]) {
     if let Err(error) = options.check(&lm.model) {
         return is_one_line(&error);
     }
-    agree(&lm.prompt(prompt), &options);
+    let prompt = lm.prompt(prompt);
+    match lm.generation(&prompt, options.clone()) {
+        Ok(_) => agree(&prompt, &options),
+        Err(error) => is_one_line(&error), // a prompt without positions
+    }
 }
 
 /// The ids of a text and why it ended, or the error.
