@@ -124,6 +124,37 @@ fn files_that_are_named_exist() {
     assert!(seen > 60, "{seen} files");
 }
 
+/// Every row about a fault ends with a command that tries it again, and every fuzz target is in a row.
+#[test]
+fn every_fault_can_be_tried_again() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
+    let manifest = read("tests/fuzz/Cargo.toml");
+    let mut fuzzed = BTreeSet::new();
+    let rows = read("src/guide/faults.md");
+    let rows: Vec<&str> = rows.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    for row in &rows {
+        let command = row.rsplit('`').nth(1).expect("a command");
+        let words: Vec<&str> = command.split_whitespace().collect();
+        match words[..] {
+            [".ci/fuzz", _, ref targets @ ..] => fuzzed.extend(targets.iter().map(|name| name.to_string())),
+            [".ci/weekly", step] => assert!(read(".ci/weekly").contains(&format!("\n{step}() {{")), "{row}"),
+            ["cargo", "test", "--test", file, ref filter @ ..] => {
+                let files = [format!("tests/{file}.rs"), format!("tests/{file}/main.rs")];
+                let source: String = files.iter().map(|file| read(file)).collect();
+                assert!(filter.iter().all(|name| source.contains(name)) && !source.is_empty(), "{row}");
+            }
+            ["cargo", "test", "--lib", module] => {
+                assert!(root.join(format!("src/{}.rs", module.replace("::", "/"))).exists(), "{row}");
+            }
+            _ => panic!("{row}"),
+        }
+    }
+    assert!(rows.len() > 10, "{} rows", rows.len());
+    let targets = manifest.split("[[bin]]\nname = \"").skip(1).filter_map(|rest| rest.split('"').next());
+    assert!(targets.map(String::from).collect::<BTreeSet<_>>() == fuzzed, "{fuzzed:?}");
+}
+
 /// Rust excerpts of the source stand in the file that is named before them.
 #[test]
 fn excerpts_are_the_source() {

@@ -17,6 +17,9 @@ pub mod commands {}
 #[doc = include_str!("exact.md")]
 pub mod exact {}
 
+#[doc = include_str!("faults.md")]
+pub mod faults {}
+
 #[doc = include_str!("glossary.md")]
 pub mod glossary {}
 
