@@ -112,8 +112,11 @@ impl<'m, T: Trace> Generation<'m, T> {
     }
 
     /// Reads all unread tokens but the newest, so that forks share the result. Without it, the first turn of each fork
-    /// would read them.
+    /// would read them. A text that has ended reads nothing.
     pub fn prefill(&mut self) {
+        if self.finished.is_some() {
+            return;
+        }
         self.text.make_room(self.model.config.n_positions);
         read_all_but_newest(self.model, &mut self.text, &mut self.trace);
         self.prepare_draft();

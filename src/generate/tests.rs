@@ -102,6 +102,16 @@ fn forks_are_runs_of_their_own_stream() {
 }
 
 #[test]
+fn a_text_without_new_tokens_is_not_read() {
+    let model = small();
+    let prompt: Vec<TokenId> = (0..90).collect(); // longer than the window
+    let mut text = Generation::new(&model, &prompt, sampled(7, 0)).expect("a prompt");
+    text.prefill();
+    assert_eq!((text.slides(), text.cache().len()), (0, 0));
+    assert_eq!((text.fork(1).count(), text.finish_reason()), (0, Some(FinishReason::Length)));
+}
+
+#[test]
 fn watching_changes_nothing() {
     let model = small();
     let alone = write(&mut Generation::new(&model, &[1, 2, 3], sampled(7, 20)).expect("a prompt"));

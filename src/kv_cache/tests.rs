@@ -1,3 +1,7 @@
+//! Caches of halves keep rounded numbers, and no operation changes what a cache means.
+
+mod sequences;
+
 use super::*;
 use crate::checkpoint::random;
 use crate::model::Gpt2;
