@@ -26,6 +26,7 @@ pub fn each_head(qkv: &Matrix, cache: &LayerCache, n_head: usize, work: impl Fn(
     let (step, c, d) = (qkv.cols(), qkv.cols() / 3, qkv.cols() / 3 / n_head);
     let t: usize = sequences.iter().map(|sequence| sequence.ids.len()).sum();
     assert_eq!((qkv.rows(), step), (t, 3 * n_head * d), "qkv [T, 3C], C = H * D");
+    assert!(cache.fits(n_head, c), "the heads of the cache"); // else parts would overlap
     let parts: usize = sequences.iter().map(|sequence| n_head * groups_of(sequence)).sum();
     let mut mixed = Matrix::scratch(t, c);
     let out = Disjoint::new(mixed.data_mut());
@@ -112,7 +113,7 @@ impl Part<'_> {
         let (d, c) = (self.head.d, self.step / 3);
         let place = |row: usize| {
             let first = row * c + self.h * d;
-            // SAFETY: no other part has this row and these columns, and this one is used up.
+            // SAFETY: no other part has this row and these columns, as its head is of this size; this one is used up.
             unsafe { self.out.slice(first..first + d) }
         };
         heads::mix(weights, self.head, self.positions(), self.rows.clone().map(place));

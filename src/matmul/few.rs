@@ -13,12 +13,12 @@
 //!
 //! Where `sgemm` does not fuse ([`super::many`]), many rows come here as well, [`FEW`] at a time.
 
-use super::tile::{self, Rows};
-use super::{Disjoint, FEW, K_BLOCK, odd_lines, pieces, start};
+use super::tile::{self, Part, Registers, square};
+use super::{Columns, FEW, K_BLOCK, odd_lines, start};
 use crate::math;
+use crate::simd::lanes::prefetch;
 use crate::simd::{LANES, kernel};
 use crate::tensor::{Matrix, Number};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Sums of more numbers than this are worth waking a thread for.
@@ -42,88 +42,67 @@ pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: Option<&[f32]>, y: &mu
 /// Rows `t` of y.
 fn some_rows<N: Number>(x: &Matrix, t: Range<usize>, w: &[N::Bits], bias: Option<&[f32]>, y: &mut Matrix) {
     let (rows, depth, n) = (t.len(), x.cols(), y.cols());
-    let y = &mut y.data_mut()[t.start * n..t.end * n];
     let blocks = depth.div_ceil(K_BLOCK);
-    let step = odd_lines(n);
-    let mut sums = Matrix::scratch(blocks, rows * step); // p: [blocks, T, N]
-    let out = Disjoint::new(sums.data_mut());
-    // One line of all blocks' columns, cut into pieces. Columns are counted in whole registers.
+    // All blocks' columns, side by side. They are cut into pieces, and counted in whole registers.
     let line = n.next_multiple_of(LANES);
+    let mut sums = Matrix::scratch(rows, odd_lines(blocks * line)); // p: [T, blocks, N]
     // columns at a time
     let most = (sums_at_once() / rows).next_multiple_of(LANES);
-    pieces(blocks * line, LANES).for_each(|mut piece| {
+    Columns::share(&mut sums, blocks * line, LANES, |mut p| {
+        let mut piece = p.range();
         while !piece.is_empty() {
             let block = piece.start / line;
             let end = piece.end.min((block + 1) * line).min(piece.start + most);
-            let columns = piece.start % line..(end - block * line).min(n);
+            let place = piece.start..end.min(block * line + n);
             let k = block * K_BLOCK..((block + 1) * K_BLOCK).min(depth);
-            block_product::<N>(x, w, n, [t.clone(), k, columns], &out, [block * rows * step, step]);
+            let columns = place.start - block * line..place.end - block * line;
+            let w = Part { numbers: &w[k.start * n..], step: n, columns };
+            let x = Part { numbers: &x.data()[t.start * depth..], step: depth, columns: k };
+            block_product::<N>(x, w, rows, &mut p, place);
             piece.start = end;
         }
     });
     let sums = &sums;
-    let shares = if y.len() * blocks < WORTH_SHARING { n } else { n.div_ceil(2 * LANES) };
-    let out = Disjoint::new(y);
-    pieces(n.div_ceil(shares), 1).for_each(|piece| {
-        let columns = piece.start * shares..(piece.end * shares).min(n);
-        for t in 0..rows {
-            // SAFETY: each piece of columns belongs to one thread.
-            let y = unsafe { out.slice(t * n + columns.start..t * n + columns.end) };
+    let shares = if rows * n * blocks < WORTH_SHARING { n } else { n.div_ceil(2 * LANES) };
+    Columns::share(y, n, shares, |mut y| {
+        let columns = y.range();
+        for i in 0..rows {
+            let [y] = y.rows(t.start + i, columns.clone());
             start(y, bias.map(|bias| &bias[columns.clone()]));
             for block in 0..blocks {
-                math::add(y, &sums.row(block)[t * step..][columns.clone()]);
+                math::add(y, &sums.row(i)[block * line..][columns.clone()]);
             }
         }
     });
 }
 
 kernel! {
-    /// `p[t][j] = x[t, k] · w[k, j]`, where `part` is some rows `t`, one block of `k` and some columns `j`. `place`: where
-    /// `p` `[T, N]` begins in `out`, and how far apart its rows are.
+    /// `p[t][j] = x[t] · w[.., j]`: the first rows of `x` and one block of `k`, some columns `j` of `w`, a place for each in `p`.
     fn block_product<N: Number>(
-        x: &Matrix, w: &[N::Bits], n: usize, part: [Range<usize>; 3], out: &Disjoint<'_>, place: [usize; 2],
+        x: Part<'_, f32>, w: Part<'_, N::Bits>, rows: usize, p: &mut Columns<'_>, place: Range<usize>,
     ) {
-        let [t, k, columns] = part;
-        let (rows, depth, width) = (t.len(), k.len(), columns.len());
-        let [first, step] = place;
-        if rows * depth * width == 0 {
-            return;
-        }
-        let x_part = &x.data()[t.start * x.cols() + k.start..(t.end - 1) * x.cols() + k.end];
-        let w_part = &w[k.start * n + columns.start..(k.end - 1) * n + columns.end];
-        let p = out.pointer(first + columns.start, first + (rows - 1) * step + columns.end);
-        // SAFETY: the slices hold the rows that their lengths were made of; these columns of this block belong to
-        // one thread.
-        unsafe {
-            tile::product::<L, N>(
-                Rows { start: x_part.as_ptr(), step: x.cols() },
-                Rows { start: w_part.as_ptr(), step: n },
-                Rows { start: p, step },
-                [rows, depth, width],
-            );
-        }
+        tile::product::<L, N>(x, w, rows, p, place);
     }
 }
 
 /// y `[T, V]` = x `[T, C]` · wᵀ, w `[V, C]`
 pub fn product_by_rows<N: Number>(x: &Matrix, w: &[N::Bits], y: &mut Matrix) {
     let (rows, v, c) = (y.rows(), y.cols(), x.cols());
-    let out = Disjoint::new(y.data_mut());
-    pieces(v, LANES).for_each(|piece| {
+    Columns::share(y, v, LANES, |mut y| {
+        let piece = y.range();
         for first in piece.clone().step_by(LANES) {
             let part = first..(first + LANES).min(piece.end);
             let w = &w[part.start * c..part.end * c]; // 16 rows
             let mut t = 0;
             while t < rows {
-                // SAFETY: each piece of columns belongs to one thread.
-                let y = |i: usize| unsafe { out.slice((t + i) * v + part.start..(t + i) * v + part.end) };
                 let x = &x.data()[t * c..];
+                let part = part.clone();
                 t += match rows - t {
-                    8.. => rows_product::<N, 8>(x, c, w, std::array::from_fn(y)),
-                    4.. => rows_product::<N, 4>(x, c, w, std::array::from_fn(y)),
-                    3 => rows_product::<N, 3>(x, c, w, std::array::from_fn(y)),
-                    2.. => rows_product::<N, 2>(x, c, w, std::array::from_fn(y)),
-                    _ => rows_product::<N, 1>(x, c, w, std::array::from_fn(y)),
+                    8.. => rows_product::<N, 8>(x, c, w, y.rows(t, part)),
+                    4.. => rows_product::<N, 4>(x, c, w, y.rows(t, part)),
+                    3 => rows_product::<N, 3>(x, c, w, y.rows(t, part)),
+                    2.. => rows_product::<N, 2>(x, c, w, y.rows(t, part)),
+                    _ => rows_product::<N, 1>(x, c, w, y.rows(t, part)),
                 };
             }
         }
@@ -137,7 +116,6 @@ kernel! {
     /// sums for row `v` of `w`.
     fn rows_product[const R: usize]<N: Number>(x: &[f32], c: usize, w: &[N::Bits], y: [&mut [f32]; R]) -> usize {
         let count = y[0].len();
-        assert!(x.len() >= R * c && w.len() == count * c && count <= LANES);
         // a tile cannot take the last few of C, nor any of C where there are fewer than 16 rows
         let whole = if count == LANES { c / LANES * LANES } else { 0 };
         let mut totals = [L::splat(0.0); R];
@@ -150,18 +128,16 @@ kernel! {
             for i in 0..LANES * LANES / per_line {
                 let strided = L::REGISTERS > 1 && per_line == LANES;
                 let ahead = if strided { (count + i) * c + k } else { count * c + k * LANES + i * per_line };
-                L::prefetch(w.as_ptr().wrapping_add(ahead).cast());
+                prefetch(w.as_ptr().wrapping_add(ahead));
             }
-            // SAFETY: columns k to k + 16 of 16 rows, inside by the assertion.
-            let tile = unsafe { N::turned::<L>(w.as_ptr().add(k), c) };
+            let tile = N::turned::<L>(square(&w[k..], c));
+            let x: [&[[f32; LANES]; 1]; R] = Registers::new(&x[k..], c, R).rows(0);
             // as many rows at a time as fit their sums in registers
             let together = if L::REGISTERS == 1 { 8 } else { 4 };
             for first in (0..R).step_by(together) {
                 for i in 0..LANES {
                     for r in first..(first + together).min(R) {
-                        // SAFETY: column k + i of row r of x, inside by the assertion.
-                        let factor = unsafe { *x.get_unchecked(r * c + k + i) };
-                        p[r] = L::splat(factor).mul_add(tile[i], p[r]);
+                        p[r] = L::splat(x[r][0][i]).mul_add(tile[i], p[r]);
                     }
                 }
             }
@@ -175,11 +151,8 @@ kernel! {
         }
         for (r, y) in y.into_iter().enumerate() {
             let (mut total, mut open) = ([0.0f32; LANES], [0.0f32; LANES]);
-            // SAFETY: arrays of sixteen.
-            unsafe {
-                totals[r].store(total.as_mut_ptr());
-                p[r].store(open.as_mut_ptr());
-            }
+            totals[r].store(&mut total);
+            p[r].store(&mut open);
             for v in 0..count {
                 for k in whole..c {
                     open[v] = x[r * c + k].mul_add(N::widen(w[v * c + k]), open[v]);

@@ -36,10 +36,9 @@ mod plain;
 mod rows;
 mod sums;
 
-use super::{Disjoint, pieces};
+use super::Columns;
 use crate::simd::{LANES, kernel};
 use crate::tensor::{GROUP, Int8, LINE, Matrix};
-use rayon::prelude::*;
 use rows::BLOCK;
 pub(crate) use rows::Rows;
 use std::ops::Range;
@@ -55,11 +54,14 @@ pub fn product(x: &Matrix, w: Int8<'_>, bias: Option<&[f32]>) -> Matrix {
     let mut y = Matrix::scratch(x.rows(), n);
     let kernel = Kernel::current();
     let x = Rows::quantize(x, kernel.subtracts_zero());
-    let job = Job { x: &x, w, bias, out: Disjoint::new(y.data_mut()), n, kernel };
-    pieces(n.div_ceil(LANES), if x.count() > CHUNK { PANELS } else { 1 }).for_each(|piece| {
-        for first in piece.clone().step_by(PANELS) {
-            for t in (0..job.x.count()).step_by(CHUNK) {
-                job.tile(t..(t + CHUNK).min(job.x.count()), first..(first + PANELS).min(piece.end));
+    let job = Job { x: &x, w, bias, kernel };
+    let unit = if x.count() > CHUNK { WIDTH } else { LANES };
+    Columns::share(&mut y, n, unit, |mut y| {
+        let piece = y.range();
+        for first in piece.clone().step_by(WIDTH) {
+            for t in (0..x.count()).step_by(CHUNK) {
+                let rows = t..(t + CHUNK).min(x.count());
+                job.tile(rows, first..(first + WIDTH).min(piece.end), &mut y);
             }
         }
     });
@@ -71,15 +73,13 @@ struct Job<'a> {
     x: &'a Rows,
     w: Int8<'a>,
     bias: Option<&'a [f32]>,
-    /// y `[T, N]`
-    out: Disjoint<'a>,
-    n: usize,
     kernel: Kernel,
 }
 
 impl Job<'_> {
-    /// The outputs of some panels, for some rows.
-    fn tile(&self, rows: Range<usize>, panels: Range<usize>) {
+    /// The outputs of up to [`PANELS`] panels, for some rows.
+    fn tile(&self, rows: Range<usize>, columns: Range<usize>, out: &mut Columns<'_>) {
+        let panels = columns.start / LANES..columns.end.div_ceil(LANES);
         let mut y = Matrix::scratch(rows.len(), WIDTH);
         y.data_mut().fill(0.0);
         let mut sums: Sums = [[0; WIDTH]; TILE_ROWS];
@@ -115,10 +115,8 @@ impl Job<'_> {
                 t += count;
             }
         }
-        let columns = panels.start * LANES..(panels.end * LANES).min(self.n);
         for (t, row) in rows.enumerate() {
-            // SAFETY: the columns of a panel belong to one thread.
-            let to = unsafe { self.out.slice(row * self.n + columns.start..row * self.n + columns.end) };
+            let [to] = out.rows(row, columns.clone());
             let scales = &self.w.scales[columns.clone()];
             match self.bias {
                 Some(bias) => finish(y.row(t), scales, &bias[columns.clone()], to),

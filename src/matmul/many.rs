@@ -15,10 +15,11 @@
 //! use. The weights are the larger factor, so they come first: it computes `yᵀ += wᵀ · xᵀ`. Weights of 16 bits are
 //! widened before, a stripe of columns at a time, once for all rows.
 
-use super::{Disjoint, K_BLOCK, odd_lines, pieces, start};
+use super::tile::square;
+use super::{Columns, K_BLOCK, odd_lines, start};
+use crate::simd::lanes::prefetch;
 use crate::simd::{LANES, Simd, kernel};
 use crate::tensor::{Matrix, Number, Outputs};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Whether `sgemm` multiplies and adds with one rounding here, as the order of summation demands. It has such kernels
@@ -38,24 +39,23 @@ pub fn product<N: Number>(x: &Matrix, w: &[N::Bits], outputs: Outputs, bias: Opt
     let (rows, n, depth) = (y.rows(), y.cols(), x.cols());
     let by_rows = outputs == Outputs::Rows;
     let w = Stored::<N> { numbers: w, width: if by_rows { depth } else { n }, by_rows };
-    let out = Disjoint::new(y.data_mut());
-    pieces(n, LANES).for_each(|piece| {
+    Columns::share(y, n, LANES, |mut y| {
+        let piece = y.range();
         let stripe = if w.is_f32() { piece.len() } else { STRIPE };
         let mut scratch = Matrix::scratch(if w.is_f32() { 0 } else { K_BLOCK }, odd_lines(STRIPE));
         for first in piece.clone().step_by(stripe) {
             let columns = first..(first + stripe).min(piece.end);
             for t in 0..rows {
-                // SAFETY: each piece of columns belongs to one thread.
-                let y = unsafe { out.slice(t * n + columns.start..t * n + columns.end) };
+                let [y] = y.rows(t, columns.clone());
                 start(y, bias.map(|bias| &bias[columns.clone()]));
             }
             for first in (0..depth).step_by(K_BLOCK) {
                 let k = first..(first + K_BLOCK).min(depth);
                 let (w, [step_n, step_k]) = w.block(k.clone(), columns.clone(), &mut scratch);
                 let x = &x.data()[k.start..(rows - 1) * depth + k.end];
-                let y = out.pointer(columns.start, (rows - 1) * n + columns.end);
-                // SAFETY: w [columns, k] and x [k, rows] lie in their slices, y [columns, rows] between the first and
-                // the last of these elements. No other thread uses these columns of y.
+                let y = y.start(columns.clone());
+                // SAFETY: w [columns, k] and x [k, rows] lie in their slices, whose ends are those of the last row; y
+                // [columns, rows] are columns that this thread has.
                 #[rustfmt::skip]
                 unsafe {
                     matrixmultiply::sgemm(
@@ -117,9 +117,8 @@ kernel! {
             let (from, from_rest) = from[r * step..][..cols].as_chunks::<LANES>();
             let (to, to_rest) = to.row_mut(r)[..cols].as_chunks_mut::<LANES>();
             for (from, to) in from.iter().zip(to) {
-                L::prefetch(from.as_ptr().wrapping_add(AHEAD * step).cast());
-                // SAFETY: sixteen numbers, here and there.
-                unsafe { N::load::<L>(from.as_ptr()).store(to.as_mut_ptr()) };
+                prefetch(from.as_ptr().wrapping_add(AHEAD * step));
+                N::load::<L>(from).store(to);
             }
             to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = N::widen(*from));
         }
@@ -131,25 +130,17 @@ kernel! {
     fn widen_turned<N: Number>(from: &[N::Bits], step: usize, shape: [usize; 2], to: &mut Matrix) {
         let [rows, cols] = shape;
         for r in (0..rows).step_by(LANES) {
-            for c in (0..cols).step_by(LANES) {
-                let from = &from[r * step + c..];
-                let (height, width) = (LANES.min(rows - r), LANES.min(cols - c));
-                if height + width < 2 * LANES {
-                    for (i, j) in (0..height).flat_map(|i| (0..width).map(move |j| (i, j))) {
-                        to.row_mut(c + j)[r + i] = N::widen(from[i * step + j]);
-                    }
-                    continue;
+            let (height, from) = (LANES.min(rows - r), &from[r * step..]);
+            let whole = if height == LANES { cols / LANES } else { 0 };
+            for c in (0..whole * LANES).step_by(LANES) {
+                let tile = square(&from[c..], step);
+                tile.iter().for_each(|row| prefetch(row.as_ptr().wrapping_add(LANES * step)));
+                for (j, row) in N::turned::<L>(tile).into_iter().enumerate() {
+                    row.store(to.row_mut(c + j)[r..].first_chunk_mut().expect("sixteen"));
                 }
-                let from = &from[..(LANES - 1) * step + LANES];
-                for i in LANES..2 * LANES {
-                    L::prefetch(from.as_ptr().wrapping_add(i * step).cast());
-                }
-                // SAFETY: sixteen of sixteen rows.
-                let tile = unsafe { N::turned::<L>(from.as_ptr(), step) };
-                for (j, row) in tile.into_iter().enumerate() {
-                    // SAFETY: sixteen numbers of a row.
-                    unsafe { row.store(to.row_mut(c + j)[r..][..LANES].as_mut_ptr()) };
-                }
+            }
+            for (i, j) in (0..height).flat_map(|i| (whole * LANES..cols).map(move |j| (i, j))) {
+                to.row_mut(j)[r + i] = N::widen(from[i * step + j]);
             }
         }
     }

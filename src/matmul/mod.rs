@@ -60,6 +60,7 @@ pub mod plain;
 mod tile;
 
 pub(crate) use awake::awake;
+use disjoint::Columns;
 pub(crate) use disjoint::Disjoint;
 pub(crate) use int8::Rows as Int8Rows;
 
@@ -97,11 +98,13 @@ pub fn by_rows(x: &Matrix, w: &Weights) -> Matrix {
 fn product(x: &Matrix, w: &Weights, outputs: Outputs, bias: Option<&[f32]>) -> Matrix {
     let is_empty = w.rows() * w.cols() == 0;
     if let Some(w) = w.as_int8().filter(|_| !is_empty) {
+        assert_eq!(w.outputs, outputs, "weights of 8 bits lie in the order of their outputs");
         return int8::product(x, w, bias);
     }
-    let mut y = Matrix::scratch(x.rows(), outputs.split(w.rows(), w.cols()).0);
+    let (n, _) = outputs.split(w.rows(), w.cols());
+    let mut y = Matrix::scratch(x.rows(), n);
     if is_empty {
-        (0..y.rows()).for_each(|t| start(y.row_mut(t), bias)); // nothing to share out
+        y.data_mut().chunks_mut(n.max(1)).for_each(|y| start(y, bias)); // nothing to share out
         return y;
     }
     let by_sgemm = x.rows() > FEW && many::sgemm_fuses();

@@ -8,32 +8,83 @@
 //! Neighbouring `j` are the lanes of a register. `W` consecutive `k` are taken together, so that a sum stays in its
 //! register for `W` products. Each weight that is read serves all `R` rows.
 
+use super::Columns;
 use crate::simd::LANES;
-use crate::simd::lanes::Lanes;
+use crate::simd::lanes::{Lanes, prefetch};
 use crate::tensor::Number;
+use std::array::from_fn;
+use std::ops::Range;
 
-/// Some rows of a matrix in memory: row `r` begins at `start + r * step`.
-#[derive(Clone, Copy)]
-pub struct Rows<T> {
-    pub start: T,
+/// Some columns of a row-major matrix, to read. Its row `i` begins at `i * step`.
+pub struct Part<'a, T> {
+    pub numbers: &'a [T],
     pub step: usize,
+    pub columns: Range<usize>,
 }
 
-/// `p[r][j] = x[r] · w[.., j]`, over `depth` consecutive `k`, for `width` columns `j` and `rows` rows. The old contents
-/// of `p` do not matter. `x` begins at the first `k`, `w` at the first `k` and `j`.
+impl<'a, T> Part<'a, T> {
+    #[inline(always)]
+    fn row(&self, i: usize) -> &'a [T] {
+        &self.numbers[i * self.step..][self.columns.clone()]
+    }
+}
+
+/// `V` registers of each of some rows. That they lie inside the matrix is checked once, for all rows.
+pub struct Registers<'a, T, const V: usize> {
+    numbers: &'a [T],
+    step: usize,
+    rows: usize,
+}
+
+impl<'a, T, const V: usize> Registers<'a, T, V> {
+    /// The registers at the start of each of `rows` rows, `step` apart.
+    #[inline(always)]
+    pub fn new(numbers: &'a [T], step: usize, rows: usize) -> Self {
+        let last = rows.saturating_sub(1).checked_mul(step);
+        let end = last.and_then(|last| last.checked_add(V * LANES));
+        assert!(rows == 0 || end.is_some_and(|end| end <= numbers.len()), "rows inside the matrix");
+        Self { numbers, step, rows }
+    }
+
+    /// `M` rows, from row `i` on.
+    #[inline(always)]
+    pub fn rows<const M: usize>(&self, i: usize) -> [&'a [[T; LANES]; V]; M] {
+        assert!(i <= self.rows && M <= self.rows - i, "some of the rows");
+        // SAFETY: the last row ends inside the slice, as `new` asserts, and these not after it.
+        let row = |m: usize| unsafe { &*self.numbers.as_ptr().add((i + m) * self.step).cast() };
+        const { assert!(M > 0) };
+        let mut rows = [row(0); M];
+        for m in 1..M {
+            rows[m] = row(m);
+        }
+        rows
+    }
+}
+
+/// Sixteen rows of sixteen numbers, `step` apart.
+#[inline(always)]
+pub fn square<T>(numbers: &[T], step: usize) -> [&[T; LANES]; LANES] {
+    let rows: [&[[T; LANES]; 1]; LANES] = Registers::new(numbers, step, LANES).rows(0);
+    let mut square = [&rows[0][0]; LANES];
+    for i in 1..LANES {
+        square[i] = &rows[i][0];
+    }
+    square
+}
+
+/// `p[r][j] = x[r] · w[.., j]`, for the first `rows` rows; the columns of `x` are the `k`, those of `w` and `place` the `j`.
+/// The old contents of `p` do not matter.
 ///
 /// For use inside a kernel.
-///
-/// # Safety
-/// `x` has `rows` rows of `depth` numbers to read, `w` has `depth` rows of `width` numbers to read, `p` has `rows` rows
-/// of `width` numbers to write that no other thread uses.
 #[inline(always)]
-pub unsafe fn product<L: Lanes, N: Number>(
-    x: Rows<*const f32>,
-    w: Rows<*const N::Bits>,
-    p: Rows<*mut f32>,
-    [rows, depth, width]: [usize; 3],
+pub fn product<L: Lanes, N: Number>(
+    x: Part<'_, f32>,
+    w: Part<'_, N::Bits>,
+    rows: usize,
+    p: &mut Columns<'_>,
+    place: Range<usize>,
 ) {
+    let (depth, place) = (x.columns.len(), &place);
     // With more rows, the sums go to and from the cache more often than the weights. So each trip adds as many products
     // as there are registers for weights.
     let most = match (rows, L::REGISTERS) {
@@ -44,91 +95,68 @@ pub unsafe fn product<L: Lanes, N: Number>(
     let mut k = 0;
     while k < depth {
         let step = if k + most <= depth { most } else { 1 };
-        // SAFETY: `step` rows of w from row k on, the same columns of x.
-        let (x, w) =
-            unsafe { (Rows { start: x.start.add(k), ..x }, Rows { start: w.start.add(k * w.step), ..w }) };
         let mut r = 0;
         while r < rows {
-            // SAFETY: the rows from r on.
-            let (x, p) = unsafe {
-                (Rows { start: x.start.add(r * x.step), ..x }, Rows { start: p.start.add(r * p.step), ..p })
+            r += match (rows - r, step) {
+                (8.., 16) => walk::<L, N, 8, 16>(&x, &w, p, place, r, k),
+                (8.., 4) => walk::<L, N, 8, 4>(&x, &w, p, place, r, k),
+                (4.., 16) => walk::<L, N, 4, 16>(&x, &w, p, place, r, k),
+                (2.., 16) => walk::<L, N, 2, 16>(&x, &w, p, place, r, k),
+                (_, 16) => walk::<L, N, 1, 16>(&x, &w, p, place, r, k),
+                (4.., 8) => walk::<L, N, 4, 8>(&x, &w, p, place, r, k),
+                (2.., 8) => walk::<L, N, 2, 8>(&x, &w, p, place, r, k),
+                (_, 8) => walk::<L, N, 1, 8>(&x, &w, p, place, r, k),
+                (4.., 4) => walk::<L, N, 4, 4>(&x, &w, p, place, r, k),
+                (3.., 4) => walk::<L, N, 3, 4>(&x, &w, p, place, r, k),
+                (2.., 4) => walk::<L, N, 2, 4>(&x, &w, p, place, r, k),
+                (_, 4) => walk::<L, N, 1, 4>(&x, &w, p, place, r, k),
+                _ => walk::<L, N, 1, 1>(&x, &w, p, place, r, k),
             };
-            // SAFETY: as many rows of x and p, and as many of w, as the constants say.
-            unsafe {
-                r += match (rows - r, step) {
-                    (8.., 16) => walk::<L, N, 8, 16>(x, w, p, width, k == 0),
-                    (8.., 4) => walk::<L, N, 8, 4>(x, w, p, width, k == 0),
-                    (4.., 16) => walk::<L, N, 4, 16>(x, w, p, width, k == 0),
-                    (2.., 16) => walk::<L, N, 2, 16>(x, w, p, width, k == 0),
-                    (_, 16) => walk::<L, N, 1, 16>(x, w, p, width, k == 0),
-                    (4.., 8) => walk::<L, N, 4, 8>(x, w, p, width, k == 0),
-                    (2.., 8) => walk::<L, N, 2, 8>(x, w, p, width, k == 0),
-                    (_, 8) => walk::<L, N, 1, 8>(x, w, p, width, k == 0),
-                    (4.., 4) => walk::<L, N, 4, 4>(x, w, p, width, k == 0),
-                    (3.., 4) => walk::<L, N, 3, 4>(x, w, p, width, k == 0),
-                    (2.., 4) => walk::<L, N, 2, 4>(x, w, p, width, k == 0),
-                    (_, 4) => walk::<L, N, 1, 4>(x, w, p, width, k == 0),
-                    _ => walk::<L, N, 1, 1>(x, w, p, width, k == 0),
-                };
-            }
         }
         k += step;
     }
 }
 
-/// `W` consecutive `k` for `R` rows. Returns `R`. The `first` ones start the sums at 0.
-///
-/// # Safety
-/// As [`product`], with `R` rows and a depth of `W`.
+/// `W` consecutive `k` for `R` rows, from these on. Returns `R`. The first `k` start the sums at 0.
 #[inline(always)]
-unsafe fn walk<L: Lanes, N: Number, const R: usize, const W: usize>(
-    x: Rows<*const f32>,
-    w: Rows<*const N::Bits>,
-    p: Rows<*mut f32>,
-    width: usize,
-    first: bool,
+fn walk<L: Lanes, N: Number, const R: usize, const W: usize>(
+    x: &Part<'_, f32>,
+    w: &Part<'_, N::Bits>,
+    p: &mut Columns<'_>,
+    place: &Range<usize>,
+    r: usize,
+    k: usize,
 ) -> usize {
-    let mut factors = [[0.0f32; W]; R];
-    for r in 0..R {
-        for i in 0..W {
-            // SAFETY: row r, number i of x.
-            factors[r][i] = unsafe { *x.start.add(r * x.step + i) };
-        }
-    }
-    let mut j = 0;
-    while j + LANES <= width {
+    let (width, first, ahead) = (place.len(), k == 0, W * w.step);
+    let factors: [&[f32; W]; R] = from_fn(|i| x.row(r + i)[k..].first_chunk().expect("W of x"));
+    let w: [&[N::Bits]; W] = from_fn(|i| &w.row(k + i)[..width]);
+    let mut p: [&mut [f32]; R] = p.rows(r, place.clone());
+    let whole = width / LANES;
+    let w_whole = w.map(|row| &row.as_chunks::<LANES>().0[..whole]);
+    let p_whole = p.each_mut().map(|row| &mut row.as_chunks_mut::<LANES>().0[..whole]);
+    for j in 0..whole {
         let mut weights = [L::splat(0.0); W];
         for i in 0..W {
-            // SAFETY: row i of w, columns j to j + 16.
-            weights[i] = unsafe { N::load::<L>(w.start.add(i * w.step + j)) };
-            L::prefetch(w.start.wrapping_add((i + W) * w.step + j).cast());
+            weights[i] = N::load(&w_whole[i][j]);
+            prefetch(w[i].as_ptr().wrapping_add(ahead + j * LANES));
         }
         for r in 0..R {
-            // SAFETY: row r of p, columns j to j + 16; only this call uses them.
-            unsafe {
-                let place = p.start.add(r * p.step + j);
-                let mut sum = if first { L::splat(0.0) } else { L::load(place) };
-                for i in 0..W {
-                    sum = L::splat(factors[r][i]).mul_add(weights[i], sum);
-                }
-                sum.store(place);
+            let place = &mut p_whole[r][j];
+            let mut sum = if first { L::splat(0.0) } else { L::load(place) };
+            for i in 0..W {
+                sum = L::splat(factors[r][i]).mul_add(weights[i], sum);
             }
+            sum.store(place);
         }
-        j += LANES;
     }
-    while j < width {
+    for j in whole * LANES..width {
         for r in 0..R {
-            // SAFETY: row r of p and rows 0 to W of w, column j.
-            unsafe {
-                let place = p.start.add(r * p.step + j);
-                let mut sum = if first { 0.0 } else { *place };
-                for i in 0..W {
-                    sum = factors[r][i].mul_add(N::widen(*w.start.add(i * w.step + j)), sum);
-                }
-                *place = sum;
+            let mut sum = if first { 0.0 } else { p[r][j] };
+            for i in 0..W {
+                sum = factors[r][i].mul_add(N::widen(w[i][j]), sum);
             }
+            p[r][j] = sum;
         }
-        j += 1;
     }
     R
 }

@@ -17,40 +17,40 @@ thread_local! {
     static ENGINE: RefCell<Engine<'static>> = RefCell::default();
     /// The files of the model, with their names. The page fills the last one.
     static FILES: RefCell<Vec<(String, Vec<u8>)>> = RefCell::default();
+    /// The pieces of memory that the page has.
+    static TAKEN: RefCell<Vec<Vec<u64>>> = RefCell::default();
     static ANSWER: RefCell<Vec<u8>> = RefCell::default();
 }
 
 /// A piece of memory of this length, aligned to 8 bytes; 0 if there is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn take(length: usize) -> *mut u8 {
-    let mut bytes: Vec<u64> = Vec::new();
-    match bytes.try_reserve_exact(length.div_ceil(8)) {
-        Ok(()) => std::mem::ManuallyDrop::new(bytes).as_mut_ptr().cast(),
-        Err(_) => std::ptr::null_mut(),
+    let mut piece: Vec<u64> = Vec::new();
+    if piece.try_reserve_exact(length.div_ceil(8)).is_err() {
+        return std::ptr::null_mut();
     }
+    piece.resize(length.div_ceil(8), 0);
+    let at = piece.as_mut_ptr().cast();
+    TAKEN.with_borrow_mut(|pieces| pieces.push(piece));
+    at
 }
 
-/// What [`take`] gave and the page filled.
+/// The first `length` bytes of the piece that [`take`] gave at this address. The module has it no longer.
 ///
-/// # Safety
-/// `at` came from `take(length)` and is not used again; all its bytes were written.
-unsafe fn taken(at: *mut u8, length: usize) -> Vec<u8> {
-    // SAFETY: the page wrote the bytes, as the caller says; they are copied, and the words are freed as they were taken.
-    unsafe {
-        let bytes = std::slice::from_raw_parts(at, length).to_vec();
-        drop(Vec::<u64>::from_raw_parts(at.cast(), 0, length.div_ceil(8)));
-        bytes
-    }
+/// # Panics
+/// If it gave none there, or a shorter one.
+fn taken(at: *mut u8, length: usize) -> Vec<u8> {
+    let piece = TAKEN.with_borrow_mut(|pieces| {
+        let i = pieces.iter().position(|piece| piece.as_ptr().cast() == at.cast_const());
+        pieces.swap_remove(i.expect("a piece from `take`"))
+    });
+    bytemuck::cast_slice(&piece)[..length].to_vec()
 }
 
 /// Makes room for a file of the model and returns where its bytes go; 0 if it does not fit. The file before it is whole.
-///
-/// # Safety
-/// As for `taken`, with the file's name.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn file(name: *mut u8, length: usize, size: usize) -> *mut u8 {
-    // SAFETY: the caller's
-    let name = String::from_utf8_lossy(&unsafe { taken(name, length) }).into_owned();
+pub extern "C" fn file(name: *mut u8, length: usize, size: usize) -> *mut u8 {
+    let name = String::from_utf8_lossy(&taken(name, length)).into_owned();
     let mut bytes = Vec::new();
     if bytes.try_reserve_exact(size).is_err() {
         return std::ptr::null_mut();
@@ -63,13 +63,9 @@ pub unsafe extern "C" fn file(name: *mut u8, length: usize, size: usize) -> *mut
 }
 
 /// Answers a request: see [`Engine::answer`]. `{"op": "open", "name": ..}` opens the model of the files given before.
-///
-/// # Safety
-/// As for `taken`, with the text of the request and with its numbers.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn answer(text: *mut u8, length: usize, numbers: *mut u8, bytes: usize) -> *const u8 {
-    // SAFETY: the caller's
-    let (text, numbers) = unsafe { (taken(text, length), taken(numbers, bytes)) };
+pub extern "C" fn answer(text: *mut u8, length: usize, numbers: *mut u8, bytes: usize) -> *const u8 {
+    let (text, numbers) = (taken(text, length), taken(numbers, bytes));
     let text = String::from_utf8_lossy(&text);
     let numbers: Vec<f32> = numbers.chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
     let answer = match serde_json::from_str::<serde_json::Value>(&text) {

@@ -45,33 +45,17 @@ pub trait Lanes: Copy {
     /// The same number in all lanes.
     fn splat(x: f32) -> Self;
 
-    /// Sixteen neighbours.
-    ///
-    /// # Safety
-    /// They can be read; alignment is not needed.
-    unsafe fn load(from: *const f32) -> Self;
+    /// Sixteen f32.
+    fn load(from: &[f32; LANES]) -> Self;
 
-    /// Sixteen bf16 neighbours, widened exactly.
-    ///
-    /// # Safety
-    /// As [`load`](Self::load).
-    unsafe fn load_bf16(from: *const u16) -> Self;
+    /// Sixteen bf16, widened exactly.
+    fn load_bf16(from: &[u16; LANES]) -> Self;
 
-    /// Sixteen f16 neighbours, widened exactly.
-    ///
-    /// # Safety
-    /// As [`load`](Self::load).
-    unsafe fn load_f16(from: *const u16) -> Self;
+    /// Sixteen f16, widened exactly.
+    fn load_f16(from: &[u16; LANES]) -> Self;
 
-    /// Writes sixteen neighbours.
-    ///
-    /// # Safety
-    /// They can be written, and no other thread uses them.
-    unsafe fn store(self, to: *mut f32);
-
-    /// Prefetches a line of memory. It is a hint, so any address will do.
-    #[inline(always)]
-    fn prefetch(_address: *const u8) {}
+    /// Writes sixteen f32.
+    fn store(self, to: &mut [f32; LANES]);
 
     /// self * b + c, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;
@@ -85,35 +69,47 @@ pub trait Lanes: Copy {
     /// Row `i`, lane `j` becomes row `j`, lane `i`.
     fn transpose(rows: [Self; LANES]) -> [Self; LANES];
 
-    /// Sixteen rows of sixteen f32, `step` apart in memory, turned: row `i`, lane `j` is element `i` of row `j`.
-    ///
-    /// # Safety
-    /// They can be read.
+    /// The same, of rows in memory.
     #[inline(always)]
-    unsafe fn turned(from: *const f32, step: usize) -> [Self; LANES] {
-        // SAFETY: the caller's promise.
-        Self::transpose(std::array::from_fn(|j| unsafe { Self::load(from.add(j * step)) }))
+    fn turned(rows: [&[f32; LANES]; LANES]) -> [Self; LANES] {
+        let mut lanes = [Self::splat(0.0); LANES];
+        for j in 0..LANES {
+            lanes[j] = Self::load(rows[j]);
+        }
+        Self::transpose(lanes)
     }
 
-    /// As [`turned`](Self::turned), of bf16, widened exactly.
-    ///
-    /// # Safety
-    /// As [`turned`](Self::turned).
+    /// The same, of rows of bf16, widened exactly.
     #[inline(always)]
-    unsafe fn turned_bf16(from: *const u16, step: usize) -> [Self; LANES] {
-        // SAFETY: the caller's promise.
-        Self::transpose(std::array::from_fn(|j| unsafe { Self::load_bf16(from.add(j * step)) }))
+    fn turned_bf16(rows: [&[u16; LANES]; LANES]) -> [Self; LANES] {
+        let mut lanes = [Self::splat(0.0); LANES];
+        for j in 0..LANES {
+            lanes[j] = Self::load_bf16(rows[j]);
+        }
+        Self::transpose(lanes)
     }
 
-    /// As [`turned`](Self::turned), of f16, widened exactly.
-    ///
-    /// # Safety
-    /// As [`turned`](Self::turned).
+    /// The same, of rows of f16, widened exactly.
     #[inline(always)]
-    unsafe fn turned_f16(from: *const u16, step: usize) -> [Self; LANES] {
-        // SAFETY: the caller's promise.
-        Self::transpose(std::array::from_fn(|j| unsafe { Self::load_f16(from.add(j * step)) }))
+    fn turned_f16(rows: [&[u16; LANES]; LANES]) -> [Self; LANES] {
+        let mut lanes = [Self::splat(0.0); LANES];
+        for j in 0..LANES {
+            lanes[j] = Self::load_f16(rows[j]);
+        }
+        Self::transpose(lanes)
     }
+}
+
+/// Prefetches a line of memory. It is a hint, so any address will do.
+#[inline(always)]
+pub fn prefetch<T>(address: *const T) {
+    // SAFETY: every x86-64 processor has the instruction, and a hint reads nothing.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// Sixteen rows of four registers of 4 lanes, turned: sixteen tiles of 4 x 4. `riffle` makes of the registers a, b, c, d of a tile

@@ -60,7 +60,8 @@ pub(super) struct Channels {
 /// Eight-bit weights as they lie in memory, for N outputs that are sums of K products.
 #[derive(Clone, Copy)]
 pub(crate) struct Int8<'a> {
-    outputs: Outputs,
+    /// Which dimension N is.
+    pub outputs: Outputs,
     /// K
     pub depth: usize,
     /// `[N / 16, K / 4, 16, 4]`

@@ -57,16 +57,10 @@ pub(crate) trait Number: Copy + Send + Sync + 'static {
     fn as_f32(bits: &[Self::Bits]) -> Option<&[f32]> {
         (TypeId::of::<Self>() == TypeId::of::<F32>()).then(|| bytemuck::cast_slice(bits))
     }
-    /// Sixteen neighbours as f32, exactly.
-    ///
-    /// # Safety
-    /// They can be read.
-    unsafe fn load<L: Lanes>(from: *const Self::Bits) -> L;
-    /// Sixteen rows of sixteen, `step` apart, as f32, exactly: row `i`, lane `j` is number `i` of row `j`.
-    ///
-    /// # Safety
-    /// They can be read.
-    unsafe fn turned<L: Lanes>(from: *const Self::Bits, step: usize) -> [L; LANES];
+    /// Sixteen as f32, exactly.
+    fn load<L: Lanes>(from: &[Self::Bits; LANES]) -> L;
+    /// Sixteen rows of sixteen as f32, exactly, turned: row `i`, lane `j` is number `i` of row `j`.
+    fn turned<L: Lanes>(rows: [&[Self::Bits; LANES]; LANES]) -> [L; LANES];
 }
 
 /// A number type: its bits, how one of them is widened and rounded, and how [`Lanes`] read sixteen.
@@ -86,14 +80,12 @@ macro_rules! number {
                 $round(number)
             }
             #[inline(always)]
-            unsafe fn load<L: Lanes>(from: *const $bits) -> L {
-                // SAFETY: the caller's promise.
-                unsafe { L::$load(from) }
+            fn load<L: Lanes>(from: &[$bits; LANES]) -> L {
+                L::$load(from)
             }
             #[inline(always)]
-            unsafe fn turned<L: Lanes>(from: *const $bits, step: usize) -> [L; LANES] {
-                // SAFETY: the caller's promise.
-                unsafe { L::$turned(from, step) }
+            fn turned<L: Lanes>(rows: [&[$bits; LANES]; LANES]) -> [L; LANES] {
+                L::$turned(rows)
             }
         }
     };

@@ -2,10 +2,10 @@
 
 use super::{columns, many_sums};
 use crate::matmul::K_BLOCK;
-use crate::matmul::tile::Rows;
 use crate::simd::lanes::Lanes;
 use crate::simd::{LANES, kernel};
 use crate::tensor::{Head, Matrix, Number, PAGE, with_number};
+use std::array::from_fn;
 
 /// weights `[rows, S]` · values of the first `positions` positions -> `out`, a row `[D]` each.
 pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Iterator<Item = &'a mut [f32]>) {
@@ -13,9 +13,9 @@ pub fn mix<'a>(weights: &Matrix, head: Head<'_>, positions: usize, out: impl Ite
     while r < weights.rows() {
         let out = |_| places.next().expect("a place for each row");
         r += with_number!(head.dtype, N => match weights.rows() - r {
-            4.. => mix_rows::<N, 4>(weights, r, head, positions, std::array::from_fn(out)),
-            2.. => mix_rows::<N, 2>(weights, r, head, positions, std::array::from_fn(out)),
-            _ => mix_rows::<N, 1>(weights, r, head, positions, std::array::from_fn(out)),
+            4.. => mix_rows::<N, 4>(weights, r, head, positions, from_fn(out)),
+            2.. => mix_rows::<N, 2>(weights, r, head, positions, from_fn(out)),
+            _ => mix_rows::<N, 1>(weights, r, head, positions, from_fn(out)),
         });
     }
 }
@@ -27,47 +27,36 @@ kernel! {
     ) -> usize {
         let (d, mut out) = (out[0].len(), out);
         assert!(first + R <= weights.rows() && positions <= weights.cols() && d == head.d);
-        let weights = Rows { start: weights.data()[first * weights.cols()..].as_ptr(), step: weights.cols() };
         let mut j = 0;
         while j < d {
-            // SAFETY: R rows of `positions` weights by the assertion; columns j to D of the head's values.
-            unsafe {
-                j += match d - j {
-                    64.. if many_sums::<L, R>() => mix_columns::<L, N, R, 4>(weights, head, positions, j, &mut out),
-                    16.. => mix_columns::<L, N, R, 1>(weights, head, positions, j, &mut out),
-                    _ => mix_column::<N, R>(weights, head, positions, j, &mut out),
-                };
-            }
+            j += match d - j {
+                64.. if many_sums::<L, R>() => mix_columns::<L, N, R, 4>(weights, first, head, positions, j, &mut out),
+                16.. => mix_columns::<L, N, R, 1>(weights, first, head, positions, j, &mut out),
+                _ => mix_column::<N, R>(weights, first, head, positions, j, &mut out),
+            };
         }
         R
     }
 }
 
-/// `V` registers of the head's dimensions, from `j` on. Returns how many dimensions these are.
-///
-/// # Safety
-/// `weights` has `R` rows of `positions` numbers; the head has that many dimensions after `j`.
+/// `V` registers of the head's dimensions, from `j` on, for `R` rows of weights. Returns how many dimensions these are.
 #[inline(always)]
-unsafe fn mix_columns<L: Lanes, N: Number, const R: usize, const V: usize>(
-    weights: Rows<*const f32>,
+fn mix_columns<L: Lanes, N: Number, const R: usize, const V: usize>(
+    weights: &Matrix,
+    row: usize,
     head: Head<'_>,
     positions: usize,
     j: usize,
     out: &mut [&mut [f32]; R],
 ) -> usize {
-    let d = head.d;
     let mut y = [[L::splat(0.0); V]; R];
     for block in (0..positions).step_by(K_BLOCK) {
         let mut p = [[L::splat(0.0); V]; R];
         // whole pages make a block: 4 x 64 = 256
         for first in (block..(block + K_BLOCK).min(positions)).step_by(PAGE) {
             let depth = (positions - first).min(PAGE);
-            let values = &head.values::<N>(first / PAGE)[j..]; // [PAGE, D], from dimension j on
-            // SAFETY: `depth` weights of each row; as many rows of values, each with 16 V numbers after j.
-            unsafe {
-                let weights = Rows { start: weights.start.add(first), ..weights };
-                p = columns::<L, N, R, V>(weights, Rows { start: values.as_ptr(), step: d }, depth, p);
-            }
+            let x = from_fn(|r| &weights.row(row + r)[first..first + depth]);
+            p = columns::<L, N, R, V>(x, head.values::<N>(first / PAGE), head.d, j, p);
         }
         for r in 0..R {
             for v in 0..V {
@@ -77,21 +66,17 @@ unsafe fn mix_columns<L: Lanes, N: Number, const R: usize, const V: usize>(
     }
     for r in 0..R {
         for v in 0..V {
-            let place = &mut out[r][j + v * LANES..][..LANES];
-            // SAFETY: sixteen f32.
-            unsafe { y[r][v].store(place.as_mut_ptr()) };
+            y[r][v].store(out[r][j + v * LANES..].first_chunk_mut().expect("sixteen"));
         }
     }
     V * LANES
 }
 
 /// One dimension, where fewer than a register are left. Returns 1.
-///
-/// # Safety
-/// As [`mix_columns`].
 #[inline(always)]
-unsafe fn mix_column<N: Number, const R: usize>(
-    weights: Rows<*const f32>,
+fn mix_column<N: Number, const R: usize>(
+    weights: &Matrix,
+    row: usize,
     head: Head<'_>,
     positions: usize,
     j: usize,
@@ -102,8 +87,7 @@ unsafe fn mix_column<N: Number, const R: usize>(
         for block in (0..positions).step_by(K_BLOCK) {
             let mut p = 0.0f32;
             for s in block..(block + K_BLOCK).min(positions) {
-                // SAFETY: weight s of row r.
-                let weight = unsafe { *weights.start.add(r * weights.step + s) };
+                let weight = weights.row(row + r)[s];
                 let value = head.values::<N>(s / PAGE)[s % PAGE * head.d + j];
                 p = weight.mul_add(N::widen(value), p);
             }

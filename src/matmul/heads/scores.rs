@@ -2,10 +2,10 @@
 
 use super::{columns, many_sums};
 use crate::matmul::K_BLOCK;
-use crate::matmul::tile::Rows;
 use crate::simd::lanes::Lanes;
 use crate::simd::{LANES, kernel};
 use crate::tensor::{Head, Matrix, Number, PAGE, with_number};
+use std::array::from_fn;
 
 /// scale * q · keysᵀ: queries `[rows, D]`, `step` apart in `q`, against the first `positions` keys -> `[rows, S]`,
 /// where S is `positions` rounded up to whole pages. Scores after `positions` mean nothing.
@@ -27,25 +27,15 @@ kernel! {
         q: &[f32], step: usize, head: Head<'_>, scale: f32, positions: usize, scores: &mut Matrix, first: usize,
     ) -> usize {
         let d = head.d;
-        assert!(q.len() >= (R - 1) * step + d && first + R <= scores.rows());
-        assert!(positions.next_multiple_of(PAGE) <= scores.cols());
-        let q = Rows { start: q.as_ptr(), step };
-        let row = scores.cols();
+        let q: [&[f32]; R] = from_fn(|r| &q[r * step..][..d]);
         for page in 0..positions.div_ceil(PAGE) {
             let keys = head.keys::<N>(page); // [D, PAGE]
             let mut s = 0;
             while s < PAGE {
-                let place = Rows {
-                    start: scores.data_mut()[first * row + page * PAGE + s..].as_mut_ptr(),
-                    step: row,
-                };
-                // SAFETY: R queries of D numbers, and R rows of scores with all of the page's places, by the
-                // assertions; both widths divide a page.
-                s += unsafe {
-                    match many_sums::<L, R>() {
-                        true => score_columns::<L, N, R, 4>(q, keys, d, s, scale, place),
-                        false => score_columns::<L, N, R, 1>(q, keys, d, s, scale, place),
-                    }
+                let place = [first, page * PAGE + s];
+                s += match many_sums::<L, R>() {
+                    true => score_columns::<L, N, R, 4>(q, keys, s, scale, scores, place),
+                    false => score_columns::<L, N, R, 1>(q, keys, s, scale, scores, place),
                 };
             }
         }
@@ -53,39 +43,32 @@ kernel! {
     }
 }
 
-/// `V` registers of a page's positions, from `s` on. Returns how many positions these are.
-///
-/// # Safety
-/// `q` has `R` rows of `d` numbers; `keys` `[d, PAGE]` has `16 V` columns from `s` on, and so have the `R` rows of
-/// `place`, which no other thread uses.
+/// `V` registers of a page's positions, from `s` on. Their scores come to `place`: a row, and the column of the first.
+/// Returns how many positions these are.
 #[inline(always)]
-unsafe fn score_columns<L: Lanes, N: Number, const R: usize, const V: usize>(
-    q: Rows<*const f32>,
+fn score_columns<L: Lanes, N: Number, const R: usize, const V: usize>(
+    q: [&[f32]; R],
     keys: &[N::Bits],
-    d: usize,
     s: usize,
     scale: f32,
-    place: Rows<*mut f32>,
+    scores: &mut Matrix,
+    place: [usize; 2],
 ) -> usize {
+    let (d, [row, column]) = (q[0].len(), place);
     let mut y = [[L::splat(0.0); V]; R];
     for k in (0..d).step_by(K_BLOCK) {
-        let depth = (d - k).min(K_BLOCK);
-        // SAFETY: columns k to k + depth of R queries; as many rows of the page, from s on.
-        unsafe {
-            let x = Rows { start: q.start.add(k), ..q };
-            let w = Rows { start: keys[k * PAGE + s..].as_ptr(), step: PAGE };
-            let p = columns::<L, N, R, V>(x, w, depth, [[L::splat(0.0); V]; R]);
-            for r in 0..R {
-                for v in 0..V {
-                    y[r][v] = y[r][v].add(p[r][v]);
-                }
+        let x = q.map(|row| &row[k..(k + K_BLOCK).min(d)]);
+        let p = columns::<L, N, R, V>(x, &keys[k * PAGE..], PAGE, s, [[L::splat(0.0); V]; R]);
+        for r in 0..R {
+            for v in 0..V {
+                y[r][v] = y[r][v].add(p[r][v]);
             }
         }
     }
     for r in 0..R {
         for v in 0..V {
-            // SAFETY: register v of row r of the place.
-            unsafe { y[r][v].mul(L::splat(scale)).store(place.start.add(r * place.step + v * LANES)) };
+            let place = scores.row_mut(row + r)[column + v * LANES..].first_chunk_mut();
+            y[r][v].mul(L::splat(scale)).store(place.expect("sixteen"));
         }
     }
     V * LANES

@@ -92,7 +92,7 @@ impl Kernel {
         assert!(x.len() <= TILE_ROWS && w.len() <= PANELS, "a tile");
         match self {
             Self::Text => text(x, w, sums),
-            // SAFETY: `current` and the tests ask the processor first; the lengths are as asserted.
+            // SAFETY: `current` and the tests ask the processor first.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::sums(x, w, next, sums) },
             // SAFETY: as above.

@@ -2,6 +2,7 @@
 
 use super::Lanes;
 use crate::simd::LANES;
+use bytemuck::must_cast;
 use std::arch::x86_64::*;
 
 /// One register of 16 lanes.
@@ -17,32 +18,25 @@ impl Lanes for Avx512 {
         Self(unsafe { _mm512_set1_ps(x) })
     }
     #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: as above, and sixteen f32 by the caller's promise.
-        Self(unsafe { _mm512_loadu_ps(from) })
+    fn load(from: &[f32; LANES]) -> Self {
+        Self(must_cast(*from))
     }
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Self {
-        // SAFETY: as above: sixteen u16 are the 256 bits that are read.
+    fn load_bf16(from: &[u16; LANES]) -> Self {
+        // SAFETY: see `splat`.
         unsafe {
-            let half = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            let half = _mm512_cvtepu16_epi32(must_cast(*from));
             Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(half)))
         }
     }
     #[inline(always)]
-    unsafe fn load_f16(from: *const u16) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) })
+    fn load_f16(from: &[u16; LANES]) -> Self {
+        // SAFETY: see `splat`.
+        Self(unsafe { _mm512_cvtph_ps(must_cast(*from)) })
     }
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: as above, and sixteen f32 to write by the caller's promise.
-        unsafe { _mm512_storeu_ps(to, self.0) }
-    }
-    #[inline(always)]
-    fn prefetch(address: *const u8) {
-        // SAFETY: a hint reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    fn store(self, to: &mut [f32; LANES]) {
+        *to = must_cast(self.0);
     }
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {

@@ -2,6 +2,7 @@
 
 use super::{Lanes, turn_tiles};
 use crate::simd::{LANES, widen_f16};
+use bytemuck::must_cast;
 use std::arch::aarch64::*;
 
 /// Four registers of 4 lanes.
@@ -17,37 +18,23 @@ impl Lanes for Neon {
         Self([unsafe { vdupq_n_f32(x) }; 4])
     }
     #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: as above, and sixteen f32 by the caller's promise.
-        unsafe {
-            Self([vld1q_f32(from), vld1q_f32(from.add(4)), vld1q_f32(from.add(8)), vld1q_f32(from.add(12))])
-        }
+    fn load(from: &[f32; LANES]) -> Self {
+        Self(must_cast(*from))
     }
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Self {
-        // SAFETY: as above, with four times four u16.
-        unsafe {
-            let wide = |i: usize| vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.add(i))));
-            Self([wide(0), wide(4), wide(8), wide(12)])
-        }
+    fn load_bf16(from: &[u16; LANES]) -> Self {
+        let quarters: [uint16x4_t; 4] = must_cast(*from);
+        // SAFETY: see `splat`.
+        Self(quarters.map(|four| unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(four)) }))
     }
     #[inline(always)]
-    unsafe fn load_f16(from: *const u16) -> Self {
+    fn load_f16(from: &[u16; LANES]) -> Self {
         // The conversion has an instruction, but stable Rust has no name for it yet.
-        // SAFETY: sixteen u16 by the caller's promise, then sixteen f32 of an array.
-        unsafe {
-            let wide = from.cast::<[u16; LANES]>().read_unaligned().map(widen_f16);
-            Self::load(wide.as_ptr())
-        }
+        Self::load(&from.map(widen_f16))
     }
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: as above, and sixteen f32 to write by the caller's promise.
-        unsafe {
-            for i in 0..4 {
-                vst1q_f32(to.add(4 * i), self.0[i]);
-            }
-        }
+    fn store(self, to: &mut [f32; LANES]) {
+        *to = must_cast(self.0);
     }
     #[inline(always)]
     fn mul_add(mut self, b: Self, c: Self) -> Self {

@@ -17,25 +17,20 @@ impl Lanes for Plain {
         Self([x; LANES])
     }
     #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: sixteen f32 by the caller's promise; an array needs no more alignment than its elements,
-        // and `read_unaligned` not even that.
-        Self(unsafe { from.cast::<[f32; LANES]>().read_unaligned() })
+    fn load(from: &[f32; LANES]) -> Self {
+        Self(*from)
     }
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }.map(widen_bf16))
+    fn load_bf16(from: &[u16; LANES]) -> Self {
+        Self(from.map(widen_bf16))
     }
     #[inline(always)]
-    unsafe fn load_f16(from: *const u16) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }.map(widen_f16))
+    fn load_f16(from: &[u16; LANES]) -> Self {
+        Self(from.map(widen_f16))
     }
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: sixteen f32 to write, by the caller's promise.
-        unsafe { to.cast::<[f32; LANES]>().write_unaligned(self.0) }
+    fn store(self, to: &mut [f32; LANES]) {
+        *to = self.0;
     }
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {

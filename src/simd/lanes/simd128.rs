@@ -3,6 +3,7 @@
 use super::{Lanes, turn_tiles};
 use crate::simd::LANES;
 use crate::simd::fused::HALFWAY;
+use bytemuck::must_cast;
 use std::arch::wasm32::*;
 use std::array::from_fn;
 
@@ -18,31 +19,22 @@ impl Lanes for Simd128 {
         Self([f32x4_splat(x); 4])
     }
     #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: sixteen f32 by the caller's promise.
-        unsafe {
-            let from = from.cast::<v128>();
-            Self([v128_load(from), v128_load(from.add(1)), v128_load(from.add(2)), v128_load(from.add(3))])
-        }
+    fn load(from: &[f32; LANES]) -> Self {
+        Self(must_cast(*from))
     }
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Self {
-        // SAFETY: sixteen u16 by the caller's promise.
-        let [a, b, c, d] = unsafe { load_u16(from) };
+    fn load_bf16(from: &[u16; LANES]) -> Self {
+        let [a, b, c, d] = load_u16(from);
         Self([u32x4_shl(a, 16), u32x4_shl(b, 16), u32x4_shl(c, 16), u32x4_shl(d, 16)])
     }
     #[inline(always)]
-    unsafe fn load_f16(from: *const u16) -> Self {
-        // SAFETY: as above.
-        let [a, b, c, d] = unsafe { load_u16(from) };
+    fn load_f16(from: &[u16; LANES]) -> Self {
+        let [a, b, c, d] = load_u16(from);
         Self([widen_f16(a), widen_f16(b), widen_f16(c), widen_f16(d)])
     }
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        for i in 0..4 {
-            // SAFETY: sixteen f32 to write by the caller's promise.
-            unsafe { v128_store(to.add(4 * i).cast(), self.0[i]) };
-        }
+    fn store(self, to: &mut [f32; LANES]) {
+        *to = must_cast(self.0);
     }
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
@@ -80,21 +72,15 @@ impl Lanes for Simd128 {
 }
 
 /// Sixteen u16, each in 32 bits.
-///
-/// # Safety
-/// They can be read.
 #[inline(always)]
-unsafe fn load_u16(from: *const u16) -> [v128; 4] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let [low, high] = [v128_load(from.cast()), v128_load(from.add(8).cast())];
-        [
-            u32x4_extend_low_u16x8(low),
-            u32x4_extend_high_u16x8(low),
-            u32x4_extend_low_u16x8(high),
-            u32x4_extend_high_u16x8(high),
-        ]
-    }
+fn load_u16(from: &[u16; LANES]) -> [v128; 4] {
+    let [low, high] = must_cast(*from);
+    [
+        u32x4_extend_low_u16x8(low),
+        u32x4_extend_high_u16x8(low),
+        u32x4_extend_low_u16x8(high),
+        u32x4_extend_high_u16x8(high),
+    ]
 }
 
 /// As [`widen_f16`](crate::simd::widen_f16), of four numbers in 32 bits each.

@@ -3,18 +3,17 @@
 use super::*;
 use crate::simd::tests::under_each;
 use crate::simd::{kernel, widen_bf16, widen_f16};
+use std::array::from_fn;
 
 kernel! {
     fn turned(from: &[f32]) -> Vec<f32> {
         let mut rows = [L::splat(0.0); LANES];
         for (row, from) in rows.iter_mut().zip(from.as_chunks::<LANES>().0) {
-            // SAFETY: sixteen elements of a slice.
-            *row = unsafe { L::load(from.as_ptr()) };
+            *row = L::load(from);
         }
         let mut to = vec![0.0f32; LANES * LANES];
         for (row, to) in L::transpose(rows).into_iter().zip(to.as_chunks_mut::<LANES>().0) {
-            // SAFETY: as above.
-            unsafe { row.store(to.as_mut_ptr()) };
+            row.store(to);
         }
         to
     }
@@ -25,14 +24,12 @@ kernel! {
     fn turned_from(wide: &[f32], half: &[u16]) -> Vec<u32> {
         assert!(wide.len() == 3 + 19 * LANES && half.len() == wide.len());
         let mut to = vec![0.0f32; 3 * LANES * LANES];
-        // SAFETY: the last row ends at 3 + 15 * 19 + 16, inside by the assertion.
-        let tiles = unsafe {
-            let half = half[3..].as_ptr();
-            [L::turned(wide[3..].as_ptr(), 19), L::turned_bf16(half, 19), L::turned_f16(half, 19)]
-        };
+        fn rows<T>(from: &[T]) -> [&[T; LANES]; LANES] {
+            from_fn(|j| from[3 + 19 * j..].first_chunk().expect("sixteen"))
+        }
+        let tiles = [L::turned(rows(wide)), L::turned_bf16(rows(half)), L::turned_f16(rows(half))];
         for (row, to) in tiles.into_iter().flatten().zip(to.as_chunks_mut::<LANES>().0) {
-            // SAFETY: sixteen elements of a slice.
-            unsafe { row.store(to.as_mut_ptr()) };
+            row.store(to);
         }
         to.into_iter().map(f32::to_bits).collect()
     }
@@ -41,18 +38,19 @@ kernel! {
 kernel! {
     /// bf16, f16 and `f32 * 3 + 1` of the same sixteen places.
     fn loaded(half: &[u16], wide: &[f32]) -> Vec<u32> {
-        assert!(half.len() == LANES && wide.len() == LANES);
-        let mut to = vec![0.0f32; 5 * LANES];
-        // SAFETY: sixteen elements of each slice, by the assertion and the line above.
-        unsafe {
-            let wide = L::load(wide.as_ptr());
-            L::load_bf16(half.as_ptr()).store(to.as_mut_ptr());
-            L::load_f16(half.as_ptr()).store(to[LANES..].as_mut_ptr());
-            wide.mul_add(L::splat(3.0), L::splat(1.0)).store(to[2 * LANES..].as_mut_ptr());
-            wide.add(L::splat(0.1)).store(to[3 * LANES..].as_mut_ptr());
-            wide.mul(L::splat(0.1)).store(to[4 * LANES..].as_mut_ptr());
-        }
-        to.into_iter().map(f32::to_bits).collect()
+        let (half, wide) = (half.first_chunk().expect("sixteen"), wide.first_chunk().expect("sixteen"));
+        let (three, tenth) = (L::splat(3.0), L::splat(0.1));
+        let wide: L = L::load(wide);
+        let results = [
+            L::load_bf16(half),
+            L::load_f16(half),
+            wide.mul_add(three, L::splat(1.0)),
+            wide.add(tenth),
+            wide.mul(tenth),
+        ];
+        let mut to = [[0.0f32; LANES]; 5];
+        results.into_iter().zip(&mut to).for_each(|(lanes, to)| lanes.store(to));
+        to.into_iter().flatten().map(f32::to_bits).collect()
     }
 }
 

@@ -1,61 +1,48 @@
 //! AVX-512 VNNI: `vpdpbusd` multiplies 64 unsigned bytes by 64 signed ones, and adds four products to each of 16 sums.
 
 use super::{GROUP, LANES, LINE, Row, Sums};
+use bytemuck::must_cast;
 use std::arch::x86_64::*;
+use std::array::from_fn;
 
-/// # Safety
-/// The processor has AVX-512 F and VNNI; all rows have one length, and all panels 16 times that.
+/// As [`Kernel::sums`](super::Kernel::sums).
 #[target_feature(enable = "avx512f,avx512vnni")]
-pub unsafe fn sums(x: &[Row<'_>], w: &[&[i8]], sums: &mut Sums) {
-    // SAFETY: as promised by the caller.
-    unsafe {
-        match *w {
-            [a, b, c, d] => rows([a, b, c, d], x, sums, 0),
-            _ => w.iter().enumerate().for_each(|(p, w)| rows([w], x, sums, p)),
-        }
+pub fn sums(x: &[Row<'_>], w: &[&[i8]], sums: &mut Sums) {
+    match *w {
+        [a, b, c, d] => rows([a, b, c, d], x, sums, 0),
+        _ => w.iter().enumerate().for_each(|(p, w)| rows([w], x, sums, p)),
     }
 }
 
-/// # Safety
-/// As [`sums`].
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
-unsafe fn rows<const P: usize>(w: [&[i8]; P], x: &[Row<'_>], sums: &mut Sums, p: usize) {
-    // SAFETY: as promised by the caller.
-    unsafe {
-        match *x {
-            [a, b, c, d, e, f] => tile([a, b, c, d, e, f], w, sums, p),
-            [a, b, c, d, e] => tile([a, b, c, d, e], w, sums, p),
-            [a, b, c, d] => tile([a, b, c, d], w, sums, p),
-            [a, b, c] => tile([a, b, c], w, sums, p),
-            [a, b] => tile([a, b], w, sums, p),
-            [a] => tile([a], w, sums, p),
-            _ => {}
-        }
+fn rows<const P: usize>(w: [&[i8]; P], x: &[Row<'_>], sums: &mut Sums, p: usize) {
+    match *x {
+        [a, b, c, d, e, f] => tile([a, b, c, d, e, f], w, sums, p),
+        [a, b, c, d, e] => tile([a, b, c, d, e], w, sums, p),
+        [a, b, c, d] => tile([a, b, c, d], w, sums, p),
+        [a, b, c] => tile([a, b, c], w, sums, p),
+        [a, b] => tile([a, b], w, sums, p),
+        [a] => tile([a], w, sums, p),
+        _ => {}
     }
 }
 
-/// # Safety
-/// As [`sums`].
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
-unsafe fn tile<const R: usize, const P: usize>(
-    x: [Row<'_>; R],
-    w: [&[i8]; P],
-    sums: &mut Sums,
-    first: usize,
-) {
+fn tile<const R: usize, const P: usize>(x: [Row<'_>; R], w: [&[i8]; P], sums: &mut Sums, first: usize) {
+    // lists of one length: their indices need no check
+    let groups = x[0].bytes.len() / GROUP;
+    let x: [&[[u8; GROUP]]; R] = from_fn(|r| &x[r].bytes.as_chunks().0[..groups]);
+    let w: [&[[i8; LINE]]; P] = from_fn(|p| &w[p].as_chunks().0[..groups]);
     let mut y = [[_mm512_setzero_si512(); P]; R];
-    for g in 0..x[0].bytes.len() / GROUP {
+    for g in 0..groups {
         let mut line = [_mm512_setzero_si512(); P];
         for p in 0..P {
-            // SAFETY: line g of 64 bytes lies in the panel.
-            line[p] = unsafe { _mm512_loadu_si512(w[p].as_ptr().add(g * LINE).cast()) };
+            line[p] = must_cast(w[p][g]);
         }
         for r in 0..R {
-            // SAFETY: group g of four bytes lies in the row.
-            let four = unsafe { x[r].bytes.as_ptr().add(g * GROUP).cast::<i32>().read_unaligned() };
-            let four = _mm512_set1_epi32(four);
+            let four = _mm512_set1_epi32(i32::from_ne_bytes(x[r][g]));
             for p in 0..P {
                 y[r][p] = _mm512_dpbusd_epi32(y[r][p], four, line[p]);
             }
@@ -63,9 +50,7 @@ unsafe fn tile<const R: usize, const P: usize>(
     }
     for r in 0..R {
         for p in 0..P {
-            let place = &mut sums[r][(first + p) * LANES..][..LANES];
-            // SAFETY: the place is that of sixteen i32.
-            unsafe { _mm512_storeu_si512(place.as_mut_ptr().cast(), y[r][p]) };
+            sums[r].as_chunks_mut::<LANES>().0[first + p] = must_cast(y[r][p]);
         }
     }
 }
