@@ -50,7 +50,7 @@ const CLI_FLOORS: &[&[&str]] = &[
     &["decoding", "speculation", "text"],
     &["model"],
     &["report", "interrupt", "progress"],
-    &["failure", "stage_names"],
+    &["failure", "fault", "stage_names"],
 ];
 
 fn floor(floors: &[&[&str]], module: &str) -> usize {
