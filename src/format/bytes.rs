@@ -96,7 +96,7 @@ impl Bytes {
             copy.copy_from_slice(bytes);
             Ok(())
         });
-        copied.expect("copying does not fail")
+        copied.expect("memory for a copy")
     }
 
     /// `len` bytes that `fill` writes, from the beginning of a cache line on.
@@ -109,7 +109,9 @@ impl Bytes {
             fill(&mut map)?;
             return Ok(Self { range: 0..len, owner: Arc::new(map.make_read_only()?) });
         }
-        let mut bytes = vec![0; len + LINE];
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len.saturating_add(LINE)).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        bytes.resize(len + LINE, 0);
         let start = bytes.as_ptr().align_offset(LINE);
         let range = start..start + len;
         fill(&mut bytes[range.clone()])?;
