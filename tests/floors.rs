@@ -164,3 +164,31 @@ fn an_import_that_goes_up_is_found() {
     assert_eq!(up(FLOORS, &of("mlp", "attention")), ["mlp.rs imports attention"]);
     assert_eq!(up(FLOORS, &of("model", "attention")), [""; 0]);
 }
+
+/// How often the word `unsafe` occurs in the code of each file, and what the guide's table says.
+#[test]
+fn unsafe_code_is_listed() {
+    fn count(folder: &Path, found: &mut BTreeMap<String, usize>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                count(&path, found);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).expect("a file");
+                let code = text.lines().filter_map(|line| line.split("//").next());
+                let words = code.flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_'));
+                let words = words.filter(|word| *word == "unsafe").count();
+                let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("inside").display();
+                found.extend((words > 0).then(|| (name.to_string().replace('\\', "/"), words)));
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    count(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    let row = |line: &str| -> Option<(String, usize)> {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        Some((cells.next()?.trim_end_matches('`').to_string(), cells.next()?.parse().ok()?))
+    };
+    let listed = include_str!("../src/guide/maintain.md").lines().filter_map(row).collect();
+    assert_eq!(found, listed, "files and counts in the section \"Unsafe code\" of src/guide/maintain.md");
+}

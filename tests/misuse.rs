@@ -442,6 +442,67 @@ fn products_of_nothing() {
     }
 }
 
+/// Threads write columns of one result, in registers of 16 and what is left of them. Each shape gives the bits of the plain
+/// loop, on any number of threads.
+#[test]
+fn products_of_odd_shapes_on_several_threads() {
+    let numbers = |n: usize| (0..n).map(|i| ((i * 7919) % 2003) as f32 / 1001.5 - 1.0).collect::<Vec<f32>>();
+    for threads in [1, 2, 5] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        for (t, k, n) in [(1, 1, 1), (2, 15, 17), (3, 17, 47), (9, 257, 33), (21, 31, 49), (25, 260, 16)] {
+            let (x, bias) = (Matrix::from_vec(t, k, numbers(t * k)), numbers(n));
+            let (wide, turned) =
+                (Weights::from_f32(k, n, &numbers(k * n)), Weights::from_f32(n, k, &numbers(k * n)));
+            for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+                let (w, by_rows) = (wide.rounded(dtype), turned.rounded(dtype));
+                let what = format!("{threads} threads, [{t}, {k}, {n}], {}", dtype.name());
+                let got = pool.install(|| (matmul::affine(&x, &w, &bias), matmul::by_rows(&x, &by_rows)));
+                assert!(bits(&got.0) == bits(&plain::affine(&x, &w, &bias)), "{what}");
+                assert!(bits(&got.1) == bits(&plain::by_rows(&x, &by_rows)), "{what}");
+            }
+            let (w, by_rows) = (wide.quantize(Outputs::Cols), turned.quantize(Outputs::Rows));
+            let product = || (bits(&matmul::affine(&x, &w, &bias)), bits(&matmul::by_rows(&x, &by_rows)));
+            assert!(pool.install(product) == product(), "{threads} threads, [{t}, {k}, {n}], int8");
+        }
+    }
+}
+
+/// Eight-bit weights lie in panels of their outputs; the other dimension is not that of a result.
+#[test]
+fn eight_bits_in_the_order_of_the_other_product() {
+    for (rows, cols) in [(64, 64), (64, 32), (32, 64)] {
+        let w = weights(rows, cols);
+        let (x, y) = (Matrix::zeros(3, rows), Matrix::zeros(3, cols));
+        let affine = || matmul::affine(&x, &w.quantize(Outputs::Rows), &vec![0.0; cols]);
+        says("affine", "order of their outputs", affine);
+        says("by rows", "order of their outputs", || matmul::by_rows(&y, &w.quantize(Outputs::Cols)));
+    }
+}
+
+/// Matrices without numbers may have any number of rows.
+#[test]
+fn more_rows_than_memory() {
+    let rows = || Matrix::from_vec(usize::MAX, 0, vec![]);
+    says("a result", "larger than memory", || matmul::affine(&rows(), &weights(0, 3), &[0.0; 3]));
+    assert_eq!(matmul::affine(&rows(), &weights(0, 0), &[]).rows(), usize::MAX);
+}
+
+/// A program with another `GPT2_SIMD` takes an instruction set of this machine, or says what there is.
+#[test]
+fn a_wrong_instruction_set() {
+    use gpt2::simd::Simd;
+    assert!(Simd::available().contains(&Simd::current()), "{:?}", Simd::current());
+    for wrong in ["neon", "simd128", "avx1024", "AVX2 "] {
+        let test = std::env::current_exe().expect("this program");
+        let again = std::process::Command::new(test)
+            .args(["--exact", "products_of_nothing"])
+            .env("GPT2_SIMD", wrong)
+            .output()
+            .expect("this program, again");
+        assert!(again.status.success(), "GPT2_SIMD={wrong}");
+    }
+}
+
 fn slot(name: &str, dtype: &'static str, shape: &[usize]) -> Slot {
     Slot { name: name.into(), dtype, shape: shape.to_vec() }
 }

@@ -108,7 +108,8 @@ impl Simd {
 /// Compiles a function once for each instruction set. A call runs the copy for [`Simd::current`].
 ///
 /// The function may take a list of `const` parameters in square brackets and one type parameter. Its text can use `L`,
-/// the [`Lanes`](lanes::Lanes) of the instruction set that it is compiled for.
+/// the [`Lanes`](lanes::Lanes) of the instruction set that it is compiled for. It calls their operations in loops, not in
+/// closures: the compiler may leave a closure out of the copy, and then every operation is a call.
 macro_rules! kernel {
     (
         $(#[$meta:meta])*

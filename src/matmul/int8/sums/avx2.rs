@@ -6,7 +6,6 @@ use super::{GROUP, LANES, LINE, Next, Row, Sums};
 use crate::simd::lanes::prefetch;
 use bytemuck::must_cast;
 use std::arch::x86_64::*;
-use std::array::from_fn;
 
 /// As [`Kernel::sums`](super::Kernel::sums).
 #[target_feature(enable = "avx2")]
@@ -37,7 +36,10 @@ fn tile<const R: usize, const V: usize>(
 ) {
     // lists of one length: their indices need no check
     let w: &[[[i8; 4 * GROUP]; 4]] = w.as_chunks().0.as_chunks().0;
-    let x: [&[[i16; GROUP]]; R] = from_fn(|r| &x[r].wide.as_chunks().0[..w.len()]);
+    let mut q: [&[[i16; GROUP]]; R] = [&[]; R];
+    for r in 0..R {
+        q[r] = &x[r].wide.as_chunks().0[..w.len()];
+    }
     for first in (0..4).step_by(V) {
         // partial[r][v]: four outputs, each as two partial sums side by side
         let mut partial = [[_mm256_setzero_si256(); V]; R];
@@ -50,7 +52,7 @@ fn tile<const R: usize, const V: usize>(
                 weights[v] = _mm256_cvtepi8_epi16(must_cast(w[g][first + v]));
             }
             for r in 0..R {
-                let four = _mm256_set1_epi64x(must_cast(x[r][g]));
+                let four = _mm256_set1_epi64x(must_cast(q[r][g]));
                 for v in 0..V {
                     partial[r][v] = _mm256_add_epi32(partial[r][v], _mm256_madd_epi16(four, weights[v]));
                 }

@@ -3,7 +3,6 @@
 use super::{GROUP, LANES, LINE, Row, Sums};
 use bytemuck::must_cast;
 use std::arch::x86_64::*;
-use std::array::from_fn;
 
 /// As [`Kernel::sums`](super::Kernel::sums).
 #[target_feature(enable = "avx512f,avx512vnni")]
@@ -33,16 +32,22 @@ fn rows<const P: usize>(w: [&[i8]; P], x: &[Row<'_>], sums: &mut Sums, p: usize)
 fn tile<const R: usize, const P: usize>(x: [Row<'_>; R], w: [&[i8]; P], sums: &mut Sums, first: usize) {
     // lists of one length: their indices need no check
     let groups = x[0].bytes.len() / GROUP;
-    let x: [&[[u8; GROUP]]; R] = from_fn(|r| &x[r].bytes.as_chunks().0[..groups]);
-    let w: [&[[i8; LINE]]; P] = from_fn(|p| &w[p].as_chunks().0[..groups]);
+    let mut q: [&[[u8; GROUP]]; R] = [&[]; R];
+    for r in 0..R {
+        q[r] = &x[r].bytes.as_chunks().0[..groups];
+    }
+    let mut lines: [&[[i8; LINE]]; P] = [&[]; P];
+    for p in 0..P {
+        lines[p] = &w[p].as_chunks().0[..groups];
+    }
     let mut y = [[_mm512_setzero_si512(); P]; R];
     for g in 0..groups {
         let mut line = [_mm512_setzero_si512(); P];
         for p in 0..P {
-            line[p] = must_cast(w[p][g]);
+            line[p] = must_cast(lines[p][g]);
         }
         for r in 0..R {
-            let four = _mm512_set1_epi32(i32::from_ne_bytes(x[r][g]));
+            let four = _mm512_set1_epi32(i32::from_ne_bytes(q[r][g]));
             for p in 0..P {
                 y[r][p] = _mm512_dpbusd_epi32(y[r][p], four, line[p]);
             }
