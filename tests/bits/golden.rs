@@ -90,7 +90,7 @@ fn fused() -> String {
             // beside the middle of two subnormals, by less than f64 shows
             a = (1.0 + f32::EPSILON) * 2f32.powi(-75);
             b.fill((1.0 - f32::EPSILON) * 2f32.powi(-75));
-            c.iter_mut().for_each(|c| *c = f32::from_bits(c.to_bits() & 0x807f_ffff));
+            c.fill_with(|| f32::from_bits(bits() & 0x807f_ffff));
         }
         scalar.extend(b.iter().zip(&c).map(|(b, c)| a.mul_add(*b, *c) + 0.0));
         let w = Weights::from_f32(2, b.len(), &[c, b].concat());
