@@ -135,7 +135,8 @@ impl SafeTensors {
             format!("cut short: the header should have {length} bytes, only {} are there", rest.len())
         })?;
         let data = file.slice(8 + header.len()..file.len());
-        let Pairs(entries): Pairs<Value> = serde_json::from_slice(header)
+        let header = header.to_vec(); // a text must not change while it is read, and a mapped file may
+        let Pairs(entries): Pairs<Value> = serde_json::from_slice(&header)
             .map_err(|e| format!("not a safetensors file: the header is not JSON ({e})"))?;
 
         let mut found = Self::default();
