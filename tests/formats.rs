@@ -234,7 +234,7 @@ fn by_the_command() {
         convert.stderr(predicate::str::contains("error").not());
         let to = Path::new(to.split(' ').next().expect("a name"));
         assert_eq!([says(generate, to), says(tokenize, to)], expected, "{to:?}");
-        if to == "folder" {
+        if to == Path::new("folder") {
             std::fs::write(folder.path().join("folder/generation_config.json"), "{}").expect("it is written");
         }
     }
