@@ -90,8 +90,6 @@ impl Lanes for Avx2 {
         turned
     }
 
-    /// Halves of rows `r` and `r + 4` share a register, so that nothing crosses its middle: four registers hold eight
-    /// rows of four numbers, and eight shuffles turn them.
     #[inline(always)]
     fn turned(rows: [&[f32; LANES]; LANES]) -> [Self; LANES] {
         // SAFETY: see `splat`.
