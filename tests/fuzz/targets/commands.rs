@@ -1,12 +1,12 @@
 //! What a user or a program sends: commands of the stepper, lines of a batch.
 
-use super::{is_one_line, line, tiny};
+use super::tiny::{self, Outcome, outcome};
+use super::{is_one_line, line};
 use crate::cli::batch::request::Request;
 use crate::cli::debug::Stepper;
 use crate::cli::failure::Failure;
-use gpt2::bpe::TokenId;
-use gpt2::error::{Error, Result};
-use gpt2::generate::{Batch, FinishReason, Generation, Options};
+use gpt2::error::Result;
+use gpt2::generate::{Batch, Generation, Options};
 use std::io;
 
 /// Commands, one per line.
@@ -39,9 +39,6 @@ pub fn stepper_seeds() -> Vec<Vec<u8>> {
         "token 99\nback token 3\nundo\ncontinue\nback\nwhy\n".into(),
     ]
 }
-
-/// The ids of a text and why it ended, or the error.
-type Outcome = (Vec<TokenId>, Option<FinishReason>, Option<String>);
 
 /// Lines of a batch: each gives what it gives alone.
 pub fn batch(data: &[u8]) {
@@ -86,11 +83,6 @@ impl AsMut<Generation<'static>> for Numbered {
     fn as_mut(&mut self) -> &mut Generation<'static> {
         &mut self.text
     }
-}
-
-fn outcome(mut text: Generation<'static>) -> Outcome {
-    let error = text.by_ref().find_map(Result::err).map(|error: Error| error.to_string());
-    (text.new_ids().to_vec(), text.finish_reason(), error)
 }
 
 pub fn batch_seeds() -> Vec<Vec<u8>> {

@@ -1,9 +1,9 @@
 //! Any options, on the tiny model: every way to generate gives the same text.
 
-use super::{is_one_line, tiny};
+use super::is_one_line;
+use super::tiny::{self, outcome};
 use gpt2::bpe::TokenId;
-use gpt2::error::{Error, Result};
-use gpt2::generate::{Batch, FinishReason, Generation, Options};
+use gpt2::generate::{Batch, Options};
 use gpt2::kv_cache::KvCache;
 use gpt2::model::Gpt2;
 use gpt2::sampling::{History, NoWatch};
@@ -44,16 +44,9 @@ pub fn options(data: &[u8]) {
     }
 }
 
-/// The ids of a text and why it ended, or the error.
-type Outcome = (Vec<TokenId>, Option<FinishReason>, Option<String>);
-
 fn agree(prompt: &[TokenId], options: &Options) {
     let lm = &*tiny::LM;
     let begin = || lm.generation(prompt, options.clone()).expect("checked options");
-    let outcome = |mut text: Generation<'_>| -> Outcome {
-        let error = text.by_ref().find_map(Result::err).map(|error: Error| error.to_string());
-        (text.new_ids().to_vec(), text.finish_reason(), error)
-    };
     let alone = outcome(begin());
     assert!(alone.0.len() <= options.max_new_tokens);
     assert!(alone.0.iter().all(|id| (*id as usize) < lm.model.config.vocab_size));

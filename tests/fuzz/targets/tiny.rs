@@ -5,6 +5,7 @@ use gpt2::checkpoint::random::random;
 use gpt2::checkpoint::{GenerationConfig, LanguageModel};
 use gpt2::config::Config;
 use gpt2::format::Folder;
+use gpt2::generate::{FinishReason, Generation};
 use gpt2::model::Gpt2;
 use gpt2::tensor::Dtype;
 use std::fs;
@@ -60,6 +61,15 @@ pub fn written(work: impl FnOnce(&Path)) -> Vec<u8> {
         work(path);
         fs::read(path).expect("a file")
     })
+}
+
+/// The ids of a text and why it ended, or the error.
+pub type Outcome = (Vec<TokenId>, Option<FinishReason>, Option<String>);
+
+/// Generates a text to its end.
+pub fn outcome(mut text: Generation<'_>) -> Outcome {
+    let error = text.by_ref().find_map(Result::err).map(|error| error.to_string());
+    (text.new_ids().to_vec(), text.finish_reason(), error)
 }
 
 /// Some ids of a model.
