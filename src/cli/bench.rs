@@ -90,17 +90,16 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
     interrupt::watch()?; // what is measured by then is printed
     let bar = progress::steps(prompts.len() + contexts.len(), "measurements");
     let goes_on = || !interrupt::requested();
-    let (mut prefills, mut decodes) = (Vec::new(), Vec::new());
+    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
     for tokens in prompts.into_iter().take_while(|_| goes_on()) {
-        prefills.push(prefill(&model, tokens, repeat, &mut meter));
+        prefill.push(self::prefill(&model, tokens, repeat, &mut meter));
         bar.inc(1);
     }
     for (context, batch) in contexts.into_iter().take_while(|_| goes_on()) {
-        decodes.push(decode(&model, context, batch, repeat, &mut meter));
+        decode.push(self::decode(&model, context, batch, repeat, &mut meter));
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let (prefill, decode) = (prefills, decodes);
     let (dtype, kv_cache_dtype) = (model.wte.dtype().name(), model.kv_cache_dtype.name());
     let (threads, simd, limits) = (rayon::current_num_threads(), Simd::current().name(), meter.limits());
     let report = Report { model: name, dtype, kv_cache_dtype, threads, simd, prefill, decode, limits };
@@ -108,7 +107,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         print_json(&report)?
     } else {
         report::print(&report)?
-    }
+    };
     interrupt::check()
 }
 
