@@ -6,7 +6,7 @@
 //!
 //! `gpt2 bench` measures whole models against the machine's limits; this bench shows which part of a model is slow; the
 //! bench `trace` measures the cost of tracing. With few rows, throughput should approach memory bandwidth (bytes of
-//! weights per second); with many rows, `matrixmultiply` should approach peak arithmetic (one item is one operation; a
+//! weights per second); with many rows, it should approach peak arithmetic (one item is one operation; a
 //! multiply-add counts as two). The plain loop is there for comparison.
 
 use divan::counter::{BytesCount, ItemsCount};

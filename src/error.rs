@@ -90,16 +90,15 @@ impl fmt::Display for Error {
 /// A message as one printable line of limited length: names come from files, and files may be hostile.
 pub(crate) fn one_line(message: &str) -> String {
     const LONGEST: usize = 475;
-    let mut line: Vec<char> = message.chars().collect();
+    let unseen = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut line = Vec::new();
+    for c in message.chars() {
+        if unseen(c) { line.extend(c.escape_default()) } else { line.push(c) }
+    }
     if line.len() > 2 * LONGEST {
         line.splice(LONGEST..line.len() - LONGEST, " ... ".chars());
     }
-    let unseen = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let mut shown = String::new();
-    for c in line {
-        if unseen(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
+    line.into_iter().collect()
 }
 
 impl std::error::Error for Error {

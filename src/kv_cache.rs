@@ -19,8 +19,8 @@
 use crate::config::{Config, TokenId};
 use crate::tensor::{Dtype, Head, Matrix, PAGE, Page};
 use rayon::prelude::*;
-use std::fmt;
-use std::sync::Arc;
+use std::ops::Range;
+use std::{fmt, sync::Arc};
 
 /// The keys and values of one sequence, for every layer.
 #[derive(Clone)]
@@ -102,14 +102,23 @@ impl KvCache {
         self.len += rows;
     }
 
-    /// Keeps the key and the value of one new position in one layer. `key`, `value` `[C]`, heads side by side.
-    fn put(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
+    /// Keeps the keys and values of the next positions in one layer: those of `rows` of qkv `[T, 3C]`.
+    fn append(&mut self, layer: usize, qkv: &Matrix, rows: Range<usize>) {
+        let (c, len, dtype, d) = (qkv.cols() / 3, self.len, self.dtype, self.head_size);
+        let end = len + rows.len();
         let pages = &mut self.layers[layer];
-        if position / PAGE == pages.len() {
-            pages.push(Arc::new(Page::new(self.dtype, key.len())));
-        }
-        let page = Arc::make_mut(&mut pages[position / PAGE]); // copies the page if another cache shares it
-        page.put(self.dtype, position % PAGE, self.head_size, key, value);
+        pages.par_extend(
+            (pages.len()..end.div_ceil(PAGE)).into_par_iter().map(|_| Arc::new(Page::new(dtype, c))),
+        );
+        let first = len / PAGE;
+        pages[first..end.div_ceil(PAGE)].par_iter_mut().enumerate().for_each(|(i, page)| {
+            let page = Arc::make_mut(page); // copies the page if another cache shares it
+            for position in len.max((first + i) * PAGE)..end.min((first + i + 1) * PAGE) {
+                let (_q, kv) = qkv.row(rows.start + position - len).split_at(c);
+                let (key, value) = kv.split_at(c);
+                page.put(dtype, position % PAGE, d, key, value);
+            }
+        });
     }
 
     /// What head `h` of `layer` reads.
@@ -145,15 +154,10 @@ impl<'a, 'b> LayerCache<'a, 'b> {
 
     /// Keeps the keys and values of all new rows. qkv `[T, 3C]`: query, key, value side by side.
     pub fn append(&mut self, qkv: &Matrix) {
-        let c = qkv.cols() / 3;
         let mut row = 0;
         for Sequence { ids, cache } in &mut *self.sequences {
-            for t in 0..ids.len() {
-                let (_q, kv) = qkv.row(row).split_at(c);
-                let (key, value) = kv.split_at(c);
-                cache.put(self.layer, cache.len + t, key, value);
-                row += 1;
-            }
+            cache.append(self.layer, qkv, row..row + ids.len());
+            row += ids.len();
         }
     }
 

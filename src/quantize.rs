@@ -13,7 +13,7 @@
 //! `wpe`, the layer norms and the biases stay as they are. The input of a product is rounded to eight bits as well
 //! (`matmul/int8/rows.rs`); between the products all numbers are f32.
 //!
-//! On the bundled model's held-out text (79,048 tokens, window 512, stride 256) perplexity rises from 41.65 to 41.78. Next:
+//! On the bundled model's held-out text (79,048 tokens, window 512, stride 256) perplexity rises from 41.65 to 41.77. Next:
 //! the layout, [`tensor::Weights::int8`](crate::tensor::Weights::int8).
 
 use crate::model::Gpt2;

@@ -4,6 +4,7 @@ use super::added::AddedToken;
 use super::builder::Builder;
 use super::files::two_tokens;
 use super::pieces::Frame;
+use super::symbols::byte_of;
 use super::vocabulary::Vocabulary;
 use super::{Bpe, TokenId};
 use serde_json::{Map, Value, json};
@@ -73,6 +74,11 @@ impl Bpe {
             if token.single_word || token.lstrip || token.rstrip {
                 let content = &token.content;
                 return Err(format!("the added token {content:?} takes white space or only whole words"));
+            }
+            let content = &token.content;
+            let read_back: Option<Vec<u8>> = content.chars().map(byte_of).collect();
+            if read_back.is_some_and(|bytes| bytes != content.as_bytes()) {
+                return Err(format!("the added token {content:?} is also how other bytes are spelled"));
             }
             let found = if token.special { Found::Special } else { Found::Added };
             tokens[*id as usize] = Some((token.content.clone(), found));

@@ -32,7 +32,7 @@ fn many_sums<L: Lanes, const R: usize>() -> bool {
 /// `sums[r] + x[r] · w`, for `R` rows and `V` registers of columns, from column `j` of `w` `[K, step]` on. The sums stay in
 /// registers from the first `k` to the last, so `w` is narrow, like a page of keys or values.
 #[inline(always)]
-fn columns<L: Lanes, N: Number, const R: usize, const V: usize>(
+pub fn columns<L: Lanes, N: Number, const R: usize, const V: usize>(
     x: [&[f32]; R],
     w: &[N::Bits],
     step: usize,

@@ -21,12 +21,11 @@
 //!
 //! 1. *Quads*: the processor multiplies four neighbouring `k` in one step ([`sums`]). The weights lie in that order
 //!    ([`Int8`]), so they are read from front to back and never copied.
-//! 2. *Ones*: VNNI multiplies unsigned by signed integers, so it takes q, which counts from 0. The sum is then too
-//!    large by `zero` times the sum of the weights. One more row of `x`, all ones, gives that sum. The other versions
-//!    multiply `q - zero`, which is written once in 16 bits, before all products.
+//! 2. *Sums of weights*: the processor multiplies unsigned by signed integers, so it takes q, which counts from 0. The sum
+//!    is then too large by `zero` times the sum of the weights, which is found when a product first needs it.
 //! 3. *Tiles*: up to 6 rows by 64 outputs stay in registers. A block of the weights of 64 outputs, 16 KiB, stays in the
 //!    L1 cache for all rows.
-//! 4. *Prefetching*: while AVX2 multiplies a block, it prefetches the next one.
+//! 4. *Prefetching*: while a block is multiplied for the first time, the next one is fetched from memory.
 //! 5. *Threads* share out outputs.
 //!
 //! Few rows and many take the same way: a weight is read from memory once, whatever the number of rows.
@@ -37,23 +36,23 @@ mod rows;
 mod sums;
 
 use super::Columns;
-use crate::simd::{LANES, kernel};
+use crate::simd::{LANES, kernel, lanes::prefetch};
 use crate::tensor::{GROUP, Int8, LINE, Matrix};
 use rows::BLOCK;
 pub(crate) use rows::Rows;
 use std::ops::Range;
 pub use sums::busy;
-use sums::{Kernel, Next, PANELS, Row, Sums, TILE_ROWS, WIDTH};
+use sums::{Kernel, Next, PANELS, Sums, TILE_ROWS, WIDTH};
 
-/// Rows whose sums are kept together. With the row of ones they fill whole tiles.
-const CHUNK: usize = 8 * TILE_ROWS - 1;
+/// Rows whose sums are kept together.
+const CHUNK: usize = 8 * TILE_ROWS;
 
 /// x `[T, K]` times `w`, plus `bias` `[N]` where there is one -> `[T, N]`
 pub fn product(x: &Matrix, w: Int8<'_>, bias: Option<&[f32]>) -> Matrix {
     let n = w.scales.len();
     let mut y = Matrix::scratch(x.rows(), n);
     let kernel = Kernel::current();
-    let x = Rows::quantize(x, kernel.subtracts_zero());
+    let x = Rows::quantize(x);
     let job = Job { x: &x, w, bias, kernel };
     let unit = if x.count() > CHUNK { WIDTH } else { LANES };
     Columns::share(&mut y, n, unit, |mut y| {
@@ -82,37 +81,36 @@ impl Job<'_> {
         let panels = columns.start / LANES..columns.end.div_ceil(LANES);
         let mut y = Matrix::scratch(rows.len(), WIDTH);
         y.data_mut().fill(0.0);
+        for row in rows.clone() {
+            let [to] = out.rows(row, columns.clone());
+            to.chunks(LANES).for_each(|line| prefetch(line.as_ptr())); // by the time of `finish` they are there
+        }
         let mut sums: Sums = [[0; WIDTH]; TILE_ROWS];
         let mut w: [&[i8]; PANELS] = [&[]; PANELS];
         for (b, start) in (0..self.w.depth).step_by(BLOCK).enumerate() {
             let end = (start + BLOCK).min(self.w.depth).next_multiple_of(GROUP);
             let mut next: Next = [std::ptr::null(); PANELS];
+            let (mut of_weights, mut pairs_fit) = ([0; WIDTH], true);
             for (i, p) in panels.clone().enumerate() {
                 w[i] = &self.w.panel(p)[start / GROUP * LINE..end / GROUP * LINE];
+                let known = self.w.known(p, b).get_or_init(|| self.kernel.known(w[i]));
+                of_weights.as_chunks_mut::<LANES>().0[i] = known.sums;
+                pairs_fit &= known.pairs_fit;
                 // the next k of the same panel, or the first k of a later one
                 let later =
                     if end < self.w.depth { 0 } else { (PANELS - 1) * Int8::panel_bytes(self.w.depth) };
                 next[i] = w[i].as_ptr_range().end.wrapping_add(later);
             }
-            // where zero is not subtracted yet, the row of ones leads the first tile and sums the weights
-            let ones = [1u8; BLOCK];
-            let mut of_weights = [0; WIDTH];
-            let mut t = 0;
-            while t < rows.len() {
-                let lead = usize::from(t == 0 && !self.kernel.subtracts_zero());
-                let count = (TILE_ROWS - lead).min(rows.len() - t);
-                let mut x = [Row { bytes: &ones[..end - start], wide: &[] }; TILE_ROWS];
-                for (i, row) in x[lead..][..count].iter_mut().enumerate() {
+            for t in (0..rows.len()).step_by(TILE_ROWS) {
+                let count = TILE_ROWS.min(rows.len() - t);
+                let mut x: [&[u8]; TILE_ROWS] = [&[]; TILE_ROWS];
+                for (i, row) in x[..count].iter_mut().enumerate() {
                     *row = self.x.block(rows.start + t + i, start..end);
                 }
-                self.kernel.sums(&x[..lead + count], &w[..panels.len()], &next, &mut sums);
-                next = w.map(<[i8]>::as_ptr); // these are in the cache: once is enough
-                if lead == 1 {
-                    of_weights = sums[0];
-                }
+                let next = (t == 0).then_some(&next);
+                self.kernel.sums(&x[..count], &w[..panels.len()], pairs_fit, next, &mut sums);
                 let y = &mut y.data_mut()[t * WIDTH..(t + count) * WIDTH];
-                add_block(&sums[lead..lead + count], &of_weights, self.x, rows.start + t, b, y);
-                t += count;
+                add_block(&sums[..count], &of_weights, self.x, rows.start + t, b, y);
             }
         }
         for (t, row) in rows.enumerate() {

@@ -16,7 +16,7 @@
 //!
 //! 1. *Lanes*: 16 neighbouring `n` advance together through `k`, each with its own `p`.
 //! 2. *Blocks*: few rows of `x` share each weight that is read from memory. Many rows pass by a piece of `w` that stays
-//!    in the cache; the crate `matrixmultiply` does that, one block of 256 `k` per call.
+//!    in the cache, one block of 256 `k` after the other.
 //! 3. *Threads* share out sums `p`, never the products of one.
 //!
 //! The output head multiplies by the rows of `wte` (`[V, C]`, transposed): the same sums, other strides.
@@ -41,7 +41,8 @@
 //! |---|---|
 //! | `matmul/few.rs` | few rows: follows the memory, and reads each weight once for all rows |
 //! | `matmul/tile.rs` | its innermost loop |
-//! | `matmul/many.rs` | many rows: hands blocks to `matrixmultiply`, which keeps the arithmetic busy |
+//! | `matmul/many.rs` | many rows: keeps the arithmetic busy |
+//! | `matmul/sgemm.rs` | very many rows: hands blocks to the crate `matrixmultiply`, which does the same |
 //! | `matmul/heads.rs` | attention, where keys and values take the place of weights |
 //! | `matmul/int8.rs` | weights of 8 bits, few rows and many |
 //! | `matmul/limits.rs` | measures the two limits of a machine |
@@ -57,6 +58,7 @@ mod int8;
 pub mod limits;
 mod many;
 pub mod plain;
+mod sgemm;
 mod tile;
 
 pub(crate) use awake::awake;
@@ -65,12 +67,10 @@ pub(crate) use disjoint::Disjoint;
 pub(crate) use int8::Rows as Int8Rows;
 
 use crate::simd::LANES;
-use crate::tensor::{Matrix, Outputs, Weights, with_number};
+pub use crate::tensor::K_BLOCK;
+use crate::tensor::{Dtype, F32, Matrix, Outputs, Weights, with_number};
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// Consecutive `k` that are summed before the sum is added to the result.
-pub const K_BLOCK: usize = 256;
 
 /// Up to this many rows, reading the weights takes longer than the arithmetic, and `few.rs` is faster.
 const FEW: usize = 20;
@@ -107,8 +107,12 @@ fn product(x: &Matrix, w: &Weights, outputs: Outputs, bias: Option<&[f32]>) -> M
         y.data_mut().chunks_mut(n.max(1)).for_each(|y| start(y, bias)); // nothing to share out
         return y;
     }
-    let by_sgemm = x.rows() > FEW && many::sgemm_fuses();
-    with_number!(w.dtype(), N => match (by_sgemm, outputs) {
+    let many = x.rows() > FEW && many::pays();
+    if many && w.dtype() == Dtype::F32 && sgemm::pays(x.rows()) {
+        sgemm::product(x, w.numbers::<F32>(), outputs, bias, &mut y);
+        return y;
+    }
+    with_number!(w.dtype(), N => match (many, outputs) {
         (true, _) => many::product::<N>(x, w.numbers::<N>(), outputs, bias, &mut y),
         (false, Outputs::Cols) => few::affine::<N>(x, w.numbers::<N>(), bias, &mut y),
         (false, Outputs::Rows) => few::product_by_rows::<N>(x, w.numbers::<N>(), &mut y),

@@ -67,6 +67,8 @@ fn shapes_at_the_borders() {
             [17, 768, 96],
             [33, 257, 95],
             [64, 300, 530],
+            [255, 100, 70],
+            [256, 257, 70], // by `matrixmultiply`, where it pays
         ] {
             check(t, k, n, dtype, 7);
         }

@@ -24,7 +24,7 @@ pub struct Part<'a, T> {
 
 impl<'a, T> Part<'a, T> {
     #[inline(always)]
-    fn row(&self, i: usize) -> &'a [T] {
+    pub fn row(&self, i: usize) -> &'a [T] {
         &self.numbers[i * self.step..][self.columns.clone()]
     }
 }

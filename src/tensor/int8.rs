@@ -1,12 +1,15 @@
 //! Weights in eight bits: whole numbers, and for each output channel the size of one.
 //!
-//! `w[k, n] = q[k, n] * scale[n]`, where `scale[n] = max over k of |w[k, n]| / 127`
+//! `w[k, n] = q[k, n] * scale[n]`
 //!
 //! ```text
 //! for each output n:
-//!     scale[n] = max(|w[.., n]|) / 127
+//!     pairs    = w[0::2, n] + w[1::2, n]
+//!     scale[n] = max(|w[.., n]|, |pairs|) / 127
 //!     q[.., n] = round(w[.., n] / scale[n])          # to nearest, ties to even: -127 ..= 127
 //! ```
+//!
+//! So the sum of two neighbours is at most 128. AVX2 adds their products in 16 bits, and so needs [that](Known).
 //!
 //! The numbers lie in the order in which a product reads them ([`matmul::int8`](crate::matmul)), in memory and in a file
 //! alike: *panels* of 16 outputs, within a panel four neighbouring `k` of each output together, 64 bytes:
@@ -15,11 +18,11 @@
 //! bytes: [N / 16, K / 4, 16, 4]      q[k, n] is at [n / 16, k / 4, n % 16, k % 4]; the padding is 0
 //! ```
 
-use super::{Dtype, Weights};
+use super::{Dtype, K_BLOCK, Weights};
 use crate::format::Bytes;
 use crate::simd::{LANES, kernel};
 use rayon::prelude::*;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Neighbouring `k` that lie together.
 pub(crate) const GROUP: usize = 4;
@@ -55,6 +58,18 @@ pub(super) struct Channels {
     outputs: Outputs,
     /// `[N]`
     scales: Arc<[f32]>,
+    /// `[N / 16, blocks of K]`
+    known: Arc<[OnceLock<Known>]>,
+}
+
+/// What a product needs to know of a panel's weights of 256 `k`. It is found when a product first needs it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// Their sum for each output.
+    pub sums: [i32; LANES],
+    /// Whether the sum of two neighbours is at most 128 everywhere. Then that of their products with numbers up to 255 is at
+    /// most 32,640, which fits in 16 bits.
+    pub pairs_fit: bool,
 }
 
 /// Eight-bit weights as they lie in memory, for N outputs that are sums of K products.
@@ -68,6 +83,7 @@ pub(crate) struct Int8<'a> {
     pub panels: &'a [i8],
     /// `[N]`
     pub scales: &'a [f32],
+    known: &'a [OnceLock<Known>],
 }
 
 impl<'a> Int8<'a> {
@@ -80,6 +96,11 @@ impl<'a> Int8<'a> {
     pub fn panel(&self, p: usize) -> &'a [i8] {
         let bytes = Self::panel_bytes(self.depth);
         &self.panels[p * bytes..][..bytes]
+    }
+
+    /// What is known of block `b` of panel `p`.
+    pub fn known(&self, p: usize, b: usize) -> &'a OnceLock<Known> {
+        &self.known[p * self.depth.div_ceil(K_BLOCK) + b]
     }
 
     /// The number `q[k, n]`. The weight is q * scale.
@@ -111,7 +132,9 @@ impl Weights {
         let bytes = Self::int8_shape(n, depth).iter().try_fold(1usize, |bytes, n| bytes.checked_mul(*n));
         assert_eq!(Some(panels.len()), bytes, "bytes of all panels");
         assert_eq!(scales.len(), n, "one scale per output");
-        let channels = Some(Channels { outputs, scales: scales.into() });
+        let blocks = n.div_ceil(LANES) * depth.div_ceil(K_BLOCK);
+        let known = std::iter::repeat_with(OnceLock::new).take(blocks).collect();
+        let channels = Some(Channels { outputs, scales: scales.into(), known });
         Self { rows, cols, dtype: Dtype::I8, bytes: panels, channels }
     }
 
@@ -162,21 +185,28 @@ impl Weights {
 
     /// The numbers and their scales, if they have eight bits.
     pub(crate) fn as_int8(&self) -> Option<Int8<'_>> {
-        let &Channels { outputs, ref scales } = self.channels.as_ref()?;
+        let &Channels { outputs, ref scales, ref known } = self.channels.as_ref()?;
         let (_, depth) = outputs.split(self.rows, self.cols);
-        Some(Int8 { outputs, depth, panels: bytemuck::cast_slice(&self.bytes), scales })
+        Some(Int8 { outputs, depth, panels: bytemuck::cast_slice(&self.bytes), scales, known })
     }
 }
 
 kernel! {
     /// The weights of one output `[K]` into their places in its panel; gives their scale.
     fn quantize_channel(channel: &[f32], lane: usize, panel: &mut [i8]) -> f32 {
-        // the bits of |w| order like |w|, with infinity and NaN above all numbers
-        let largest = channel.iter().fold(0, |m: u32, w| m.max(w.to_bits() & 0x7fff_ffff));
-        if largest >= f32::INFINITY.to_bits() {
-            return f32::NAN; // and the panel stays 0
+        // in f64, where no sum overflows
+        let mut largest = 0.0f64;
+        for pair in channel.chunks(2) {
+            let sum: f64 = pair.iter().map(|w| f64::from(*w)).sum();
+            for w in pair.iter().map(|w| f64::from(*w)).chain([sum]) {
+                // not `max`, which would lose a NaN
+                largest = if w.abs() <= largest { largest } else { w.abs() };
+            }
+            if !largest.is_finite() {
+                return f32::NAN; // and the panel stays 0
+            }
         }
-        let scale = f32::from_bits(largest) / LARGEST;
+        let scale = (largest / f64::from(LARGEST)) as f32;
         if scale > 0.0 {
             for (k, w) in channel.iter().enumerate() {
                 let q = (w / scale).clamp(-LARGEST, LARGEST).round_ties_even();

@@ -7,6 +7,9 @@
 //! | [`Dtype`] | how a number is stored |
 //! | [`Outputs`] | which dimension of eight-bit weights has the scales |
 
+/// Consecutive `k` whose products are summed before that sum is added to the result. See [`matmul`](crate::matmul).
+pub const K_BLOCK: usize = 256;
+
 mod int8;
 mod matrix;
 mod numbers;
@@ -14,7 +17,7 @@ mod page;
 mod weights;
 
 pub use int8::Outputs;
-pub(crate) use int8::{GROUP, Int8, LINE};
+pub(crate) use int8::{GROUP, Int8, Known, LINE};
 pub use matrix::Matrix;
 pub use numbers::Dtype;
 pub(crate) use numbers::{Bf16, F16, F32, Number, with_number};

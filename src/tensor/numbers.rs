@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::names::names;
 use crate::simd::lanes::Lanes;
 use crate::simd::{LANES, kernel, round_bf16, round_f16, widen_bf16, widen_f16};
-use std::{any::TypeId, convert::identity};
+use std::convert::identity;
 
 /// How a checkpoint or a cache stores a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +53,6 @@ pub(crate) trait Number: Copy + Send + Sync + 'static {
     fn widen(bits: Self::Bits) -> f32;
     /// The nearest number of this type, of two equally near ones the even; of a finite number always a finite one.
     fn round(number: f32) -> Self::Bits;
-    /// The numbers themselves, if they are f32.
-    fn as_f32(bits: &[Self::Bits]) -> Option<&[f32]> {
-        (TypeId::of::<Self>() == TypeId::of::<F32>()).then(|| bytemuck::cast_slice(bits))
-    }
     /// Sixteen as f32, exactly.
     fn load<L: Lanes>(from: &[Self::Bits; LANES]) -> L;
     /// Sixteen rows of sixteen as f32, exactly, turned: row `i`, lane `j` is number `i` of row `j`.

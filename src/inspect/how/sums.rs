@@ -71,7 +71,7 @@ pub fn product(
             .collect();
         return products(bias, x, &column, "k", names);
     };
-    let rows = Int8Rows::quantize(&Matrix::of_row(x), false);
+    let rows = Int8Rows::quantize(&Matrix::of_row(x));
     let start = bias.as_ref().map_or(0.0, |(_, bias)| *bias);
     let mut sum = Sum { terms: bias.map(|bias| term([bias])).into_iter().collect(), ..Sum::default() };
     let scale_w = int8.scales[n];

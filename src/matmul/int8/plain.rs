@@ -5,7 +5,7 @@ use crate::tensor::{Int8, Matrix};
 
 /// The lines at the head of [`super`].
 pub fn product(x: &Matrix, w: Int8<'_>, bias: &[f32]) -> Matrix {
-    let rows = Rows::quantize(x, false);
+    let rows = Rows::quantize(x);
     let mut y = Matrix::zeros(x.rows(), bias.len());
     for t in 0..x.rows() {
         for n in 0..bias.len() {

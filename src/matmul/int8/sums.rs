@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! for r, p, lane:
-//!     sums[r][p * 16 + lane] = sum over g, i of (q[r][4 * g + i] - zero[r]) * w[p][64 * g + 4 * lane + i]
+//!     sums[r][p * 16 + lane] = sum over g, i of q[r][4 * g + i] * w[p][64 * g + 4 * lane + i]
 //! ```
 //!
 //! They are exact, so every version computes the same numbers, and may add them in any order:
 //!
 //! - [`text`]: plain Rust, everywhere.
-//! - [`avx2`]: both factors in 16 bits, so that `q - zero` fits.
-//! - [`vnni`]: both factors in 8 bits, unsigned and signed. It leaves `zero` to its caller.
+//! - [`avx2`]: `vpmaddubsw` adds two products in 16 bits, which is exact unless two neighbouring weights are large and of
+//!   one sign. Weights that [`Weights::quantize`](crate::tensor::Weights::quantize) makes never are. Others go
+//!   to [`text`].
+//! - [`vnni`]: `vpdpbusd` adds four products in 32 bits.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -17,8 +19,9 @@ mod avx2;
 mod vnni;
 
 use crate::matmul::K_BLOCK;
-use crate::simd::{LANES, Simd};
-use crate::tensor::{GROUP, LINE};
+use crate::simd::{LANES, Simd, kernel};
+use crate::tensor::{GROUP, Known, LINE};
+use std::array::from_fn;
 
 /// Panels that are multiplied together.
 pub const PANELS: usize = 4;
@@ -31,15 +34,6 @@ pub const TILE_ROWS: usize = 6;
 
 /// The sums of a tile.
 pub type Sums = [[i32; WIDTH]; TILE_ROWS];
-
-/// A block of a row of `x`.
-#[derive(Clone, Copy)]
-pub struct Row<'a> {
-    /// q
-    pub bytes: &'a [u8],
-    /// q - zero, for kernels that [subtract it](Kernel::subtracts_zero).
-    pub wide: &'a [i16],
-}
 
 /// For each panel, the address of the weights that are read next. It is a hint, so any address will do.
 pub type Next = [*const i8; PANELS];
@@ -69,36 +63,44 @@ impl Kernel {
         }
     }
 
-    /// Whether the sums are of `q - zero`; else they are of `q`.
-    pub fn subtracts_zero(self) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Vnni => false,
-            _ => true,
-        }
+    /// What products need to know of a block of a panel's weights.
+    pub fn known(self, w: &[i8]) -> Known {
+        let mut sums = [[0; WIDTH]; TILE_ROWS];
+        self.sums(&[&[1; K_BLOCK][..w.len() / LANES]], &[w], true, None, &mut sums); // two weights always fit
+        Known { sums: from_fn(|lane| sums[0][lane]), pairs_fit: pairs_fit(w) }
     }
 
-    /// The sums of up to [`TILE_ROWS`] rows and up to [`PANELS`] panels. The places of others do not change.
+    /// The sums of up to [`TILE_ROWS`] rows and up to [`PANELS`] panels, of which `pairs_fit` is [`Known`]. The places of others
+    /// do not change. `next`: what to prefetch meanwhile.
     ///
     /// # Panics
     /// If the rows are not equally long, a multiple of four up to [`K_BLOCK`], or the panels do not fit them.
-    pub fn sums(self, x: &[Row<'_>], w: &[&[i8]], next: &Next, sums: &mut Sums) {
-        let _ = next; // only AVX2's version prefetches
-        let len = |row: &Row<'_>| if self.subtracts_zero() { row.wide.len() } else { row.bytes.len() };
-        let depth = x.first().map_or(0, len);
+    pub fn sums(self, x: &[&[u8]], w: &[&[i8]], pairs_fit: bool, next: Option<&Next>, sums: &mut Sums) {
+        let depth = x.first().map_or(0, |row| row.len());
         assert!(depth <= K_BLOCK && depth.is_multiple_of(GROUP), "groups of a block");
-        assert!(x.iter().all(|row| len(row) == depth), "rows of one length");
+        assert!(x.iter().all(|row| row.len() == depth), "rows of one length");
         assert!(w.iter().all(|panel| panel.len() == depth / GROUP * LINE), "panels of that depth");
         assert!(x.len() <= TILE_ROWS && w.len() <= PANELS, "a tile");
         match self {
-            Self::Text => text(x, w, sums),
             // SAFETY: `current` and the tests ask the processor first.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::sums(x, w, next, sums) },
+            Self::Avx2 if pairs_fit => unsafe { avx2::sums(x, w, next, sums) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Self::Vnni => unsafe { vnni::sums(x, w, sums) },
+            Self::Vnni => unsafe { vnni::sums(x, w, next, sums) },
+            _ => text(x, w, sums),
         }
+    }
+}
+
+kernel! {
+    /// Whether the sum of two products of neighbours with numbers up to 255 always fits in 16 bits: it does up to 255 * 128.
+    fn pairs_fit(w: &[i8]) -> bool {
+        let mut largest = 0;
+        for pair in w.as_chunks::<2>().0 {
+            largest = (i16::from(pair[0]) + i16::from(pair[1])).abs().max(largest);
+        }
+        largest <= 128
     }
 }
 
@@ -106,28 +108,29 @@ impl Kernel {
 /// best. Returns the number of operations. A multiplication and an addition are two.
 pub fn busy(rounds: usize) -> usize {
     let kernel = Kernel::current();
-    let (bytes, wide) = ([[1u8; K_BLOCK]; TILE_ROWS], [[1i16; K_BLOCK]; TILE_ROWS]);
-    let w = [[[1i8; LINE]; K_BLOCK / GROUP]; PANELS];
+    let (x, w) = ([[1u8; K_BLOCK]; TILE_ROWS], [[[1i8; LINE]; K_BLOCK / GROUP]; PANELS]);
+    let panels = w.each_ref().map(|w| w.as_flattened());
     let mut sums = [[0; WIDTH]; TILE_ROWS];
     for _ in 0..rounds {
-        let x = std::array::from_fn(|r| Row { bytes: &bytes[r], wide: &wide[r] });
-        let x: [Row<'_>; TILE_ROWS] = std::hint::black_box(x);
-        kernel.sums(&x, &w.each_ref().map(|w| w.as_flattened()), &[std::ptr::null(); PANELS], &mut sums);
+        let x: [&[u8]; TILE_ROWS] = std::hint::black_box(x.each_ref().map(|x| &x[..]));
+        kernel.sums(&x, &panels, true, None, &mut sums);
         std::hint::black_box(&mut sums);
     }
     2 * rounds * TILE_ROWS * WIDTH * K_BLOCK
 }
 
-fn text(x: &[Row<'_>], w: &[&[i8]], sums: &mut Sums) {
-    for (x, sums) in x.iter().zip(sums) {
-        let (x, _) = x.wide.as_chunks::<GROUP>();
-        for (w, sums) in w.iter().zip(sums.as_chunks_mut::<LANES>().0) {
-            let (lines, _) = w.as_chunks::<LINE>();
-            *sums = [0; LANES];
-            for (x, line) in x.iter().zip(lines) {
-                for lane in 0..LANES {
-                    for i in 0..GROUP {
-                        sums[lane] += i32::from(x[i]) * i32::from(line[GROUP * lane + i]);
+kernel! {
+    fn text(x: &[&[u8]], w: &[&[i8]], sums: &mut Sums) {
+        for (x, sums) in x.iter().zip(sums) {
+            let (x, _) = x.as_chunks::<GROUP>();
+            for (w, sums) in w.iter().zip(sums.as_chunks_mut::<LANES>().0) {
+                let (lines, _) = w.as_chunks::<LINE>();
+                *sums = [0; LANES];
+                for (x, line) in x.iter().zip(lines) {
+                    for lane in 0..LANES {
+                        for i in 0..GROUP {
+                            sums[lane] += i32::from(x[i]) * i32::from(line[GROUP * lane + i]);
+                        }
                     }
                 }
             }
@@ -156,31 +159,29 @@ pub mod tests {
     #[test]
     fn the_ends_of_the_range_are_exact() {
         for depth in [4, 8, 252, 256] {
-            let q: Vec<Vec<u8>> =
-                (0..TILE_ROWS).map(|r| vec![[255, 255, 0, 1, 128, 254][r]; depth]).collect();
-            let zeros = [0i16, 255, 255, 1, 0, 77];
-            let wide: Vec<Vec<i16>> = q
-                .iter()
-                .zip(zeros)
-                .map(|(q, zero)| q.iter().map(|q| i16::from(*q) - zero).collect())
-                .collect();
-            let unshifted: Vec<Vec<i16>> =
-                q.iter().map(|q| q.iter().map(|q| i16::from(*q)).collect()).collect();
-            for value in [-128i8, -127, 127, 0] {
-                let panel: Vec<i8> = (0..depth * LANES)
-                    .map(|i| if value == 0 { (i % 256) as u8 as i8 } else { value })
-                    .collect();
-                for (rows, panels) in [(1, 1), (2, 3), (3, 4), (4, 2), (5, 4), (6, 4), (6, 1)] {
-                    let w = vec![&panel[..]; panels];
+            let q: Vec<Vec<u8>> = [255, 255, 0, 1, 128, 254].map(|q| vec![q; depth]).into();
+            let panel = |of: &dyn Fn(usize) -> i8| (0..depth * LANES).map(of).collect::<Vec<i8>>();
+            let mixed = panel(&|i| [127, -127, -128, 127][i % 4]); // neighbours of two signs do not saturate
+            let panels = [-128, -127, 127, 64, -64, 65].map(|w| panel(&|_| w));
+            for panel in panels.into_iter().chain([mixed, panel(&|i| (i % 256) as u8 as i8)]) {
+                for (rows, count) in [(1, 1), (2, 3), (3, 4), (4, 2), (5, 4), (6, 4), (6, 1)] {
+                    let (w, x) = (vec![&panel[..]; count], q.iter().map(|q| &q[..]).collect::<Vec<_>>());
+                    let mut expected = [[7; WIDTH]; TILE_ROWS];
+                    text(&x[..rows], &w, &mut expected);
+                    let mut of_weights = [[0; WIDTH]; TILE_ROWS];
+                    text(&[&vec![1; depth]], &w[..1], &mut of_weights);
+                    let pairs = panel.chunks(2).map(|w| (i32::from(w[0]) + i32::from(w[1])).abs());
+                    let fit = pairs.max() <= Some(128);
                     for kernel in kernels() {
-                        let wide = if kernel.subtracts_zero() { &wide } else { &unshifted };
-                        let x: Vec<Row<'_>> =
-                            q.iter().zip(wide).map(|(bytes, wide)| Row { bytes, wide }).collect();
-                        let mut expected = [[7; WIDTH]; TILE_ROWS];
-                        text(&x[..rows], &w, &mut expected);
+                        let known = kernel.known(&panel);
+                        assert_eq!(
+                            (&known.sums[..], known.pairs_fit),
+                            (&of_weights[0][..LANES], fit),
+                            "{kernel:?}"
+                        );
                         let mut got = [[7; WIDTH]; TILE_ROWS];
-                        kernel.sums(&x[..rows], &w, &[std::ptr::null(); PANELS], &mut got);
-                        assert_eq!(got, expected, "{kernel:?} {depth} {value} {rows} {panels}");
+                        kernel.sums(&x[..rows], &w, fit, None, &mut got);
+                        assert_eq!(got, expected, "{kernel:?} {depth} {rows} {count} {:?}", &panel[..4]);
                     }
                 }
             }

@@ -110,7 +110,7 @@ fn the_order_matters() {
     let x = Matrix::from_vec(1, 1000, numbers(1000, 5));
     let w = weights(1000, 30, Outputs::Cols, 6);
     let expected = plain::product(&x, int8(&w), &[0.0; 30]);
-    let rows = Rows::quantize(&x, false);
+    let rows = Rows::quantize(&x);
     let mut y = [0.0f32; 30];
     for n in 0..30 {
         for (b, start) in (0..1000).step_by(BLOCK).enumerate().collect::<Vec<_>>().into_iter().rev() {
