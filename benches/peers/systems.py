@@ -174,6 +174,53 @@ class Openvino(Stepwise):
         return self.newest.tolist()
 
 
+class Llamacpp(Stepwise):
+    """It keeps keys and values in 16 bits."""
+
+    TEXTS, POSITIONS = 8, 1024
+
+    def __init__(self, work: Path, dtype: str, threads: int):
+        import ctypes
+
+        import llama_cpp
+
+        self.api = llama_cpp
+        self.quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
+        llama_cpp.llama_log_set(self.quiet, ctypes.c_void_p())
+        path = work / f"llamacpp-{dtype}" / "model.gguf"
+        self.model = llama_cpp.llama_model_load_from_file(bytes(path), llama_cpp.llama_model_default_params())
+        options = llama_cpp.llama_context_default_params()
+        options.n_ctx, options.n_seq_max = self.TEXTS * self.POSITIONS, self.TEXTS
+        options.n_batch = self.POSITIONS
+        options.n_threads = options.n_threads_batch = threads
+        self.context = llama_cpp.llama_init_from_model(self.model, options)
+        self.batch = llama_cpp.llama_batch_init(self.POSITIONS, 0, 1)
+
+    def begin(self, prompts):
+        self.api.llama_memory_clear(self.api.llama_get_memory(self.context), True)
+        self.past = 0
+        return self.forward(prompts)
+
+    def step(self):
+        return self.forward([[id] for id in self.newest])
+
+    def forward(self, ids):
+        import numpy
+
+        rows = [(text, i, id, i == len(new) - 1) for text, new in enumerate(ids) for i, id in enumerate(new)]
+        batch = self.batch
+        batch.n_tokens = len(rows)
+        for place, (text, i, id, is_last) in enumerate(rows):
+            batch.token[place], batch.pos[place], batch.logits[place] = id, self.past + i, is_last
+            batch.n_seq_id[place], batch.seq_id[place][0] = 1, text
+        self.past += len(ids[0])
+        assert self.api.llama_decode(self.context, batch) == 0, "llama.cpp decodes"
+        last = [place for place, row in enumerate(rows) if row[3]]
+        logits = [self.api.llama_get_logits_ith(self.context, place) for place in last]
+        self.newest = [int(numpy.ctypeslib.as_array(x, (VOCABULARY,)).argmax()) for x in logits]
+        return self.newest
+
+
 def main():
     name, work, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     runtime, _, dtype = name.partition("-")

@@ -75,6 +75,7 @@ impl Kernel {
     ///
     /// # Panics
     /// If the rows are not equally long, a multiple of four up to [`K_BLOCK`], or the panels do not fit them.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "for the kernels of x86-64"))]
     pub fn sums(self, x: &[&[u8]], w: &[&[i8]], pairs_fit: bool, next: Option<&Next>, sums: &mut Sums) {
         let depth = x.first().map_or(0, |row| row.len());
         assert!(depth <= K_BLOCK && depth.is_multiple_of(GROUP), "groups of a block");
