@@ -43,7 +43,7 @@
 //! let x = Matrix::from_vec(40, 600, (7..24_007).map(number).collect());
 //! let first = Matrix::from_vec(1, 600, x.row(0).to_vec());
 //!
-//! let (many, few) = (affine(&x, &w, &bias), affine(&first, &w, &bias)); // two ways to compute
+//! let (many, few) = (affine(&x, &w, &bias), affine(&first, &w, &bias)); // two different loops
 //! assert_eq!(many.row(0), few.row(0));
 //! assert_eq!(many.data(), plain::affine(&x, &w, &bias).data()); // and the loop above
 //! ```

@@ -119,4 +119,9 @@ mod tests {
         let error = Error::file("a\nb", "tensor \u{1b}[31m");
         assert_eq!(error.to_string(), "a\\nb: tensor \\u{1b}[31m");
     }
+
+    #[test]
+    fn what_is_escaped_counts_as_it_is_shown() {
+        assert!(one_line(&"\u{7f}".repeat(900)).chars().count() < 1000);
+    }
 }

@@ -183,8 +183,9 @@ class Llamacpp(Stepwise):
         import ctypes
 
         import llama_cpp
+        import numpy
 
-        self.api = llama_cpp
+        self.api, self.numpy = llama_cpp, numpy
         self.quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
         llama_cpp.llama_log_set(self.quiet, ctypes.c_void_p())
         path = work / f"llamacpp-{dtype}" / "model.gguf"
@@ -205,8 +206,6 @@ class Llamacpp(Stepwise):
         return self.forward([[id] for id in self.newest])
 
     def forward(self, ids):
-        import numpy
-
         rows = [(text, i, id, i == len(new) - 1) for text, new in enumerate(ids) for i, id in enumerate(new)]
         batch = self.batch
         batch.n_tokens = len(rows)
@@ -217,7 +216,7 @@ class Llamacpp(Stepwise):
         assert self.api.llama_decode(self.context, batch) == 0, "llama.cpp decodes"
         last = [place for place, row in enumerate(rows) if row[3]]
         logits = [self.api.llama_get_logits_ith(self.context, place) for place in last]
-        self.newest = [int(numpy.ctypeslib.as_array(x, (VOCABULARY,)).argmax()) for x in logits]
+        self.newest = [int(self.numpy.ctypeslib.as_array(x, (VOCABULARY,)).argmax()) for x in logits]
         return self.newest
 
 

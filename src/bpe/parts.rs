@@ -71,14 +71,15 @@ impl Bpe {
             .map(|id| self.token_text(id).map(|text| (text, Found::Merged)))
             .collect();
         for (token, id) in added.tokens() {
+            let content = &token.content;
             if token.single_word || token.lstrip || token.rstrip {
-                let content = &token.content;
                 return Err(format!("the added token {content:?} takes white space or only whole words"));
             }
-            let content = &token.content;
             let read_back: Option<Vec<u8>> = content.chars().map(byte_of).collect();
             if read_back.is_some_and(|bytes| bytes != content.as_bytes()) {
-                return Err(format!("the added token {content:?} is also how other bytes are spelled"));
+                return Err(format!(
+                    "the added token {content:?} is also the spelling of other bytes: rename it"
+                ));
             }
             let found = if token.special { Found::Special } else { Found::Added };
             tokens[*id as usize] = Some((token.content.clone(), found));
@@ -130,7 +131,9 @@ impl Bpe {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{GPT2_MERGES, GPT2_VOCAB};
     use super::*;
+    use crate::format::Folder;
 
     #[test]
     fn a_tokenizer_json_is_read_again() {
@@ -155,6 +158,20 @@ mod tests {
             assert_eq!(again.encode(text), own.encode(text));
             assert_eq!(again.encode_with_special(text), own.encode_with_special(text));
         }
+    }
+
+    #[test]
+    fn an_added_token_must_read_the_same_as_a_spelling() {
+        let with = |added: &str| {
+            let texts =
+                [("vocab.json", GPT2_VOCAB), ("merges.txt", GPT2_MERGES), ("added_tokens.json", added)];
+            let files = texts.map(|(name, text)| (name, text.as_bytes().to_vec()));
+            let bpe = Bpe::from_folder(files.into_iter().collect::<Folder>()).expect("sound");
+            bpe.expect("a tokenizer").to_tokenizer_json()
+        };
+        assert!(with(r#"{"<pad>": 50257, "<犬>": 50258}"#).is_ok());
+        // its letter is the symbol of the byte 0xda
+        assert!(with(r#"{"<Ú>": 50257}"#).expect_err("other bytes").contains("rename it"));
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub fn run(args: &Args, _: &Common) -> Result<(), Failure> {
         print_json(&report)?
     } else {
         report::print(&report)?
-    };
+    }
     interrupt::check()
 }
 

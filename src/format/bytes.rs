@@ -30,7 +30,7 @@ pub struct Bytes {
 }
 
 /// A cache line: what copies are aligned to, for every number type and for vector loads.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// How a file comes into memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

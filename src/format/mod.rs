@@ -24,6 +24,7 @@ mod pairs;
 pub mod safetensors;
 mod unfinished;
 
+pub(crate) use bytes::LINE;
 pub use bytes::{Access, Bytes, mapped_file};
 pub use folder::Folder;
 pub(crate) use pairs::Pairs;

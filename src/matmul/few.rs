@@ -11,7 +11,7 @@
 //! each would skip the other's part of every row, and the processor could predict less of what comes next. That takes
 //! up to half as long again.
 //!
-//! Where `sgemm` does not fuse ([`super::many`]), many rows come here as well, [`FEW`] at a time.
+//! Where the registers are too few for [`super::many`], many rows come here as well, [`FEW`] at a time.
 
 use super::tile::{self, Part, Registers, square};
 use super::{Columns, FEW, K_BLOCK, odd_lines, start};

@@ -15,14 +15,16 @@
 //!
 //! Weights of 32 bits and very many rows go to [`super::sgemm`] where that is faster.
 
-use super::heads::columns;
-use super::tile::{Part, square};
+use super::tile::{Part, columns, square};
 use super::{Columns, K_BLOCK, odd_lines, start};
 use crate::simd::lanes::{Lanes, prefetch};
 use crate::simd::{LANES, Simd, kernel};
 use crate::tensor::{F32, Matrix, Number, Outputs};
 use std::array::from_fn;
 use std::ops::Range;
+
+/// Rows whose sums stay in registers.
+const ROWS: usize = 6;
 
 /// Columns of a panel.
 const PANEL: usize = 4 * LANES;
@@ -104,13 +106,13 @@ kernel! {
         let mut t = 0;
         while t < rows {
             let count = match rows - t {
-                6.. => tiles::<L, 6>(&x, t, panel, y, &columns),
+                ROWS.. => tiles::<L, ROWS>(&x, t, panel, y, &columns),
                 4.. => tiles::<L, 4>(&x, t, panel, y, &columns),
                 2.. => tiles::<L, 2>(&x, t, panel, y, &columns),
                 _ => tiles::<L, 1>(&x, t, panel, y, &columns),
             };
             if let Some(next) = &next {
-                next.prefetch(t / 6, rows.div_ceil(6));
+                next.prefetch(t / ROWS, rows.div_ceil(ROWS));
             }
             t += count;
         }

@@ -40,10 +40,10 @@
 //! | file | what it does |
 //! |---|---|
 //! | `matmul/few.rs` | few rows: follows the memory, and reads each weight once for all rows |
-//! | `matmul/tile.rs` | its innermost loop |
 //! | `matmul/many.rs` | many rows: keeps the arithmetic busy |
-//! | `matmul/sgemm.rs` | very many rows: hands blocks to the crate `matrixmultiply`, which does the same |
 //! | `matmul/heads.rs` | attention, where keys and values take the place of weights |
+//! | `matmul/tile.rs` | the innermost loops of these three |
+//! | `matmul/sgemm.rs` | very many rows: hands blocks to the crate `matrixmultiply` |
 //! | `matmul/int8.rs` | weights of 8 bits, few rows and many |
 //! | `matmul/limits.rs` | measures the two limits of a machine |
 //!

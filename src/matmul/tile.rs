@@ -1,12 +1,15 @@
-//! The innermost loop of few rows: some rows of `x` against a tile of `w`.
+//! The innermost loops: some rows of `x` against a tile of `w`.
 //!
 //! ```text
 //! for k, in order:
 //!     for r, j:  p[r][j] = fma(x[r][k], w[k][j], p[r][j])
 //! ```
 //!
-//! Neighbouring `j` are the lanes of a register. `W` consecutive `k` are taken together, so that a sum stays in its
-//! register for `W` products. Each weight that is read serves all `R` rows.
+//! Neighbouring `j` are the lanes of a register. Each weight that is read serves all `R` rows. The loops differ in how long a
+//! sum stays in its register:
+//!
+//! - [`product`], few rows and wide `w`: for `W` consecutive `k`. So `w` is read in long stretches.
+//! - [`columns`], narrow `w`: from the first `k` to the last.
 
 use super::Columns;
 use crate::simd::LANES;
@@ -159,4 +162,50 @@ fn walk<L: Lanes, N: Number, const R: usize, const W: usize>(
         }
     }
     R
+}
+
+/// `sums[r] + x[r] · w`, for `R` rows and `V` registers of columns, from column `j` of `w` `[K, step]` on. The sums stay in
+/// registers from the first `k` to the last, so `w` is narrow: a panel of weights, or a page of keys or values.
+#[inline(always)]
+pub fn columns<L: Lanes, N: Number, const R: usize, const V: usize>(
+    x: [&[f32]; R],
+    w: &[N::Bits],
+    step: usize,
+    j: usize,
+    mut sums: [[L; V]; R],
+) -> [[L; V]; R] {
+    let depth = x[0].len();
+    let w = Registers::<_, V>::new(&w[j..], step, depth);
+    // Four k at a time, so that counting and checking them costs little.
+    let fours = x.map(|row| &row[..depth].as_chunks::<4>().0[..depth / 4]);
+    for four in 0..depth / 4 {
+        let rows = w.rows::<4>(4 * four);
+        for k in 0..4 {
+            column_step::<L, N, R, V>(fours.map(|x| x[four][k]), rows[k], &mut sums);
+        }
+    }
+    for k in depth / 4 * 4..depth {
+        let [row] = w.rows(k);
+        column_step::<L, N, R, V>(x.map(|x| x[k]), row, &mut sums);
+    }
+    sums
+}
+
+/// `sums[r][v] += x[r] * w[v]`, for one `k`.
+#[inline(always)]
+fn column_step<L: Lanes, N: Number, const R: usize, const V: usize>(
+    x: [f32; R],
+    w: &[[N::Bits; LANES]; V],
+    sums: &mut [[L; V]; R],
+) {
+    let mut weights = [L::splat(0.0); V];
+    for v in 0..V {
+        weights[v] = N::load(&w[v]);
+    }
+    for r in 0..R {
+        let factor = L::splat(x[r]);
+        for v in 0..V {
+            sums[r][v] = factor.mul_add(weights[v], sums[r][v]);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Activations, and the memory that they come from.
 
+use crate::format::LINE;
 use crate::math;
-use crate::simd::LANES;
 use rayon::prelude::*;
 use std::ops::{Add, Range};
 use std::{cell::RefCell, fmt};
@@ -18,9 +18,6 @@ pub struct Matrix {
     /// Where the elements begin: at a cache line, so that no register is loaded from two.
     start: usize,
 }
-
-/// Bytes of a cache line.
-const LINE: usize = LANES * size_of::<f32>();
 
 thread_local! {
     static POOL: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
@@ -42,8 +39,8 @@ impl Matrix {
 
     /// Whatever an earlier matrix left there: for results of which every element is about to be written.
     pub(crate) fn scratch(rows: usize, cols: usize) -> Self {
-        let len = rows.checked_mul(cols).expect("a matrix larger than memory");
-        let room = len.checked_add(LANES).expect("a matrix larger than memory");
+        let room = rows.checked_mul(cols).and_then(|len| len.checked_add(LINE / size_of::<f32>()));
+        let room = room.expect("a matrix larger than memory");
         let mut memory = POOL.with_borrow_mut(|pool| {
             // the smallest buffer that is large enough, else the last one, to be grown
             let fits = |(i, b): (usize, &Vec<f32>)| (b.capacity() >= room).then_some((b.capacity(), i));

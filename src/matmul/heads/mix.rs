@@ -1,7 +1,8 @@
 //! `out[r] = sum over s of weights[r, s] * value[s]`
 
-use super::{columns, many_sums};
+use super::many_sums;
 use crate::matmul::K_BLOCK;
+use crate::matmul::tile::columns;
 use crate::simd::lanes::Lanes;
 use crate::simd::{LANES, kernel};
 use crate::tensor::{Head, Matrix, Number, PAGE, with_number};

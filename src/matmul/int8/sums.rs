@@ -75,13 +75,32 @@ impl Kernel {
     ///
     /// # Panics
     /// If the rows are not equally long, a multiple of four up to [`K_BLOCK`], or the panels do not fit them.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "for the kernels of x86-64"))]
     pub fn sums(self, x: &[&[u8]], w: &[&[i8]], pairs_fit: bool, next: Option<&Next>, sums: &mut Sums) {
         let depth = x.first().map_or(0, |row| row.len());
         assert!(depth <= K_BLOCK && depth.is_multiple_of(GROUP), "groups of a block");
         assert!(x.iter().all(|row| row.len() == depth), "rows of one length");
         assert!(w.iter().all(|panel| panel.len() == depth / GROUP * LINE), "panels of that depth");
         assert!(x.len() <= TILE_ROWS && w.len() <= PANELS, "a tile");
+        match *x {
+            [a, b, c, d, e, f] => self.rows([a, b, c, d, e, f], w, pairs_fit, next, sums),
+            [a, b, c, d, e] => self.rows([a, b, c, d, e], w, pairs_fit, next, sums),
+            [a, b, c, d] => self.rows([a, b, c, d], w, pairs_fit, next, sums),
+            [a, b, c] => self.rows([a, b, c], w, pairs_fit, next, sums),
+            [a, b] => self.rows([a, b], w, pairs_fit, next, sums),
+            [a] => self.rows([a], w, pairs_fit, next, sums),
+            _ => {}
+        }
+    }
+
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "for the kernels of x86-64"))]
+    fn rows<const R: usize>(
+        self,
+        x: [&[u8]; R],
+        w: &[&[i8]],
+        pairs_fit: bool,
+        next: Option<&Next>,
+        sums: &mut Sums,
+    ) {
         match self {
             // SAFETY: `current` and the tests ask the processor first.
             #[cfg(target_arch = "x86_64")]
@@ -89,7 +108,7 @@ impl Kernel {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Vnni => unsafe { vnni::sums(x, w, next, sums) },
-            _ => text(x, w, sums),
+            _ => text(&x, w, sums),
         }
     }
 }

@@ -10,25 +10,15 @@ use std::arch::x86_64::*;
 /// Bytes of a register: four weights of each of eight outputs.
 const BYTES: usize = 8 * GROUP;
 
-/// As [`Kernel::sums`](super::Kernel::sums).
+/// As [`Kernel::sums`](super::Kernel::sums), for `R` rows. Of 6 rows, the sums of a panel stay in registers.
 #[target_feature(enable = "avx2")]
-pub fn sums(x: &[&[u8]], w: &[&[i8]], next: Option<&Next>, sums: &mut Sums) {
+pub fn sums<const R: usize>(x: [&[u8]; R], w: &[&[i8]], next: Option<&Next>, sums: &mut Sums) {
     for (p, w) in w.iter().enumerate() {
-        let next = next.map(|next| next[p]);
-        // sums of 6 rows and 2 registers stay in the 16 registers
-        match *x {
-            [a, b, c, d, e, f] => tile([a, b, c, d, e, f], w, next, sums, p),
-            [a, b, c, d, e] => tile([a, b, c, d, e], w, next, sums, p),
-            [a, b, c, d] => tile([a, b, c, d], w, next, sums, p),
-            [a, b, c] => tile([a, b, c], w, next, sums, p),
-            [a, b] => tile([a, b], w, next, sums, p),
-            [a] => tile([a], w, next, sums, p),
-            _ => {}
-        }
+        tile(x, w, next.map(|next| next[p]), sums, p);
     }
 }
 
-/// `R` rows with panel `w`.
+/// One panel, number `p`.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn tile<const R: usize>(x: [&[u8]; R], w: &[i8], next: Option<*const i8>, sums: &mut Sums, p: usize) {

@@ -5,29 +5,16 @@ use crate::simd::lanes::prefetch;
 use bytemuck::must_cast;
 use std::arch::x86_64::*;
 
-/// As [`Kernel::sums`](super::Kernel::sums).
+/// As [`Kernel::sums`](super::Kernel::sums), for `R` rows.
 #[target_feature(enable = "avx512f,avx512vnni")]
-pub fn sums(x: &[&[u8]], w: &[&[i8]], next: Option<&Next>, sums: &mut Sums) {
+pub fn sums<const R: usize>(x: [&[u8]; R], w: &[&[i8]], next: Option<&Next>, sums: &mut Sums) {
     match *w {
-        [a, b, c, d] => rows([a, b, c, d], x, next, sums, 0),
-        _ => w.iter().enumerate().for_each(|(p, w)| rows([w], x, next, sums, p)),
+        [a, b, c, d] => tile(x, [a, b, c, d], next, sums, 0),
+        _ => w.iter().enumerate().for_each(|(p, w)| tile(x, [w], next, sums, p)),
     }
 }
 
-#[target_feature(enable = "avx512f,avx512vnni")]
-#[inline]
-fn rows<const P: usize>(w: [&[i8]; P], x: &[&[u8]], next: Option<&Next>, sums: &mut Sums, p: usize) {
-    match *x {
-        [a, b, c, d, e, f] => tile([a, b, c, d, e, f], w, next, sums, p),
-        [a, b, c, d, e] => tile([a, b, c, d, e], w, next, sums, p),
-        [a, b, c, d] => tile([a, b, c, d], w, next, sums, p),
-        [a, b, c] => tile([a, b, c], w, next, sums, p),
-        [a, b] => tile([a, b], w, next, sums, p),
-        [a] => tile([a], w, next, sums, p),
-        _ => {}
-    }
-}
-
+/// `P` panels, from number `first` on.
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
 fn tile<const R: usize, const P: usize>(
