@@ -107,11 +107,11 @@ fn product(x: &Matrix, w: &Weights, outputs: Outputs, bias: Option<&[f32]>) -> M
         y.data_mut().chunks_mut(n.max(1)).for_each(|y| start(y, bias)); // nothing to share out
         return y;
     }
-    let many = x.rows() > FEW && many::pays();
-    if many && w.dtype() == Dtype::F32 && sgemm::pays(x.rows()) {
+    if w.dtype() == Dtype::F32 && sgemm::pays(x.rows()) {
         sgemm::product(x, w.numbers::<F32>(), outputs, bias, &mut y);
         return y;
     }
+    let many = x.rows() > FEW && many::pays();
     with_number!(w.dtype(), N => match (many, outputs) {
         (true, _) => many::product::<N>(x, w.numbers::<N>(), outputs, bias, &mut y),
         (false, Outputs::Cols) => few::affine::<N>(x, w.numbers::<N>(), bias, &mut y),
