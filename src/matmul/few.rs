@@ -24,13 +24,9 @@ use std::ops::Range;
 /// Sums of more numbers than this are worth waking a thread for.
 const WORTH_SHARING: usize = 1 << 15;
 
-kernel! {
-    /// How many sums go to and from the cache while a block's rows pass by. With wide registers they fill half of an L1
-    /// cache: 16 KiB. With narrow ones, 64 KiB of an L2 cache are faster: each row of `w` is read in longer stretches.
-    fn sums_at_once() -> usize {
-        if L::REGISTERS == 1 { 1 << 12 } else { 1 << 14 }
-    }
-}
+/// How many sums go to and from the cache while a block's rows pass by: 64 KiB of an L2 cache. With fewer, the rows of `w`
+/// are read in shorter stretches, which takes longer than the way to that cache.
+const SUMS_AT_ONCE: usize = 1 << 14;
 
 /// y `[T, N]` = x `[T, K]` · w `[K, N]` + bias `[N]`
 pub fn affine<N: Number>(x: &Matrix, w: &[N::Bits], bias: Option<&[f32]>, y: &mut Matrix) {
@@ -47,7 +43,7 @@ fn some_rows<N: Number>(x: &Matrix, t: Range<usize>, w: &[N::Bits], bias: Option
     let line = n.next_multiple_of(LANES);
     let mut sums = Matrix::scratch(rows, odd_lines(blocks * line)); // p: [T, blocks, N]
     // columns at a time
-    let most = (sums_at_once() / rows).next_multiple_of(LANES);
+    let most = (SUMS_AT_ONCE / rows).next_multiple_of(LANES);
     Columns::share(&mut sums, blocks * line, LANES, |mut p| {
         let mut piece = p.range();
         while !piece.is_empty() {

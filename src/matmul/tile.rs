@@ -141,9 +141,12 @@ fn walk<L: Lanes, N: Number, const R: usize, const W: usize>(
         let mut weights = [L::splat(0.0); W];
         for i in 0..W {
             weights[i] = N::load(&w_whole[i][j]);
-            prefetch(w[i].as_ptr().wrapping_add(ahead + j * LANES));
         }
         for r in 0..R {
+            // a few at a time: a processor waits when too many lines are under way
+            for i in r * W / R..(r + 1) * W / R {
+                prefetch(w[i].as_ptr().wrapping_add(ahead + j * LANES));
+            }
             let place = &mut p_whole[r][j];
             let mut sum = if first { L::splat(0.0) } else { L::load(place) };
             for i in 0..W {
