@@ -43,7 +43,7 @@ impl AddedToken {
     }
 
     /// Whether it is looked for after the others.
-    fn is_normalized(&self) -> bool {
+    pub fn is_normalized(&self) -> bool {
         self.normalized.unwrap_or(!self.special)
     }
 

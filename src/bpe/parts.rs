@@ -5,9 +5,10 @@ use super::builder::Builder;
 use super::files::two_tokens;
 use super::pieces::Frame;
 use super::symbols::byte_of;
-use super::vocabulary::Vocabulary;
+use super::vocabulary::{NO_TOKEN, Vocabulary};
 use super::{Bpe, TokenId};
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 /// A vocabulary as lists.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,7 +63,7 @@ impl Bpe {
     /// # Errors
     /// What they cannot hold, so that a text would get other ids.
     pub fn parts(&self) -> Result<Parts, String> {
-        let Vocabulary { ranks, added, frame, .. } = &*self.vocabulary;
+        let Vocabulary { byte_ids, ranks, added, frame, .. } = &*self.vocabulary;
         let Frame { prefix_space, before, after } = frame;
         if *prefix_space || !after.is_empty() || before.len() > 1 {
             return Err("the tokenizer puts spaces or several tokens around a text".into());
@@ -79,6 +80,13 @@ impl Bpe {
             if read_back.is_some_and(|bytes| bytes != content.as_bytes()) {
                 return Err(format!(
                     "the added token {content:?} is also the spelling of other bytes: rename it"
+                ));
+            }
+            if let [byte] = content.as_bytes()
+                && byte_ids[usize::from(*byte)] == NO_TOKEN
+            {
+                return Err(format!(
+                    "the added token {content:?} would become the token of a byte that has none: rename it"
                 ));
             }
             let found = if token.special { Found::Special } else { Found::Added };
@@ -101,10 +109,12 @@ impl Bpe {
         let Parts { tokens, merges, first } = self.parts()?;
         let known = || (0..).zip(&tokens).filter_map(|(id, token): (TokenId, _)| Some((id, token.as_ref()?)));
         let vocab: Map<String, Value> = known().map(|(id, (text, _))| (text.clone(), json!(id))).collect();
+        let normalized: HashMap<TokenId, bool> =
+            self.vocabulary.added.tokens().map(|(token, id)| (*id, token.is_normalized())).collect();
         let added = known().filter(|(_, (_, found))| *found != Found::Merged).map(|(id, (text, found))| {
             json!({
                 "id": id, "content": text, "special": *found == Found::Special, "single_word": false, "lstrip": false,
-                "rstrip": false, "normalized": *found == Found::Added,
+                "rstrip": false, "normalized": normalized.get(&id),
             })
         });
         let byte_level =
@@ -162,16 +172,44 @@ mod tests {
 
     #[test]
     fn an_added_token_must_read_the_same_as_a_spelling() {
-        let with = |added: &str| {
-            let texts =
-                [("vocab.json", GPT2_VOCAB), ("merges.txt", GPT2_MERGES), ("added_tokens.json", added)];
-            let files = texts.map(|(name, text)| (name, text.as_bytes().to_vec()));
-            let bpe = Bpe::from_folder(files.into_iter().collect::<Folder>()).expect("sound");
-            bpe.expect("a tokenizer").to_tokenizer_json()
-        };
+        let gpt2 = [("vocab.json", GPT2_VOCAB), ("merges.txt", GPT2_MERGES)];
+        let with = |added| opened([gpt2[0], gpt2[1], ("added_tokens.json", added)]).to_tokenizer_json();
         assert!(with(r#"{"<pad>": 50257, "<犬>": 50258}"#).is_ok());
         // its letter is the symbol of the byte 0xda
         assert!(with(r#"{"<Ú>": 50257}"#).expect_err("other bytes").contains("rename it"));
+        let two = [("vocab.json", r#"{"a": 0, "b": 1}"#), ("merges.txt", "")];
+        let with = |added| opened([two[0], two[1], ("added_tokens.json", added)]).to_tokenizer_json();
+        assert!(with(r#"{"<c>": 2}"#).is_ok());
+        assert!(with(r#"{"c": 2}"#).expect_err("text would get it too").contains("a byte that has none"));
+    }
+
+    /// `x<` is found before `<|endoftext|>`, in the order of the text, if both are looked for together.
+    #[test]
+    fn when_a_token_is_looked_for_is_kept() {
+        for (normalized, first) in [(true, "x<"), (false, "<|endoftext|>")] {
+            let token = |content: &str, special: bool, normalized: bool| json!({"content": content, "special": special, "normalized": normalized});
+            let settings = json!({"added_tokens_decoder": {
+                "50256": token("<|endoftext|>", true, normalized), "50257": token("x<", false, true),
+            }});
+            let bpe = opened([
+                ("vocab.json", GPT2_VOCAB),
+                ("merges.txt", GPT2_MERGES),
+                ("tokenizer_config.json", &settings.to_string()),
+            ]);
+            let copy = opened([("tokenizer.json", &bpe.to_tokenizer_json().expect("lists"))]);
+            for bpe in [bpe, copy] {
+                let ids = bpe.encode_with_special("x<|endoftext|>");
+                assert!(
+                    ids.iter().any(|id| bpe.token_text(*id).as_deref() == Some(first)),
+                    "{normalized}: {ids:?}"
+                );
+            }
+        }
+    }
+
+    fn opened<const N: usize>(files: [(&str, &str); N]) -> Bpe {
+        let files = files.map(|(name, text)| (name, text.as_bytes().to_vec()));
+        Bpe::from_folder(files.into_iter().collect::<Folder>()).expect("sound").expect("a tokenizer")
     }
 
     #[test]

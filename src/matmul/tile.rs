@@ -143,7 +143,7 @@ fn walk<L: Lanes, N: Number, const R: usize, const W: usize>(
             weights[i] = N::load(&w_whole[i][j]);
         }
         for r in 0..R {
-            // a few at a time: a processor waits when too many lines are under way
+            // a few at a time, which is faster than all at once
             for i in r * W / R..(r + 1) * W / R {
                 prefetch(w[i].as_ptr().wrapping_add(ahead + j * LANES));
             }

@@ -42,7 +42,7 @@ impl Matrix {
         let room = rows.checked_mul(cols).and_then(|len| len.checked_add(LINE / size_of::<f32>()));
         let room = room.expect("a matrix larger than memory");
         let mut memory = POOL.with_borrow_mut(|pool| {
-            // the smallest buffer that is large enough, else the last one, to be grown
+            // the smallest buffer that is large enough, else a new one
             let fits = |(i, b): (usize, &Vec<f32>)| (b.capacity() >= room).then_some((b.capacity(), i));
             let best = pool.iter().enumerate().filter_map(fits).min();
             best.map(|(_, i)| pool.swap_remove(i)).unwrap_or_default()

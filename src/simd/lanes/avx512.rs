@@ -61,9 +61,7 @@ impl Lanes for Avx512 {
     fn transpose(mut rows: [Self; LANES]) -> [Self; LANES] {
         // SAFETY: see `splat`.
         unsafe {
-            // lane l of the result takes lane INDEX[l] of the pair (a, b), b counted from 16
-            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            let [low, high]: [__m512i; 2] = must_cast(RIFFLE);
             for _ in 0..4 {
                 let mut riffled = rows;
                 for i in 0..LANES / 2 {
@@ -78,37 +76,40 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn turned_bf16(rows: [&[u16; LANES]; LANES]) -> [Self; LANES] {
-        // SAFETY: see `splat`.
-        unsafe { turned_bf16(rows) }
+        // SAFETY: see `splat`. A bf16 is the upper half of its f32.
+        unsafe {
+            turned_pairs(rows, |pair| {
+                let second = _mm512_and_si512(pair, _mm512_set1_epi32(!0xffff));
+                [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pair)), _mm512_castsi512_ps(second)]
+            })
+        }
     }
     #[inline(always)]
     fn turned_f16(rows: [&[u16; LANES]; LANES]) -> [Self; LANES] {
         // SAFETY: see `splat`.
-        unsafe { turned_f16(rows) }
+        unsafe {
+            turned_pairs(rows, |pair| {
+                let second = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(pair));
+                [_mm512_cvtph_ps(_mm512_cvtepi32_epi16(pair)), _mm512_cvtph_ps(second)]
+            })
+        }
     }
 }
 
-/// A bf16 is the upper half of its f32.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn turned_bf16(rows: [&[u16; LANES]; LANES]) -> [Avx512; LANES] {
-    turned_pairs(rows, |pair| {
-        let second = _mm512_and_si512(pair, _mm512_set1_epi32(!0xffff));
-        [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pair)), _mm512_castsi512_ps(second)]
-    })
-}
+/// The lower and the upper half of two riffled registers (a, b): which lanes they take, those of b counted from 16.
+const RIFFLE: [[i32; LANES]; 2] = [
+    [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23],
+    [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31],
+];
 
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn turned_f16(rows: [&[u16; LANES]; LANES]) -> [Avx512; LANES] {
-    turned_pairs(rows, |pair| {
-        let second = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(pair));
-        [_mm512_cvtph_ps(_mm512_cvtepi32_epi16(pair)), _mm512_cvtph_ps(second)]
-    })
-}
+/// The same, if a register holds two rows of eight pairs, which are riffled as well.
+const RIFFLE_ROWS: [[i32; LANES]; 2] = [
+    [0, 16, 8, 24, 1, 17, 9, 25, 2, 18, 10, 26, 3, 19, 11, 27],
+    [4, 20, 12, 28, 5, 21, 13, 29, 6, 22, 14, 30, 7, 23, 15, 31],
+];
 
-/// Sixteen rows of sixteen 16-bit numbers, turned. `widen` gets two neighbouring columns, a pair in each lane, and returns them.
-/// Two rows share a register: it is as above with half of the registers, pairs as elements, and three riffles.
+/// Sixteen rows of sixteen 16-bit numbers, turned. Two rows share a register, and neighbouring columns are pairs: half as many
+/// registers as above, and one riffle less. `widen` makes the two columns of sixteen pairs.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn turned_pairs(rows: [&[u16; LANES]; LANES], widen: impl Fn(__m512i) -> [__m512; 2]) -> [Avx512; LANES] {
@@ -116,18 +117,14 @@ fn turned_pairs(rows: [&[u16; LANES]; LANES], widen: impl Fn(__m512i) -> [__m512
     for r in 0..LANES / 2 {
         pairs[r] = must_cast([*rows[r], *rows[r + 8]]);
     }
-    // the first riffle also riffles the two rows of each register
-    let mut low = _mm512_setr_epi32(0, 16, 8, 24, 1, 17, 9, 25, 2, 18, 10, 26, 3, 19, 11, 27);
-    let mut high = _mm512_setr_epi32(4, 20, 12, 28, 5, 21, 13, 29, 6, 22, 14, 30, 7, 23, 15, 31);
-    for _ in 0..3 {
+    for riffle in [RIFFLE_ROWS, RIFFLE, RIFFLE] {
+        let [low, high]: [__m512i; 2] = must_cast(riffle);
         let mut riffled = pairs;
         for i in 0..LANES / 4 {
             riffled[2 * i] = _mm512_permutex2var_epi32(pairs[i], low, pairs[i + 4]);
             riffled[2 * i + 1] = _mm512_permutex2var_epi32(pairs[i], high, pairs[i + 4]);
         }
         pairs = riffled;
-        low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-        high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     }
     let mut turned = [Avx512(_mm512_setzero_ps()); LANES];
     for i in 0..LANES / 2 {

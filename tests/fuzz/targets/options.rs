@@ -57,7 +57,7 @@ fn agree(prompt: &[TokenId], options: &Options) {
     assert_eq!(outcome(begin().with_draft(Paced::new(draft, &lm.model, 5))), alone, "a draft model");
 
     let mut batch = Batch::new(&lm.model);
-    // 13 tokens: no options above have so many
+    // a neighbour; the options above ask for 12 tokens at most, so its own are others
     batch.push(lm.generation(&[1, 2], Options::default().max_new_tokens(13)).expect("a text"));
     batch.push(begin());
     while !batch.is_empty() {
