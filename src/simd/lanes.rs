@@ -66,38 +66,29 @@ pub trait Lanes: Copy {
     /// self * b
     fn mul(self, b: Self) -> Self;
 
-    /// Row `i`, lane `j` becomes row `j`, lane `i`.
-    fn transpose(rows: [Self; LANES]) -> [Self; LANES];
-
-    /// The same, of rows in memory.
-    #[inline(always)]
-    fn turned(rows: [&[f32; LANES]; LANES]) -> [Self; LANES] {
-        let mut lanes = [Self::splat(0.0); LANES];
-        for j in 0..LANES {
-            lanes[j] = Self::load(rows[j]);
-        }
-        Self::transpose(lanes)
-    }
+    /// Sixteen rows in memory, turned: number `j` of row `i` becomes lane `i` of result `j`.
+    fn turned(rows: [&[f32; LANES]; LANES]) -> [Self; LANES];
 
     /// The same, of rows of bf16, widened exactly.
     #[inline(always)]
     fn turned_bf16(rows: [&[u16; LANES]; LANES]) -> [Self; LANES] {
-        let mut lanes = [Self::splat(0.0); LANES];
-        for j in 0..LANES {
-            lanes[j] = Self::load_bf16(rows[j]);
-        }
-        Self::transpose(lanes)
+        turned_wide(rows, Self::load_bf16)
     }
 
     /// The same, of rows of f16, widened exactly.
     #[inline(always)]
     fn turned_f16(rows: [&[u16; LANES]; LANES]) -> [Self; LANES] {
-        let mut lanes = [Self::splat(0.0); LANES];
-        for j in 0..LANES {
-            lanes[j] = Self::load_f16(rows[j]);
-        }
-        Self::transpose(lanes)
+        turned_wide(rows, Self::load_f16)
     }
+}
+
+#[inline(always)]
+fn turned_wide<L: Lanes>(rows: [&[u16; LANES]; LANES], widen: impl Fn(&[u16; LANES]) -> L) -> [L; LANES] {
+    let mut wide = [[0.0; LANES]; LANES];
+    for i in 0..LANES {
+        widen(rows[i]).store(&mut wide[i]);
+    }
+    L::turned(wide.each_ref())
 }
 
 /// Prefetches a line of memory. It is a hint, so any address will do.

@@ -60,36 +60,6 @@ impl Lanes for Avx2 {
         unsafe { Self([_mm256_mul_ps(self.0[0], b.0[0]), _mm256_mul_ps(self.0[1], b.0[1])]) }
     }
 
-    /// As with 16 lanes: four tiles of 8 x 8, three riffles each.
-    #[inline(always)]
-    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
-        let mut turned = rows;
-        for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            let mut tile = [rows[0].0[0]; 8];
-            for r in 0..8 {
-                tile[r] = rows[8 * i + r].0[j];
-            }
-            for _ in 0..3 {
-                let mut riffled = tile;
-                for r in 0..4 {
-                    // SAFETY: see `splat`.
-                    unsafe {
-                        // unpack riffles each half of a register; the permutation joins the halves
-                        let low = _mm256_unpacklo_ps(tile[r], tile[r + 4]);
-                        let high = _mm256_unpackhi_ps(tile[r], tile[r + 4]);
-                        riffled[2 * r] = _mm256_permute2f128_ps::<0x20>(low, high);
-                        riffled[2 * r + 1] = _mm256_permute2f128_ps::<0x31>(low, high);
-                    }
-                }
-                tile = riffled;
-            }
-            for r in 0..8 {
-                turned[8 * j + r].0[i] = tile[r];
-            }
-        }
-        turned
-    }
-
     #[inline(always)]
     fn turned(rows: [&[f32; LANES]; LANES]) -> [Self; LANES] {
         // SAFETY: see `splat`.

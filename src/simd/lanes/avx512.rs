@@ -58,20 +58,24 @@ impl Lanes for Avx512 {
     /// together, like two halves of a pack of cards, rotates every address by one bit. After four riffles, row and lane
     /// have changed places.
     #[inline(always)]
-    fn transpose(mut rows: [Self; LANES]) -> [Self; LANES] {
+    fn turned(rows: [&[f32; LANES]; LANES]) -> [Self; LANES] {
+        let mut lanes = [Self::splat(0.0); LANES];
+        for r in 0..LANES {
+            lanes[r] = Self::load(rows[r]);
+        }
         // SAFETY: see `splat`.
         unsafe {
             let [low, high]: [__m512i; 2] = must_cast(RIFFLE);
             for _ in 0..4 {
-                let mut riffled = rows;
+                let mut riffled = lanes;
                 for i in 0..LANES / 2 {
-                    riffled[2 * i].0 = _mm512_permutex2var_ps(rows[i].0, low, rows[i + 8].0);
-                    riffled[2 * i + 1].0 = _mm512_permutex2var_ps(rows[i].0, high, rows[i + 8].0);
+                    riffled[2 * i].0 = _mm512_permutex2var_ps(lanes[i].0, low, lanes[i + 8].0);
+                    riffled[2 * i + 1].0 = _mm512_permutex2var_ps(lanes[i].0, high, lanes[i + 8].0);
                 }
-                rows = riffled;
+                lanes = riffled;
             }
         }
-        rows
+        lanes
     }
 
     #[inline(always)]

@@ -62,11 +62,11 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
-    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+    fn turned(rows: [&[f32; LANES]; LANES]) -> [Self; LANES] {
         // SAFETY: see `splat`.
         let riffle = |[a, b, c, d]: [float32x4_t; 4]| unsafe {
             [vzip1q_f32(a, c), vzip2q_f32(a, c), vzip1q_f32(b, d), vzip2q_f32(b, d)]
         };
-        turn_tiles(rows.map(|row| row.0), riffle).map(Self)
+        turn_tiles(rows.map(|row| must_cast(*row)), riffle).map(Self)
     }
 }

@@ -45,7 +45,7 @@ impl Lanes for Plain {
         Self(from_fn(|i| self.0[i] * b.0[i]))
     }
     #[inline(always)]
-    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
-        from_fn(|j| Self(from_fn(|i| rows[i].0[j])))
+    fn turned(rows: [&[f32; LANES]; LANES]) -> [Self; LANES] {
+        from_fn(|j| Self(from_fn(|i| rows[i][j])))
     }
 }

@@ -58,7 +58,7 @@ impl Lanes for Simd128 {
     }
 
     #[inline(always)]
-    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+    fn turned(rows: [&[f32; LANES]; LANES]) -> [Self; LANES] {
         let riffle = |[a, b, c, d]: [v128; 4]| {
             [
                 u32x4_shuffle::<0, 4, 1, 5>(a, c),
@@ -67,7 +67,7 @@ impl Lanes for Simd128 {
                 u32x4_shuffle::<2, 6, 3, 7>(b, d),
             ]
         };
-        turn_tiles(rows.map(|row| row.0), riffle).map(Self)
+        turn_tiles(rows.map(|row| must_cast(*row)), riffle).map(Self)
     }
 }
 

@@ -6,20 +6,6 @@ use crate::simd::{kernel, widen_bf16, widen_f16};
 use std::array::from_fn;
 
 kernel! {
-    fn turned(from: &[f32]) -> Vec<f32> {
-        let mut rows = [L::splat(0.0); LANES];
-        for (row, from) in rows.iter_mut().zip(from.as_chunks::<LANES>().0) {
-            *row = L::load(from);
-        }
-        let mut to = vec![0.0f32; LANES * LANES];
-        for (row, to) in L::transpose(rows).into_iter().zip(to.as_chunks_mut::<LANES>().0) {
-            row.store(to);
-        }
-        to
-    }
-}
-
-kernel! {
     /// The sixteen rows of sixteen that begin at the third number of `from`, 19 apart, turned, in each number type.
     fn turned_from(wide: &[f32], half: &[u16]) -> Vec<u32> {
         assert!(wide.len() == 3 + 19 * LANES && half.len() == wide.len());
@@ -56,19 +42,6 @@ kernel! {
 
 #[test]
 fn rows_become_columns() {
-    let from: Vec<f32> = (0..LANES * LANES).map(|i| i as f32).collect();
-    under_each(|simd| {
-        let to = turned(&from);
-        for i in 0..LANES {
-            for j in 0..LANES {
-                assert_eq!(to[j * LANES + i], from[i * LANES + j], "{simd:?} {i} {j}");
-            }
-        }
-    });
-}
-
-#[test]
-fn rows_become_columns_on_the_way_from_memory() {
     let half: Vec<u16> = (0..3 + 19 * LANES).map(|i| (i * 199 % 0x7c00) as u16).collect();
     let wide: Vec<f32> = half.iter().map(|h| f32::from(*h)).collect();
     let at = |i: usize, j: usize| 3 + 19 * j + i;
