@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::format::Bytes;
-use crate::simd::tests::under_each;
+use crate::simd::{Simd, tests::under_each};
 use crate::tensor::Dtype;
 use proptest::prelude::*;
 
@@ -43,6 +43,14 @@ fn check(t: usize, k: usize, n: usize, dtype: Dtype, seed: u64) {
         let name = format!("{simd:?} {dtype:?} [{t}, {k}] [{k}, {n}]");
         assert_eq!(bits(&affine(&x, &w, &bias)), bits(&affine_plain), "affine {name}");
         assert_eq!(bits(&by_rows(&x, &rows)), bits(&by_rows_plain), "by_rows {name}");
+        // from 256 rows on in use; the processor, not `simd`, decides on its rounding
+        if dtype == Dtype::F32 && Simd::detect() != Simd::Scalar {
+            let mut y = Matrix::scratch(t, n);
+            sgemm::product(&x, w.numbers::<F32>(), Outputs::Cols, Some(&bias), &mut y);
+            assert_eq!(bits(&y), bits(&affine_plain), "sgemm {name}");
+            sgemm::product(&x, rows.numbers::<F32>(), Outputs::Rows, None, &mut y);
+            assert_eq!(bits(&y), bits(&by_rows_plain), "sgemm by rows {name}");
+        }
     });
 }
 
@@ -85,6 +93,31 @@ fn a_zero_has_the_same_sign_everywhere() {
             let y = affine(&x, &w, &[-0.0; 37]);
             assert_eq!(bits(&y), bits(&plain::affine(&x, &w, &[-0.0; 37])), "{simd:?} {rows}");
         });
+    }
+}
+
+/// Other people's code, with the same order of summation. It multiplies and adds with one rounding only where the
+/// processor does.
+#[test]
+fn matrixmultiply_gives_the_same_bits() {
+    if Simd::detect() == Simd::Scalar {
+        return;
+    }
+    for [t, k, n] in [[1, 768, 80], [8, 300, 96], [40, 768, 200], [70, 1030, 147]] {
+        let (x, wide) = (numbers(t * k, 8), numbers(k * n, 9));
+        let mut theirs = vec![0.0; t * n];
+        // SAFETY: row-major matrices of these shapes.
+        unsafe {
+            let (a, b, c) = (x.as_ptr(), wide.as_ptr(), theirs.as_mut_ptr());
+            let [step_a, step_b] = [k as isize, n as isize];
+            matrixmultiply::sgemm(t, k, n, 1.0, a, step_a, 1, b, step_b, 1, 1.0, c, step_b, 1);
+        }
+        let ours = affine(&Matrix::from_vec(t, k, x), &Weights::from_f32(k, n, &wide), &vec![0.0; n]);
+        assert_eq!(
+            bits(&ours),
+            theirs.iter().map(|y| y.to_bits()).collect::<Vec<_>>(),
+            "[{t}, {k}] [{k}, {n}]"
+        );
     }
 }
 

@@ -82,6 +82,7 @@ pub trait Lanes: Copy {
     }
 }
 
+/// Sixteen rows of 16-bit numbers, widened, then turned as rows of f32.
 #[inline(always)]
 fn turned_wide<L: Lanes>(rows: [&[u16; LANES]; LANES], widen: impl Fn(&[u16; LANES]) -> L) -> [L; LANES] {
     let mut wide = [[0.0; LANES]; LANES];
